@@ -1,0 +1,24 @@
+-- What each idempotency key did. A row is written in the transaction of the
+-- effect that it describes, and never updated.
+create table idempotency_keys (
+    -- The tenant leads the primary key, so that a distributed engine can place
+    -- a tenant's keys together. Keys compare as bytes, in every locale.
+    scope         text collate "C" not null,
+    key           text collate "C" not null,
+    operation     text             not null,
+    request_hash  bytea            not null,
+    hash_version  smallint         not null,
+    -- json, not jsonb: jsonb rewrites numbers and refuses \u0000, and an answer
+    -- is replayed byte for byte.
+    response_json json             not null,
+    request_id    text,
+    -- Tells an execution's own row from another's when a COMMIT went unanswered.
+    execution_id  uuid             not null,
+    created_at    timestamptz      not null,
+    expires_at    timestamptz      not null,
+    constraint idempotency_keys_pkey primary key (scope, key),
+    constraint idempotency_keys_request_hash_check check (octet_length(request_hash) = 32)
+);
+
+-- The purge walks the oldest rows first.
+create index idempotency_keys_created_at_idx on idempotency_keys (created_at);
