@@ -1,0 +1,161 @@
+package idempotency
+
+import (
+	"context"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// An Engine runs calls at most once per scope and key. It is safe for use by
+// many goroutines; several engines, in one process or in many, may share a
+// database.
+type Engine struct {
+	pool   *pgxpool.Pool
+	config Config
+
+	// stop ends the purge, and with it the pauses of the workers.
+	stop    context.CancelFunc
+	workers sync.WaitGroup
+	// landed is closed when the engine is closing and no flight is left.
+	landed chan struct{}
+
+	mu      sync.Mutex
+	work    sync.Cond
+	flights map[identity]*flight
+	queue   queue
+	closing bool
+	stopped bool
+}
+
+// New returns an engine on the pool. The table of Schema has to be there before
+// the first call. New panics when config is not valid, see Config.Validate; end
+// the engine with Close.
+func New(pool *pgxpool.Pool, config Config) *Engine {
+	if err := config.Validate(); err != nil {
+		panic("idempotency: " + err.Error())
+	}
+	config = config.withDefaults(pool.Config().MaxConns)
+	ctx, stop := context.WithCancel(context.Background())
+	e := &Engine{
+		pool:    pool,
+		config:  config,
+		stop:    stop,
+		landed:  make(chan struct{}),
+		flights: map[identity]*flight{},
+		queue:   newQueue(config.Queue),
+	}
+	e.work.L = &e.mu
+	for range config.Workers {
+		e.workers.Go(func() { e.serve(ctx) })
+	}
+	if config.PurgeEvery > 0 {
+		e.workers.Go(func() { e.purgeRegularly(ctx) })
+	}
+	return e
+}
+
+// Close takes no new calls and waits until those that it has are answered, then
+// releases the engine's goroutines. When ctx ends first, it answers whoever
+// still waits with ErrClosed and returns ctx's error; transactions that are
+// under way end by themselves within Config.Budget. The pool stays open.
+func (e *Engine) Close(ctx context.Context) error {
+	e.mu.Lock()
+	if !e.closing {
+		e.closing = true
+		if len(e.flights) == 0 {
+			close(e.landed)
+		}
+	}
+	e.mu.Unlock()
+
+	var err error
+	select {
+	case <-e.landed:
+	case <-ctx.Done():
+		err = ctx.Err()
+		e.abandon()
+	}
+	e.mu.Lock()
+	e.stopped = true
+	e.mu.Unlock()
+	e.work.Broadcast()
+	e.stop()
+	if err == nil {
+		e.workers.Wait()
+	}
+	return err
+}
+
+// abandon answers everyone who still waits.
+func (e *Engine) abandon() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, f := range e.flights {
+		for _, r := range f.requests {
+			r.answer <- answer{err: ErrClosed}
+		}
+		f.requests = nil
+	}
+}
+
+// Full says whether a new call of the scope would find no room in the queue: a
+// server refuses such a request before it begins.
+func (e *Engine) Full() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.queue.size >= e.queue.limit
+}
+
+// serve is a worker: it runs one flight after the other.
+func (e *Engine) serve(ctx context.Context) {
+	for {
+		f := e.next()
+		if f == nil {
+			return
+		}
+		if owner := e.owner(f); owner != nil {
+			e.run(ctx, f, owner)
+		}
+	}
+}
+
+// next waits for a flight, and returns nil once the engine has stopped.
+func (e *Engine) next() *flight {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for {
+		if e.stopped {
+			return nil
+		}
+		if f := e.queue.pop(); f != nil {
+			return f
+		}
+		e.work.Wait()
+	}
+}
+
+// enqueue gives the flight to the workers. The caller holds the mutex.
+func (e *Engine) enqueue(f *flight) {
+	e.queue.push(f)
+	e.work.Signal()
+}
+
+// backoff is the pause before the attempt after attempt: it doubles from least
+// to most and is random over its upper half, so that rivals part.
+func backoff(attempt int, least, most time.Duration) time.Duration {
+	pause := min(most, least<<min(attempt, 16))
+	return pause/2 + rand.N(pause/2+1)
+}
+
+// pause waits, and returns early when ctx ends.
+func pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+}

@@ -1,0 +1,48 @@
+package idempotency
+
+// An Event is something that an operator may want to count or log. It carries
+// no key and no payload.
+type Event struct {
+	Kind EventKind
+	// Operation and RequestID are those of the call that the event is about;
+	// empty for Purged and PurgeFailed.
+	Operation, RequestID string
+	// ExecutedBy is the id of the request that executed, for Executed and
+	// Replayed.
+	ExecutedBy string
+	// Err is why, for all but Executed, Replayed and Purged. An effect's own
+	// error may hold what the effect put there.
+	Err error
+	// Count is how many rows, for Purged.
+	Count int64
+}
+
+// EventKind says what an Event tells.
+type EventKind int
+
+const (
+	// Executed: the call's effect committed.
+	Executed EventKind = iota
+	// Replayed: the call was answered with what an earlier one did.
+	Replayed
+	// Refused: the key did something else, or has expired.
+	Refused
+	// Failed: the call's execution ended without a committed effect.
+	Failed
+	// Retried: an execution lost out or could not reach the database, and is
+	// tried again.
+	Retried
+	// CommitUnknown: a COMMIT went unanswered, and the row is asked.
+	CommitUnknown
+	// Purged: rows past their retention were removed.
+	Purged
+	// PurgeFailed: a purge ended with an error; the next one goes on.
+	PurgeFailed
+)
+
+var eventKinds = [...]string{
+	"executed", "replayed", "refused", "failed", "retried", "commit unknown", "purged", "purge failed",
+}
+
+// String returns the kind in lower-case words.
+func (k EventKind) String() string { return eventKinds[k] }

@@ -1,0 +1,215 @@
+package idempotency
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// READ COMMITTED, because a look-up after the lock needs a newer snapshot than
+// the lock's statement; READ WRITE, because a standby must refuse: what it shows
+// may be lost at a failover.
+var txOptions = pgx.TxOptions{IsoLevel: pgx.ReadCommitted, AccessMode: pgx.ReadWrite}
+
+// A transaction holds what the first round trip brought for a list of keys.
+type transaction struct {
+	conn *pgx.Conn
+	tx   pgx.Tx
+	// now is the database's time for everything that the transaction does.
+	now time.Time
+	// locked says of each key whether its lock is this transaction's.
+	locked []bool
+	// rows are those of the keys that have one.
+	rows []record
+	// synchronous says whether commits wait for a standby.
+	synchronous bool
+}
+
+// The settings are the transaction's own. The locks are tried, not waited for:
+// whoever waits does so outside Postgres, where that holds no connection.
+const prepareSQL = `
+select now(),
+	current_setting('synchronous_standby_names') <> '',
+	set_config('statement_timeout', $1, true),
+	set_config('lock_timeout', $1, true),
+	set_config('idle_in_transaction_session_timeout', $1, true),
+	array(
+		select pg_try_advisory_xact_lock(l)
+		from unnest($2::bigint[]) with ordinality as locks (l, n)
+		order by n
+	)`
+
+// A statement of its own after the locks, so that its snapshot is newer than
+// theirs: whoever held the lock before has become visible.
+const lookupSQL = `
+select ` + recordColumns + `
+from idempotency_keys
+where scope = any ($1) and (scope, key) in (select * from unnest($1::text[], $2::text[]))`
+
+// begin is round trip 1: it begins, tries the keys' locks and looks for their
+// rows. The transaction is over when it returns an error.
+func (e *Engine) begin(ctx context.Context, conn *pgx.Conn, ids []identity) (*transaction, error) {
+	locks := make([]int64, len(ids))
+	scopes, keys := make([]string, len(ids)), make([]string, len(ids))
+	for i, id := range ids {
+		locks[i], scopes[i], keys[i] = id.lock(), id.scope, id.key
+	}
+	budget := strconv.FormatInt(e.config.Budget.Milliseconds(), 10)
+	t := &transaction{conn: conn}
+
+	var batch pgx.Batch
+	batch.BeginTx(txOptions)
+	batch.Queue(prepareSQL, budget, locks).QueryRow(func(row pgx.Row) error {
+		var ignored string
+		return row.Scan(&t.now, &t.synchronous, &ignored, &ignored, &ignored, &t.locked)
+	})
+	batch.Queue(lookupSQL, scopes, keys).Query(func(rows pgx.Rows) (err error) {
+		t.rows, err = pgx.CollectRows(rows, scanRecord)
+		return err
+	})
+	results := conn.SendBatch(ctx, &batch)
+	err := results.Close()
+	t.tx = results.Tx()
+	if err != nil {
+		t.rollback(ctx)
+		return nil, ownError("looking the key up", err)
+	}
+	for i := range t.rows {
+		t.rows[i].expired = !t.rows[i].expiresAt.After(t.now)
+	}
+	return t, nil
+}
+
+// insertSQL returns its rows: a distributed engine takes another and worse path
+// for inserts that return nothing.
+const insertSQL = `
+insert into idempotency_keys (scope, key, operation, request_hash, hash_version, response_json,
+	request_id, execution_id, created_at, expires_at)
+select scope, key, operation, request_hash, hash_version, response_json::json,
+	nullif(request_id, ''), execution_id, $9, $10
+from unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::smallint[], $6::text[], $7::text[], $8::uuid[])
+	as rows (scope, key, operation, request_hash, hash_version, response_json, request_id, execution_id)
+returning 1`
+
+// commit is round trip 2: it inserts the rows and commits. It returns nil when
+// that is certain, errLostRace when the insert failed and all is rolled back,
+// and errUnknown in any other case. It has a budget of its own.
+func (t *transaction) commit(ctx context.Context, rows []record, budget time.Duration) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), budget)
+	defer cancel()
+
+	n := len(rows)
+	scopes, keys, operations := make([]string, n), make([]string, n), make([]string, n)
+	hashes, versions, responses := make([][]byte, n), make([]int16, n), make([]string, n)
+	requestIDs, executionIDs := make([]string, n), make([][16]byte, n)
+	for i, r := range rows {
+		scopes[i], keys[i], operations[i] = r.scope, r.key, r.operation
+		hashes[i], versions[i], responses[i] = r.hash, r.hashVersion, string(r.response)
+		requestIDs[i], executionIDs[i] = r.requestID, r.executionID
+	}
+	var batch pgx.Batch
+	batch.Queue(insertSQL, scopes, keys, operations, hashes, versions, responses, requestIDs, executionIDs,
+		rows[0].createdAt, rows[0].expiresAt)
+	batch.Queue("commit")
+	results := t.conn.SendBatch(ctx, &batch)
+	inserted, err := results.Exec()
+	if err == nil && int(inserted.RowsAffected()) != n {
+		err = fmt.Errorf("%d of %d rows inserted", inserted.RowsAffected(), n)
+	}
+	if err != nil {
+		_ = results.Close()
+		// A race is known by the statement that failed: other engines report it
+		// with other codes and constraint names. Postgres skips the COMMIT after
+		// it. Without Postgres's word the COMMIT may have been carried out.
+		if errors.As(err, new(*pgconn.PgError)) && !t.conn.IsClosed() {
+			t.rollback(ctx)
+			return fmt.Errorf("%w: %w", errLostRace, err)
+		}
+		return fmt.Errorf("%w: %w", errUnknown, err)
+	}
+	committed, err := results.Exec()
+	if closing := results.Close(); err == nil {
+		err = closing
+	}
+	if err == nil && committed.String() != "COMMIT" {
+		err = fmt.Errorf("COMMIT was answered %q", committed)
+	}
+	if err != nil {
+		_ = t.conn.Close(ctx)
+		return fmt.Errorf("%w: %w", errUnknown, err)
+	}
+	return nil
+}
+
+// acknowledge ends a transaction that found its row. Where commits wait for a
+// standby, so does it: a row may be visible whose own commit was cut off before
+// any standby had it, and a failover would lose what is acknowledged here. A
+// commit waits for all that was written before it, once it writes itself.
+func (t *transaction) acknowledge(ctx context.Context) error {
+	if !t.synchronous {
+		t.rollback(ctx)
+		return nil
+	}
+	var batch pgx.Batch
+	batch.Queue(`select pg_logical_emit_message(true, 'onceql', '')`)
+	batch.Queue("commit")
+	if err := t.conn.SendBatch(ctx, &batch).Close(); err != nil {
+		_ = t.conn.Close(ctx)
+		return connectionError{fmt.Errorf("waiting for the standby: %w", err)}
+	}
+	return nil
+}
+
+// rollback ends the transaction and lets its locks go. When that fails the
+// connection is closed, and Postgres does it.
+func (t *transaction) rollback(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	if t.conn.IsClosed() || t.tx == nil {
+		return
+	}
+	if err := t.tx.Rollback(ctx); err != nil && !errors.Is(err, pgx.ErrTxClosed) {
+		_ = t.conn.Close(ctx)
+	}
+}
+
+// A connectionError is any failure that is not Postgres's word: of the network,
+// of a pool, of a time-out.
+type connectionError struct{ error }
+
+func (e connectionError) Unwrap() error { return e.error }
+
+// ownError names the step of the engine in which err came up. What a new attempt
+// can mend, perhaps on another connection, is a connectionError.
+func ownError(step string, err error) error {
+	err = fmt.Errorf("%s: %w", step, err)
+	var pgErr *pgconn.PgError
+	if !errors.As(err, &pgErr) ||
+		pgErr.Code == "0A000" || // a plan that a migration outdated, or a standby
+		pgErr.Code == "26000" { // a statement that a pooler did not carry over
+		return connectionError{err}
+	}
+	return err
+}
+
+// An effectTx is the transaction as an effect sees it: the engine ends it.
+type effectTx struct{ pgx.Tx }
+
+// Commit refuses.
+func (*effectTx) Commit(context.Context) error { return ErrTransaction }
+
+// Rollback refuses.
+func (*effectTx) Rollback(context.Context) error { return ErrTransaction }
+
+// endedTx stands in for the transaction once the effect has returned: all of its
+// methods report pgx.ErrTxClosed.
+var endedTx = func() pgx.Tx {
+	var batch pgx.Batch
+	batch.BeginTx(txOptions)
+	return pgx.FailedBatchResults(&batch, pgx.ErrTxClosed).Tx()
+}()
