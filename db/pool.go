@@ -1,0 +1,47 @@
+// Package db is the server's database: the pool, the queries on projects, and
+// the embedded Postgres. It knows nothing of idempotency keys or GraphQL.
+package db
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// Open returns a pool of at most maxConns connections to the database at url. It
+// does not connect yet: a database that is away for the moment is no error.
+// Notices that Postgres sends, a warning on a COMMIT among them, go to log.
+func Open(ctx context.Context, url string, maxConns int32, log *slog.Logger) (*pgxpool.Pool, error) {
+	config, err := pgxpool.ParseConfig(url)
+	if err != nil {
+		// The parser's error leaves the password out.
+		return nil, fmt.Errorf("reading the database URL: %w", err)
+	}
+	config.MaxConns = maxConns
+	config.MaxConnLifetimeJitter = 5 * time.Minute
+	if config.ConnConfig.ConnectTimeout == 0 {
+		config.ConnConfig.ConnectTimeout = 5 * time.Second
+	}
+	parameters := config.ConnConfig.RuntimeParams
+	if parameters["application_name"] == "" {
+		parameters["application_name"] = "onceql"
+	}
+	config.ConnConfig.OnNotice = func(_ *pgconn.PgConn, notice *pgconn.Notice) {
+		log.Warn("Postgres sent a notice", "severity", notice.Severity, "code", notice.Code, "message", notice.Message)
+	}
+	pool, err := pgxpool.NewWithConfig(ctx, config)
+	if err != nil {
+		return nil, fmt.Errorf("opening the pool: %w", err)
+	}
+	return pool, nil
+}
+
+// querier is a pool, a connection or a transaction.
+type querier interface {
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+}

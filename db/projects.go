@@ -1,0 +1,144 @@
+package db
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+)
+
+// ErrNotFound reports a project that the tenant does not have.
+var ErrNotFound = errors.New("not found")
+
+// A Project is a row of projects. Its times are the database's.
+type Project struct {
+	Tenant               string
+	ID                   uuid.UUID
+	Name                 string
+	Description          *string
+	CreatedAt, UpdatedAt time.Time
+	ArchivedAt           *time.Time
+}
+
+const projectColumns = `tenant, id, name, description, created_at, updated_at, archived_at`
+
+// CreateProjects inserts the projects, whose Tenant, ID, Name and Description
+// are set, and returns them as they are stored, in the order of rows.
+func CreateProjects(ctx context.Context, tx pgx.Tx, rows []Project) ([]Project, error) {
+	n := len(rows)
+	tenants, ids, names, descriptions := make([]string, n), make([]uuid.UUID, n), make([]string, n), make([]*string, n)
+	for i, row := range rows {
+		tenants[i], ids[i], names[i], descriptions[i] = row.Tenant, row.ID, row.Name, row.Description
+	}
+	created, err := projects(ctx, tx, `
+		insert into projects (tenant, id, name, description, created_at, updated_at)
+		select tenant, id, name, description, now(), now()
+		from unnest($1::text[], $2::uuid[], $3::text[], $4::text[]) as rows (tenant, id, name, description)
+		returning `+projectColumns, tenants, ids, names, descriptions)
+	if err != nil {
+		return nil, fmt.Errorf("inserting projects: %w", err)
+	}
+	// By identity: the order of RETURNING is nobody's promise.
+	byID := make(map[uuid.UUID]Project, n)
+	for _, project := range created {
+		byID[project.ID] = project
+	}
+	for i, id := range ids {
+		rows[i] = byID[id]
+	}
+	return rows, nil
+}
+
+// A ProjectChange says what to change of a project. What is nil stays as it is;
+// a Description that points to nil is cleared.
+type ProjectChange struct {
+	Name        *string
+	Description **string
+}
+
+// UpdateProject changes the tenant's project and returns it, or ErrNotFound. A
+// change that changes nothing leaves UpdatedAt as it is.
+func UpdateProject(ctx context.Context, tx pgx.Tx, tenant string, id uuid.UUID, change ProjectChange) (Project, error) {
+	var description *string
+	if change.Description != nil {
+		description = *change.Description
+	}
+	return project(ctx, tx, `
+		update projects
+		set name = coalesce($3, name),
+			description = case when $4 then $5 else description end,
+			updated_at = case
+				when (name, description) is distinct from
+					(coalesce($3, name), case when $4 then $5 else description end)
+				then now() else updated_at end
+		where tenant = $1 and id = $2
+		returning `+projectColumns, tenant, id, change.Name, change.Description != nil, description)
+}
+
+// ArchiveProject archives the tenant's project and returns it, or ErrNotFound.
+// One that is archived already stays as it is.
+func ArchiveProject(ctx context.Context, tx pgx.Tx, tenant string, id uuid.UUID) (Project, error) {
+	return project(ctx, tx, `
+		update projects
+		set archived_at = coalesce(archived_at, now()),
+			updated_at = case when archived_at is null then now() else updated_at end
+		where tenant = $1 and id = $2
+		returning `+projectColumns, tenant, id)
+}
+
+// FindProject returns the tenant's project, or ErrNotFound.
+func FindProject(ctx context.Context, q querier, tenant string, id uuid.UUID) (Project, error) {
+	return project(ctx, q, `
+		select `+projectColumns+`
+		from projects
+		where tenant = $1 and id = $2`, tenant, id)
+}
+
+// A ProjectPosition is a project's place among the tenant's projects.
+type ProjectPosition struct {
+	CreatedAt time.Time
+	ID        uuid.UUID
+}
+
+// ListProjects returns at most limit of the tenant's projects, newest first: those
+// after the position, or from the newest when after is nil.
+func ListProjects(ctx context.Context, q querier, tenant string, limit int, after *ProjectPosition, includeArchived bool) ([]Project, error) {
+	var list []Project
+	var err error
+	if after == nil {
+		list, err = projects(ctx, q, `
+			select `+projectColumns+`
+			from projects
+			where tenant = $1 and ($2 or archived_at is null)
+			order by created_at desc, id desc
+			limit $3`, tenant, includeArchived, limit)
+	} else {
+		list, err = projects(ctx, q, `
+			select `+projectColumns+`
+			from projects
+			where tenant = $1 and ($2 or archived_at is null) and (created_at, id) < ($4, $5)
+			order by created_at desc, id desc
+			limit $3`, tenant, includeArchived, limit, after.CreatedAt, after.ID)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("listing projects: %w", err)
+	}
+	return list, nil
+}
+
+func projects(ctx context.Context, q querier, sql string, args ...any) ([]Project, error) {
+	rows, _ := q.Query(ctx, sql, args...)
+	return pgx.CollectRows(rows, pgx.RowToStructByPos[Project])
+}
+
+func project(ctx context.Context, q querier, sql string, args ...any) (Project, error) {
+	rows, _ := q.Query(ctx, sql, args...)
+	found, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByPos[Project])
+	if errors.Is(err, pgx.ErrNoRows) {
+		return Project{}, ErrNotFound
+	}
+	return found, err
+}

@@ -1,0 +1,93 @@
+package graph
+
+import (
+	"errors"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/google/uuid"
+
+	"github.com/onceql/onceql/db"
+	"github.com/onceql/onceql/graph/model"
+)
+
+// The lengths are in code points.
+const (
+	maxName        = 200
+	maxDescription = 10_000
+)
+
+// projectName returns the name as it is stored: without surrounding white space.
+func projectName(name string) (string, error) {
+	name = strings.TrimSpace(name)
+	if n := utf8.RuneCountInString(name); n < 1 || n > maxName {
+		return "", badInput("a project's name has 1 to %d characters, this one has %d", maxName, n)
+	}
+	if strings.ContainsFunc(name, unicode.IsControl) {
+		return "", badInput("a project's name has no control characters")
+	}
+	return name, nil
+}
+
+func checkDescription(description *string) error {
+	if description == nil {
+		return nil
+	}
+	if n := utf8.RuneCountInString(*description); n > maxDescription {
+		return badInput("a project's description has at most %d characters, this one has %d", maxDescription, n)
+	}
+	if strings.ContainsRune(*description, 0) {
+		return badInput("a project's description has no NUL character")
+	}
+	return nil
+}
+
+func projectChange(input model.UpdateProjectInput) (db.ProjectChange, error) {
+	var change db.ProjectChange
+	if name, set := input.Name.ValueOK(); set {
+		if name == nil {
+			return change, badInput("a project's name can't be null; leave it out to keep it")
+		}
+		trimmed, err := projectName(*name)
+		if err != nil {
+			return change, err
+		}
+		change.Name = &trimmed
+	}
+	if description, set := input.Description.ValueOK(); set {
+		if err := checkDescription(description); err != nil {
+			return change, err
+		}
+		change.Description = &description
+	}
+	return change, nil
+}
+
+// parseID reads an id in the one form that this API gives out, in any case of
+// letters.
+func parseID(text string) (uuid.UUID, error) {
+	id, err := uuid.Parse(text)
+	if err != nil || len(text) != len(uuid.Nil.String()) {
+		return uuid.Nil, badInput("an id is a UUID, such as 01890a5d-ac96-774b-bcce-b302099a8057")
+	}
+	return id, nil
+}
+
+func projectError(err error) error {
+	if errors.Is(err, db.ErrNotFound) {
+		return newError(CodeNotFound, "there is no project with this id")
+	}
+	return err
+}
+
+func projectModel(p db.Project) *model.Project {
+	return &model.Project{
+		ID:          p.ID.String(),
+		Name:        p.Name,
+		Description: p.Description,
+		CreatedAt:   p.CreatedAt.UTC(),
+		UpdatedAt:   p.UpdatedAt.UTC(),
+		ArchivedAt:  p.ArchivedAt,
+	}
+}

@@ -1,0 +1,171 @@
+package graph
+
+import (
+	"context"
+	"errors"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/onceql/onceql/db"
+	"github.com/onceql/onceql/graph/generated"
+	"github.com/onceql/onceql/graph/model"
+	"github.com/onceql/onceql/idempotency"
+	"github.com/onceql/onceql/idempotency/gqlidem"
+)
+
+// Resolver resolves the fields of Query and Mutation.
+type Resolver struct {
+	// Once runs the mutations.
+	Once *gqlidem.Once
+	// Engine tells what a key did.
+	Engine *idempotency.Engine
+	// Pool serves the queries.
+	Pool *pgxpool.Pool
+	// Tenant names the tenant of a request.
+	Tenant func(context.Context) (string, error)
+}
+
+// Query returns the resolver of the root fields of queries.
+func (r *Resolver) Query() generated.QueryResolver { return queries{r} }
+
+// Mutation returns the resolver of the root fields of mutations.
+func (r *Resolver) Mutation() generated.MutationResolver { return mutations{r} }
+
+type mutations struct{ *Resolver }
+
+// CreateProject resolves Mutation.createProject.
+func (r mutations) CreateProject(ctx context.Context, input model.CreateProjectInput, _ string) (*model.CreateProjectPayload, error) {
+	return gqlidem.Do(ctx, r.Once, func(ctx context.Context, tx pgx.Tx) (*model.CreateProjectPayload, error) {
+		tenant, err := r.Tenant(ctx)
+		if err != nil {
+			return nil, err
+		}
+		name, err := projectName(input.Name)
+		if err != nil {
+			return nil, err
+		}
+		if err := checkDescription(input.Description); err != nil {
+			return nil, err
+		}
+		id, err := uuid.NewV7()
+		if err != nil {
+			return nil, err
+		}
+		created, err := db.CreateProjects(ctx, tx, []db.Project{
+			{Tenant: tenant, ID: id, Name: name, Description: input.Description},
+		})
+		if err != nil {
+			return nil, err
+		}
+		return &model.CreateProjectPayload{Project: projectModel(created[0])}, nil
+	})
+}
+
+// UpdateProject resolves Mutation.updateProject.
+func (r mutations) UpdateProject(ctx context.Context, input model.UpdateProjectInput, _ string) (*model.UpdateProjectPayload, error) {
+	return gqlidem.Do(ctx, r.Once, func(ctx context.Context, tx pgx.Tx) (*model.UpdateProjectPayload, error) {
+		tenant, id, err := r.subject(ctx, input.ID)
+		if err != nil {
+			return nil, err
+		}
+		change, err := projectChange(input)
+		if err != nil {
+			return nil, err
+		}
+		updated, err := db.UpdateProject(ctx, tx, tenant, id, change)
+		if err != nil {
+			return nil, projectError(err)
+		}
+		return &model.UpdateProjectPayload{Project: projectModel(updated)}, nil
+	})
+}
+
+// ArchiveProject resolves Mutation.archiveProject.
+func (r mutations) ArchiveProject(ctx context.Context, input model.ArchiveProjectInput, _ string) (*model.ArchiveProjectPayload, error) {
+	return gqlidem.Do(ctx, r.Once, func(ctx context.Context, tx pgx.Tx) (*model.ArchiveProjectPayload, error) {
+		tenant, id, err := r.subject(ctx, input.ID)
+		if err != nil {
+			return nil, err
+		}
+		archived, err := db.ArchiveProject(ctx, tx, tenant, id)
+		if err != nil {
+			return nil, projectError(err)
+		}
+		return &model.ArchiveProjectPayload{Project: projectModel(archived)}, nil
+	})
+}
+
+// subject returns the tenant of the request and the project that it names.
+func (r *Resolver) subject(ctx context.Context, id string) (string, uuid.UUID, error) {
+	tenant, err := r.Tenant(ctx)
+	if err != nil {
+		return "", uuid.Nil, err
+	}
+	projectID, err := parseID(id)
+	return tenant, projectID, err
+}
+
+type queries struct{ *Resolver }
+
+// Project resolves Query.project.
+func (r queries) Project(ctx context.Context, id string) (*model.Project, error) {
+	tenant, projectID, err := r.subject(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	found, err := db.FindProject(ctx, r.Pool, tenant, projectID)
+	if errors.Is(err, db.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return projectModel(found), nil
+}
+
+// Projects resolves Query.projects.
+func (r queries) Projects(ctx context.Context, first int32, after *string, includeArchived bool) (*model.ProjectConnection, error) {
+	tenant, err := r.Tenant(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if first < 1 || first > maxPage {
+		return nil, badInput("first is between 1 and %d", maxPage)
+	}
+	var position *db.ProjectPosition
+	if after != nil {
+		if position, err = parseCursor(*after); err != nil {
+			return nil, err
+		}
+	}
+	found, err := db.ListProjects(ctx, r.Pool, tenant, int(first)+1, position, includeArchived)
+	if err != nil {
+		return nil, err
+	}
+	return connection(found, int(first), position != nil), nil
+}
+
+// IdempotentCall resolves Query.idempotentCall.
+func (r queries) IdempotentCall(ctx context.Context, key string) (*model.IdempotentCall, error) {
+	tenant, err := r.Tenant(ctx)
+	if err != nil {
+		return nil, err
+	}
+	execution, known, err := r.Engine.Lookup(ctx, tenant, key)
+	if err != nil || !known {
+		return nil, err
+	}
+	call := &model.IdempotentCall{
+		Key:        execution.Key,
+		Operation:  execution.Operation,
+		ExecutedAt: execution.ExecutedAt,
+		ExpiresAt:  execution.ExpiresAt,
+		Expired:    execution.Expired,
+	}
+	if execution.RequestID != "" {
+		call.RequestID = &execution.RequestID
+	}
+	return call, nil
+}

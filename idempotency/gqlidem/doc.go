@@ -1,0 +1,34 @@
+// Package gqlidem makes the mutations of a gqlgen server take effect at most
+// once per idempotency key.
+//
+// A mutation is marked in the schema and carries its key as an argument:
+//
+//	directive @idempotent on FIELD_DEFINITION
+//
+//	type Mutation {
+//	  createOrder(input: OrderInput!, idempotencyKey: String!): OrderPayload @idempotent
+//	}
+//
+// The server uses one Once, and the resolver hands its effect to Do:
+//
+//	once := gqlidem.New(idempotency.New(pool, idempotency.Config{}), tenantOf)
+//	defer once.Close(ctx)
+//	srv := handler.New(graph.NewExecutableSchema(graph.Config{Resolvers: &graph.Resolver{Once: once}}))
+//	srv.Use(once)
+//
+//	func (r *mutationResolver) CreateOrder(ctx context.Context, in OrderInput, _ string) (*OrderPayload, error) {
+//		return gqlidem.Do(ctx, r.Once, func(ctx context.Context, tx pgx.Tx) (*OrderPayload, error) {
+//			return insertOrder(ctx, tx, in)
+//		})
+//	}
+//
+// What the client sent decides whether two calls are the same: the mutation and
+// its arguments, compared by the schema's types (see Fingerprint), whatever the
+// document looks like. Each mutation field of a document is a call of its own.
+// The effect sees the decoded input; it must do all it does through tx.
+//
+// Every response says in `extensions.idempotency` whether a field was EXECUTED
+// or REPLAYED, and every error carries `extensions.code` and
+// `extensions.retryable`. Wrap the HTTP handler in WithHeader for the header
+// Idempotency-Replayed.
+package gqlidem

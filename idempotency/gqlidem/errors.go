@@ -1,0 +1,76 @@
+package gqlidem
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"time"
+
+	"github.com/vektah/gqlparser/v2/gqlerror"
+
+	"github.com/onceql/onceql/idempotency"
+)
+
+// The codes of the errors that Do returns, in `extensions.code`.
+const (
+	CodeKeyRequired = "IDEMPOTENCY_KEY_REQUIRED"
+	CodeKeyInvalid  = "IDEMPOTENCY_KEY_INVALID"
+	CodeKeyReused   = "IDEMPOTENCY_KEY_REUSED"
+	CodeKeyExpired  = "IDEMPOTENCY_KEY_EXPIRED"
+	CodeInProgress  = "IDEMPOTENCY_IN_PROGRESS"
+	CodeUnavailable = "UNAVAILABLE"
+	CodeInternal    = "INTERNAL"
+)
+
+// RetryAfter is how long a client is asked to wait before it sends the key
+// again, in `extensions.retryAfterMs` of retryable errors.
+const RetryAfter = 500 * time.Millisecond
+
+var coded = []struct {
+	err           error
+	code, message string
+	retryable     bool
+}{
+	{idempotency.ErrKeyRequired, CodeKeyRequired, "an idempotency key is required: idempotencyKey is empty", false},
+	{idempotency.ErrKeyInvalid, CodeKeyInvalid, idempotency.ErrKeyInvalid.Error(), false},
+	{idempotency.ErrKeyReused, CodeKeyReused, "the idempotency key was used with another payload or another mutation; nothing was done", false},
+	{idempotency.ErrKeyExpired, CodeKeyExpired, "the idempotency key has expired: its result is no longer replayed; nothing was done", false},
+	{idempotency.ErrInProgress, CodeInProgress, "a call with this idempotency key is still executing; send the same key again", true},
+	{idempotency.ErrUnavailable, CodeUnavailable, "the outcome is not known for now; send the same key again", true},
+	{idempotency.ErrPayload, CodeInternal, "internal error", false},
+	{idempotency.ErrTransaction, CodeInternal, "internal error", false},
+	{idempotency.ErrCall, CodeInternal, "internal error", false},
+}
+
+// fieldError gives an error of the engine its code; the error itself stays
+// reachable through errors.As and errors.Is. An effect's own error is returned as
+// it is, a *gqlerror.Error as a copy: gqlgen writes the field's path into it, and
+// callers that share one outcome must not share that.
+func fieldError(err error) error {
+	var own *gqlerror.Error
+	if errors.As(err, &own) {
+		clone := *own
+		clone.Extensions = maps.Clone(own.Extensions)
+		return &clone
+	}
+	for _, c := range coded {
+		if errors.Is(err, c.err) {
+			return newError(err, c.code, c.message, c.retryable)
+		}
+	}
+	if errors.As(err, new(*idempotency.PanicError)) {
+		return newError(err, CodeInternal, "internal error", false)
+	}
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return newError(err, CodeUnavailable, "the request ended before its outcome was known; send the same key again", true)
+	}
+	return err
+}
+
+func newError(err error, code, message string, retryable bool) *gqlerror.Error {
+	extensions := map[string]any{"code": code, "retryable": retryable}
+	if retryable {
+		extensions["retryAfterMs"] = RetryAfter.Milliseconds()
+	}
+	return &gqlerror.Error{Err: err, Message: message, Extensions: extensions}
+}

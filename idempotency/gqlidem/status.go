@@ -1,0 +1,104 @@
+package gqlidem
+
+import (
+	"context"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/99designs/gqlgen/graphql"
+)
+
+// HeaderReplayed is the response header that says "true" when every keyed field
+// of the response succeeded as a replay.
+const HeaderReplayed = "Idempotency-Replayed"
+
+// extensionName is where a response's extensions tell each keyed field's status.
+const extensionName = "idempotency"
+
+// A status is what the response says of one keyed field.
+type status struct {
+	Replayed              bool
+	ExecutedAt, ExpiresAt time.Time
+	RequestID             string
+}
+
+// statuses collects those of one response.
+type statuses struct {
+	mu sync.Mutex
+	// keyed counts the keyed fields, replayed those that succeeded as replays.
+	keyed, replayed int
+	fields          map[string]any
+}
+
+type (
+	statusesKey struct{}
+	headerKey   struct{}
+)
+
+// attempted counts the keyed field that is being resolved.
+func attempted(ctx context.Context) {
+	if s, ok := ctx.Value(statusesKey{}).(*statuses); ok {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.keyed++
+	}
+}
+
+// record notes the status of the keyed field that is being resolved.
+func record(ctx context.Context, of status) {
+	s, ok := ctx.Value(statusesKey{}).(*statuses)
+	if !ok {
+		return
+	}
+	field := map[string]any{
+		"status":     "EXECUTED",
+		"executedAt": of.ExecutedAt.UTC().Format(time.RFC3339Nano),
+		"expiresAt":  of.ExpiresAt.UTC().Format(time.RFC3339Nano),
+		"requestId":  nil,
+	}
+	if of.RequestID != "" {
+		field["requestId"] = of.RequestID
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if of.Replayed {
+		field["status"] = "REPLAYED"
+		s.replayed++
+	}
+	if s.fields == nil {
+		s.fields = map[string]any{}
+	}
+	s.fields[graphql.GetFieldContext(ctx).Field.Alias] = field
+}
+
+// ExtensionName implements graphql.HandlerExtension.
+func (*Once) ExtensionName() string { return "OnceQL" }
+
+// InterceptResponse implements graphql.ResponseInterceptor: it puts the statuses
+// into the response's extensions, under the fields' response keys.
+func (*Once) InterceptResponse(ctx context.Context, next graphql.ResponseHandler) *graphql.Response {
+	s := &statuses{}
+	response := next(context.WithValue(ctx, statusesKey{}, s))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if response == nil || len(s.fields) == 0 {
+		return response
+	}
+	if response.Extensions == nil {
+		response.Extensions = map[string]any{}
+	}
+	response.Extensions[extensionName] = s.fields
+	if header, ok := ctx.Value(headerKey{}).(http.Header); ok && s.replayed == s.keyed {
+		header.Set(HeaderReplayed, "true")
+	}
+	return response
+}
+
+// WithHeader wraps a GraphQL handler so that its responses carry HeaderReplayed.
+// Any transport will do that writes its header after the operation.
+func WithHeader(handler http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		handler.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), headerKey{}, w.Header())))
+	})
+}
