@@ -21,7 +21,7 @@ import (
 // The codes of the errors that are not about idempotency keys, in
 // `extensions.code`; package gqlidem has the others.
 const (
-	CodeBadUserInput     = "BAD_USER_INPUT"
+	CodeBadUserInput     = gqlidem.CodeBadUserInput
 	CodeNotFound         = "NOT_FOUND"
 	CodeParseFailed      = errcode.ParseFailed
 	CodeValidationFailed = errcode.ValidationFailed

@@ -20,6 +20,8 @@ const (
 	CodeInProgress  = "IDEMPOTENCY_IN_PROGRESS"
 	CodeUnavailable = "UNAVAILABLE"
 	CodeInternal    = "INTERNAL"
+	// CodeBadUserInput is for arguments that have no canonical form.
+	CodeBadUserInput = "BAD_USER_INPUT"
 )
 
 // RetryAfter is how long a client is asked to wait before it sends the key

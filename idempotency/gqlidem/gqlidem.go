@@ -99,14 +99,17 @@ func (o *Once) call(ctx context.Context) (idempotency.Call, error) {
 		return idempotency.Call{}, fieldError(fmt.Errorf("%w: the field has no argument %s", idempotency.ErrCall, KeyArgument))
 	}
 	variables := graphql.GetOperationContext(ctx).Variables
+	hash, err := Fingerprint(o.schema, fc.Field.Field, variables, KeyArgument, FingerprintVersion)
+	if err != nil {
+		return idempotency.Call{}, newError(err, CodeBadUserInput, err.Error(), false)
+	}
 	return idempotency.Call{
 		Scope:     tenant,
 		Key:       key,
 		Operation: fc.Field.Name,
 		RequestID: o.requestID(ctx),
 		Fingerprint: func(version int16) ([32]byte, bool) {
-			hash, err := Fingerprint(o.schema, fc.Field.Field, variables, KeyArgument, version)
-			return hash, err == nil
+			return hash, version == FingerprintVersion
 		},
 		Codec: o.codecs[fc.Field.Definition.Type.Name()],
 	}, nil

@@ -1,0 +1,142 @@
+// Package transport serves GraphQL over HTTP, as the GraphQL-over-HTTP
+// specification has it: the audit suite of npm's graphql-http passes in full.
+//
+//	server := handler.New(schema)
+//	server.AddTransport(transport.Transport{})
+//
+// It is the only transport that a server needs. It guarantees that
+//
+//   - a request that is not exactly what it should be is refused before anything
+//     runs: duplicate members, invalid UTF-8, lone surrogates and trailing data
+//     in JSON, other media types and charsets, bodies over the limit
+//   - a mutation runs for a POST of application/json only, which a page of
+//     another site can't send without asking first
+//   - every answer is JSON, its errors made by the server's error presenter; what
+//     the transport itself refuses never quotes the request
+//   - numbers come to the scalars as they were sent, of type json.Number
+//
+// Subscriptions, batches, multipart requests, compressed bodies and persisted
+// queries are not served.
+package transport
+
+import (
+	"context"
+	"net/http"
+	"strings"
+
+	"github.com/99designs/gqlgen/graphql"
+	"github.com/vektah/gqlparser/v2/ast"
+	"github.com/vektah/gqlparser/v2/gqlerror"
+)
+
+// Transport answers GET, HEAD, POST and OPTIONS.
+type Transport struct {
+	// MaxBody is the size of the largest request body, in bytes. Zero means
+	// 1 MiB.
+	MaxBody int64
+}
+
+var _ graphql.Transport = Transport{}
+
+const (
+	defaultMaxBody = 1 << 20
+	allMethods     = "GET, HEAD, POST, OPTIONS"
+)
+
+// Supports says yes to every request: what the transport does not serve it
+// refuses, with the status that says so.
+func (Transport) Supports(*http.Request) bool { return true }
+
+// Do answers one request.
+func (t Transport) Do(w http.ResponseWriter, r *http.Request, exec graphql.GraphExecutor) {
+	answer := newAnswer(w, r, exec)
+	if r.Method == http.MethodOptions {
+		answer.options()
+		return
+	}
+	params, refusal := t.read(w, r, &answer)
+	if refusal != nil {
+		answer.refuse(refusal)
+		return
+	}
+
+	ctx := r.Context()
+	operation, errs := exec.CreateOperationContext(ctx, params)
+	ctx = graphql.WithOperationContext(ctx, operation)
+	if len(errs) > 0 {
+		answer.requestErrors(ctx, errs)
+		return
+	}
+	if refusal := unservable(r, operation.Operation); refusal != nil {
+		answer.refuse(refusal)
+		return
+	}
+	run, ctx := exec.DispatchOperation(ctx, operation)
+	answer.executed(ctx, run(ctx))
+}
+
+// read returns what the client asks for, and settles the media type of the
+// answer.
+func (t Transport) read(w http.ResponseWriter, r *http.Request, answer *answer) (*graphql.RawParams, *refusal) {
+	start := graphql.Now()
+	post := r.Method == http.MethodPost
+	if !post && r.Method != http.MethodGet && r.Method != http.MethodHead {
+		return nil, badInput(http.StatusMethodNotAllowed, "GraphQL is served for GET and POST").header("Allow", allMethods)
+	}
+	if upgradesToWebsocket(r) {
+		return nil, badInput(http.StatusBadRequest, "WebSockets are not served")
+	}
+	mediaType, ok := negotiate(r.Header.Values("Accept"))
+	if !ok {
+		return nil, badInput(http.StatusNotAcceptable, "the answer is "+graphqlResponse+" or "+applicationJSON)
+	}
+	answer.mediaType(mediaType)
+
+	var params *graphql.RawParams
+	var refusal *refusal
+	if post {
+		params, refusal = t.readBody(w, r)
+	} else {
+		params, refusal = readQuery(r.URL.RawQuery)
+	}
+	if refusal != nil {
+		return nil, refusal
+	}
+	params.Headers = r.Header
+	params.ReadTime = graphql.TraceTiming{Start: start, End: graphql.Now()}
+	return params, nil
+}
+
+// unservable refuses a valid operation that this request must not run.
+func unservable(r *http.Request, operation *ast.OperationDefinition) *refusal {
+	switch {
+	case operation.Operation == ast.Query:
+		return nil
+	case r.Method != http.MethodPost:
+		return badInput(http.StatusMethodNotAllowed, "GET serves queries; send a mutation by POST").header("Allow", http.MethodPost)
+	case operation.Operation == ast.Subscription:
+		return badInput(http.StatusBadRequest, "subscriptions are not served")
+	}
+	return nil
+}
+
+// upgradesToWebsocket leaves an offer of h2c alone, which curl makes with
+// --http2 and a server may ignore.
+func upgradesToWebsocket(r *http.Request) bool {
+	for _, value := range r.Header.Values("Upgrade") {
+		if strings.Contains(strings.ToLower(value), "websocket") {
+			return true
+		}
+	}
+	return false
+}
+
+// present makes errors fit to send.
+func present(ctx context.Context, exec graphql.GraphExecutor, errs ...*gqlerror.Error) *graphql.Response {
+	response := exec.DispatchError(ctx, errs)
+	if response == nil {
+		response = &graphql.Response{Errors: errs}
+	}
+	response.Data = nil
+	return response
+}
