@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"maps"
 	"runtime/debug"
+	"strconv"
 
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/99designs/gqlgen/graphql/errcode"
@@ -116,26 +117,29 @@ func unreachable(err error) bool {
 	return errors.As(err, new(*pgconn.ConnectError)) || pgconn.SafeToRetry(err) || pgconn.Timeout(err)
 }
 
-// log writes what the client is not told. An error of Postgres may quote a
-// payload in its message and its detail: the code, the table and the constraint
-// say enough.
+// log writes what the client is not told.
 func (p Presenter) log(ctx context.Context, code any, err error) {
-	attributes := []any{"code", code, "requestId", requestid.From(ctx), "path", graphql.GetPath(ctx).String()}
-	var pgErr *pgconn.PgError
+	attributes := []any{"code", code, "requestId", requestid.From(ctx), "path", graphql.GetPath(ctx).String(), "err", Describe(cause(err))}
 	var panicked *idempotency.PanicError
-	switch {
-	case errors.As(err, &pgErr):
-		attributes = append(attributes, "sqlstate", pgErr.Code, "table", pgErr.TableName, "constraint", pgErr.ConstraintName)
-	case errors.As(err, &panicked):
-		attributes = append(attributes, "err", panicked.Error(), "stack", string(panicked.Stack))
-	default:
-		attributes = append(attributes, "err", cause(err).Error())
+	if errors.As(err, &panicked) {
+		attributes = append(attributes, "stack", string(panicked.Stack))
 	}
 	if code == gqlidem.CodeInternal {
 		p.Log.ErrorContext(ctx, "a field failed", attributes...)
 	} else {
 		p.Log.WarnContext(ctx, "a field is unavailable", attributes...)
 	}
+}
+
+// Describe says for a log what an error is about. An error of Postgres may quote
+// a payload in its message and its detail: its code, its table and its
+// constraint say enough.
+func Describe(err error) string {
+	var pgErr *pgconn.PgError
+	if errors.As(err, &pgErr) {
+		return fmt.Sprintf("SQLSTATE %s, table %q, constraint %q", pgErr.Code, pgErr.TableName, pgErr.ConstraintName)
+	}
+	return err.Error()
 }
 
 // cause is the error beneath what the client is told.
@@ -150,5 +154,10 @@ func cause(err error) error {
 // Recover makes an error of a panic in a resolver. It names the panic's type and
 // not its value, which may hold a payload.
 func (p Presenter) Recover(ctx context.Context, value any) error {
+	// gqlparser reads the numbers of a document only when a field is resolved,
+	// and panics over one that 64 bits can't hold.
+	if outOfRange, ok := value.(*strconv.NumError); ok && refusedArguments(ctx) {
+		return badInput("the number %.40s is out of range", outOfRange.Num)
+	}
 	return &idempotency.PanicError{Value: value, Stack: debug.Stack()}
 }

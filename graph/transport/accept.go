@@ -98,7 +98,7 @@ func parseRange(field string) (name string, quality float64, ok bool) {
 
 // isQuality matches RFC 9110's qvalue: 0 to 1, at most three decimals.
 func isQuality(q string) bool {
-	whole, decimals, dotted := strings.Cut(q, ".")
+	whole, decimals, _ := strings.Cut(q, ".")
 	if whole != "0" && whole != "1" || len(decimals) > 3 {
 		return false
 	}
@@ -107,7 +107,7 @@ func isQuality(q string) bool {
 			return false
 		}
 	}
-	return !dotted || q != "."
+	return true
 }
 
 // elements splits a header's list at the commas that are not in quotes.

@@ -1,0 +1,110 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"text/tabwriter"
+	"time"
+
+	"github.com/onceql/onceql/db"
+	"github.com/onceql/onceql/migrations"
+)
+
+// A database is the PostgreSQL in use, embedded or given.
+type database struct {
+	url, migrationURL string
+	// place tells people where the data is.
+	place    string
+	embedded *db.Embedded
+}
+
+// open starts the embedded PostgreSQL unless another database is given.
+func (f databaseFlags) open(ctx context.Context) (*database, error) {
+	if f.DatabaseURL != "" {
+		migrationURL := f.MigrationDatabaseURL
+		if migrationURL == "" {
+			migrationURL = f.DatabaseURL
+		}
+		return &database{url: f.DatabaseURL, migrationURL: migrationURL, place: "the PostgreSQL at DATABASE_URL"}, nil
+	}
+	embedded, err := db.StartEmbedded(ctx, db.EmbeddedConfig{Dir: f.DataDir})
+	if err != nil {
+		return nil, err
+	}
+	return &database{
+		url:          embedded.URL(),
+		migrationURL: embedded.URL(),
+		place:        fmt.Sprintf("%s (embedded PostgreSQL)", f.DataDir),
+		embedded:     embedded,
+	}, nil
+}
+
+// lost is closed when an embedded PostgreSQL ended by itself.
+func (d *database) lost() <-chan struct{} {
+	if d.embedded == nil {
+		return nil
+	}
+	return d.embedded.Done()
+}
+
+func (d *database) close(ctx context.Context) {
+	if d.embedded == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	if err := d.embedded.Stop(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "onceql: stopping the embedded PostgreSQL:", err)
+	}
+}
+
+// migrateCommand changes the database's schema apart from the server.
+type migrateCommand struct {
+	Up     migrateUp     `cmd:"" help:"Apply every pending migration."`
+	Status migrateStatus `cmd:"" help:"List the migrations and when they were applied."`
+}
+
+type migrateUp struct{ databaseFlags }
+
+// Run applies what is pending.
+func (c *migrateUp) Run(ctx context.Context) error {
+	return c.migrate(ctx, func(url string) error {
+		if err := migrations.Up(ctx, url); err != nil {
+			return err
+		}
+		return printStatus(ctx, url)
+	})
+}
+
+type migrateStatus struct{ databaseFlags }
+
+// Run lists the migrations.
+func (c *migrateStatus) Run(ctx context.Context) error {
+	return c.migrate(ctx, func(url string) error { return printStatus(ctx, url) })
+}
+
+func (f databaseFlags) migrate(ctx context.Context, use func(url string) error) error {
+	database, err := f.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer database.close(context.WithoutCancel(ctx))
+	return use(database.migrationURL)
+}
+
+func printStatus(ctx context.Context, url string) error {
+	list, err := migrations.Status(ctx, url)
+	if err != nil {
+		return err
+	}
+	table := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
+	for _, migration := range list {
+		applied := "pending"
+		if !migration.AppliedAt.IsZero() {
+			applied = migration.AppliedAt.UTC().Format(time.RFC3339)
+		}
+		fmt.Fprintf(table, "%05d\t%s\t%s\n", migration.Version, migration.Name, applied)
+	}
+	return table.Flush()
+}

@@ -1,0 +1,11 @@
+package idempotency
+
+// Waiting tells the tests how many callers wait for the key.
+func (e *Engine) Waiting(scope, key string) int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if f := e.flights[identity{scope, key}]; f != nil {
+		return len(f.requests)
+	}
+	return 0
+}

@@ -1,0 +1,171 @@
+// OnceQL is a GraphQL API server whose mutations take effect at most once per
+// idempotency key, on PostgreSQL.
+package main
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+	"time"
+
+	"github.com/99designs/gqlgen/graphql/playground"
+
+	"github.com/onceql/onceql/db"
+	"github.com/onceql/onceql/graph"
+	"github.com/onceql/onceql/idempotency"
+	"github.com/onceql/onceql/idempotency/gqlidem"
+	"github.com/onceql/onceql/internal/requestid"
+	"github.com/onceql/onceql/migrations"
+)
+
+//go:embed schema.graphql
+var schemaSDL []byte
+
+// The connections: one for each worker of the engine and two for its purge and
+// for an operator's requests, and apart from them those of the queries, so that
+// neither can starve the other.
+const (
+	workers     = 16
+	engineConns = workers + 2
+	queryConns  = 8
+)
+
+// anonymous names the one tenant that there is without authentication. No
+// claim can name it: an empty claim is refused.
+func anonymous(context.Context) (string, error) { return "", nil }
+
+func main() {
+	db.SuperviseEmbedded()
+	command := parse(os.Args[1:])
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	command.BindTo(ctx, (*context.Context)(nil))
+	command.FatalIfErrorf(command.Run())
+}
+
+// Run serves until ctx ends, and then drains.
+func (c *serveCommand) Run(ctx context.Context) error {
+	log := c.logger()
+	// What runs finishes after ctx ended; DrainTimeout bounds it.
+	running := context.WithoutCancel(ctx)
+
+	database, err := c.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer database.close(running)
+	if err := migrations.Up(ctx, database.migrationURL); err != nil {
+		return err
+	}
+	keyed, err := db.Open(running, database.url, engineConns, log)
+	if err != nil {
+		return err
+	}
+	defer keyed.Close()
+	pool, err := db.Open(running, database.url, queryConns, log)
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+
+	engine := idempotency.New(keyed, c.idempotency(observer(log)))
+	once := gqlidem.New(engine, anonymous, gqlidem.WithRequestID(requestid.From))
+	api := graph.NewHandler(
+		&graph.Resolver{Once: once, Engine: engine, Pool: pool, Tenant: anonymous},
+		graph.Config{MaxBody: c.MaxBodyBytes, Log: log},
+	)
+	health := newHealth(pool)
+
+	mux := http.NewServeMux()
+	mux.Handle("/graphql", health.admit(engine, api))
+	mux.Handle("GET /{$}", playground.Handler("OnceQL", "/graphql"))
+	mux.HandleFunc("GET /schema.graphql", serveSchema)
+	mux.HandleFunc("GET /healthz", health.live)
+	mux.HandleFunc("GET /readyz", health.ready)
+
+	listener, err := net.Listen("tcp", c.ListenAddr)
+	if err != nil {
+		return errors.Join(err, once.Close(running))
+	}
+	server := &http.Server{
+		Handler:           requestid.Handler(mux),
+		ReadHeaderTimeout: 10 * time.Second,
+		ReadTimeout:       30 * time.Second,
+		WriteTimeout:      c.Wait + c.Budget + 30*time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    64 << 10,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+	}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listener) }()
+	go health.probe(ctx)
+	announce(listener.Addr(), database)
+
+	select {
+	case err := <-served:
+		return errors.Join(err, once.Close(running))
+	case <-database.lost():
+		err = errors.New("the embedded PostgreSQL ended")
+	case <-ctx.Done():
+	}
+	log.Info("draining", "timeout", c.DrainTimeout)
+	health.drain()
+	draining, cancel := context.WithTimeout(running, c.DrainTimeout)
+	defer cancel()
+	return errors.Join(err, drained("requests", server.Shutdown(draining)), drained("executions", once.Close(draining)))
+}
+
+func drained(what string, err error) error {
+	if err != nil {
+		return fmt.Errorf("draining the %s: %w", what, err)
+	}
+	return nil
+}
+
+func serveSchema(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	_, _ = w.Write(schemaSDL)
+}
+
+// announce says on standard output where everything is.
+func announce(address net.Addr, database *database) {
+	fmt.Printf("OnceQL %s\n  API         http://%s/graphql\n  Playground  http://%s/\n  Data        %s\n",
+		version(), address, address, database.place)
+}
+
+// observer logs what an operator wants to know: keys and payloads are no part of
+// it. What executed is in the database, under its request's id.
+func observer(log *slog.Logger) func(idempotency.Event) {
+	return func(event idempotency.Event) {
+		level := slog.LevelDebug
+		attributes := []any{"operation", event.Operation, "requestId", event.RequestID}
+		switch event.Kind {
+		case idempotency.Replayed:
+			level = slog.LevelInfo
+			attributes = append(attributes, "executedBy", event.ExecutedBy)
+		case idempotency.Retried, idempotency.CommitUnknown, idempotency.PurgeFailed:
+			level = slog.LevelWarn
+			attributes = append(attributes, "err", graph.Describe(event.Err))
+		case idempotency.Purged:
+			level = slog.LevelInfo
+			attributes = []any{"count", event.Count}
+		}
+		log.Log(context.Background(), level, event.Kind.String(), attributes...)
+	}
+}
+
+// version is the module's, stamped by the go command, or "devel".
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" && info.Main.Version != "(devel)" {
+		return info.Main.Version
+	}
+	return "devel"
+}
