@@ -104,13 +104,13 @@ func TestDo_RefusesJSONThatCanBeReadInTwoWays(t *testing.T) {
 func TestDo_RefusesMembersOfAnotherType(t *testing.T) {
 	t.Parallel()
 	for request, message := range map[string]string{
-		`{}`:                           "`query` is required, a string",
-		`{"query":null}`:               "`query` is required, a string",
-		`{"Query":"{ __typename }"}`:   "`query` is required, a string",
-		`{"query":1}`:                  "`query` must be a string",
-		`{"query":{}}`:                 "`query` must be a string",
-		`{"query":["{ __typename }"]}`: "`query` must be a string",
-		`{` + typename + `,"operationName":1}`:       "`operationName` must be a string",
+		`{}`:                                   "`query` is required, a string",
+		`{"query":null}`:                       "`query` is required, a string",
+		`{"Query":"{ __typename }"}`:           "`query` is required, a string",
+		`{"query":1}`:                          "`query` must be a string",
+		`{"query":{}}`:                         "`query` must be a string",
+		`{"query":["{ __typename }"]}`:         "`query` must be a string",
+		`{` + typename + `,"operationName":1}`: "`operationName` must be a string",
 		`{` + typename + `,"operationName":["a"]}`:   "`operationName` must be a string",
 		`{` + typename + `,"variables":"{}"}`:        "`variables` must be an object or null",
 		`{` + typename + `,"variables":[]}`:          "`variables` must be an object or null",

@@ -21,7 +21,6 @@ import (
 
 	"github.com/onceql/onceql/graph/generated"
 	"github.com/onceql/onceql/graph/model"
-	"github.com/onceql/onceql/graph/transport"
 )
 
 // A server is a gqlgen server whose only transport is the one under test.
@@ -33,7 +32,7 @@ type server struct {
 	params atomic.Pointer[graphql.RawParams]
 }
 
-func newServer(t transport.Transport) *server {
+func newServer(t graphql.Transport) *server {
 	s := &server{}
 	s.Server = handler.New(generated.NewExecutableSchema(generated.Config{Resolvers: &resolver{runs: &s.runs}}))
 	s.AddTransport(t)

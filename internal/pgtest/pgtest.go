@@ -1,0 +1,204 @@
+// Package pgtest gives each test a database of its own, on a real PostgreSQL that
+// runs as long as the tests of a package.
+package pgtest
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	_ "github.com/jackc/pgx/v5/stdlib" // The driver "pgx" of pgtestdb.
+	"github.com/peterldowns/pgtestdb"
+
+	"github.com/onceql/onceql/db"
+	"github.com/onceql/onceql/migrations"
+)
+
+// parameters make a server fast and roomy. What no test does is to cut the power,
+// so nothing needs to reach the disk.
+var parameters = map[string]string{
+	"fsync":           "off",
+	"max_connections": "500",
+	"shared_buffers":  "64MB",
+}
+
+var shared struct {
+	sync.Mutex
+	server *Server
+}
+
+// Main is what TestMain of a package that uses the others does.
+func Main(m *testing.M) {
+	db.SuperviseEmbedded()
+	defer func() {
+		if shared.server != nil {
+			shared.server.remove()
+		}
+	}()
+	m.Run()
+}
+
+// URL returns the address of a new and migrated database. It is dropped after the
+// test, unless the test failed.
+func URL(t testing.TB) string {
+	t.Helper()
+	server, err := sharedServer()
+	if err != nil {
+		t.Fatal(err)
+	}
+	address, err := url.Parse(server.embedded.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	password, _ := address.User.Password()
+	config := pgtestdb.Custom(quiet{t}, pgtestdb.Config{
+		DriverName: "pgx",
+		Host:       address.Hostname(),
+		Port:       address.Port(),
+		User:       address.User.Username(),
+		Password:   password,
+		Database:   "postgres",
+		Options:    "sslmode=disable",
+		// A test may leave an engine behind that still works.
+		ForceTerminateConnections: true,
+	}, migrator{})
+	return config.URL()
+}
+
+// Pool returns a pool on a database as URL gives it.
+func Pool(t testing.TB) *pgxpool.Pool {
+	t.Helper()
+	pool, err := pgxpool.New(t.Context(), URL(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pool.Close)
+	return pool
+}
+
+// quiet keeps the URL of each database out of the output.
+type quiet struct{ testing.TB }
+
+func (quiet) Logf(string, ...any) {}
+
+type migrator struct{}
+
+func (migrator) Hash() (string, error) { return migrations.Hash() }
+
+func (migrator) Migrate(ctx context.Context, _ *sql.DB, config pgtestdb.Config) error {
+	return migrations.Up(ctx, config.URL())
+}
+
+func sharedServer() (*Server, error) {
+	shared.Lock()
+	defer shared.Unlock()
+	if shared.server != nil {
+		return shared.server, nil
+	}
+	server, err := newServer()
+	if err != nil {
+		return nil, err
+	}
+	shared.server = server
+	return server, nil
+}
+
+// A Server is a PostgreSQL of a test's own, which it may stop and start again.
+type Server struct {
+	dir      string
+	port     int
+	embedded *db.Embedded
+}
+
+// NewServer starts a PostgreSQL with an empty, migrated database, and removes it
+// after the test.
+func NewServer(t testing.TB) *Server {
+	t.Helper()
+	server, err := newServer()
+	if err == nil {
+		t.Cleanup(server.remove)
+		err = migrations.Up(t.Context(), server.URL())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return server
+}
+
+func newServer() (*Server, error) {
+	dir, err := os.MkdirTemp("", "onceql-test-")
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{dir: dir}
+	// For root it is another user that runs PostgreSQL in there.
+	if err := os.Chmod(dir, 0o755); err != nil { //nolint:gosec // No secrets.
+		return nil, err
+	}
+	if err := s.start(); err != nil {
+		s.remove()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *Server) start() error {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	embedded, err := db.StartEmbedded(ctx, db.EmbeddedConfig{
+		Dir: filepath.Join(s.dir, "postgres"), Port: s.port, Parameters: parameters,
+	})
+	if err != nil {
+		return err
+	}
+	s.embedded = embedded
+	address, err := url.Parse(embedded.URL())
+	if err != nil {
+		return err
+	}
+	s.port, err = strconv.Atoi(address.Port())
+	return err
+}
+
+func (s *Server) stop() error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	return s.embedded.Stop(ctx)
+}
+
+func (s *Server) remove() {
+	if s.embedded != nil {
+		if err := s.stop(); err != nil {
+			fmt.Fprintln(os.Stderr, "pgtest: stopping PostgreSQL:", err)
+		}
+	}
+	_ = os.RemoveAll(s.dir)
+}
+
+// URL returns the address of the server's database, which stays the same over
+// stops and starts.
+func (s *Server) URL() string { return s.embedded.URL() }
+
+// Stop shuts the server down, as an operator would.
+func (s *Server) Stop(t testing.TB) {
+	t.Helper()
+	if err := s.stop(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Start starts it again, on the same port and data.
+func (s *Server) Start(t testing.TB) {
+	t.Helper()
+	if err := s.start(); err != nil {
+		t.Fatal(err)
+	}
+}
