@@ -91,7 +91,7 @@ func (c *serveCommand) Run(ctx context.Context) error {
 	mux.HandleFunc("GET /healthz", health.live)
 	mux.HandleFunc("GET /readyz", health.ready)
 
-	listener, err := net.Listen("tcp", c.ListenAddr)
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", c.ListenAddr)
 	if err != nil {
 		return errors.Join(err, once.Close(running))
 	}

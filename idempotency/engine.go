@@ -38,7 +38,8 @@ func New(pool *pgxpool.Pool, config Config) *Engine {
 		panic("idempotency: " + err.Error())
 	}
 	config = config.withDefaults(pool.Config().MaxConns)
-	ctx, stop := context.WithCancel(context.Background())
+	// The engine's own life, which Close ends.
+	ctx, stop := context.WithCancel(context.Background()) //nolint:forbidigo // No caller's context lives as long.
 	e := &Engine{
 		pool:    pool,
 		config:  config,

@@ -21,22 +21,22 @@ type Event struct {
 type EventKind int
 
 const (
-	// Executed: the call's effect committed.
+	// Executed means: the call's effect committed.
 	Executed EventKind = iota
-	// Replayed: the call was answered with what an earlier one did.
+	// Replayed means: the call was answered with what an earlier one did.
 	Replayed
-	// Refused: the key did something else, or has expired.
+	// Refused means: the key did something else, or has expired.
 	Refused
-	// Failed: the call's execution ended without a committed effect.
+	// Failed means: the call's execution ended without a committed effect.
 	Failed
-	// Retried: an execution lost out or could not reach the database, and is
+	// Retried means: an execution lost out or could not reach the database, and is
 	// tried again.
 	Retried
-	// CommitUnknown: a COMMIT went unanswered, and the row is asked.
+	// CommitUnknown means: a COMMIT went unanswered, and the row is asked.
 	CommitUnknown
-	// Purged: rows past their retention were removed.
+	// Purged means: rows past their retention were removed.
 	Purged
-	// PurgeFailed: a purge ended with an error; the next one goes on.
+	// PurgeFailed means: a purge ended with an error; the next one goes on.
 	PurgeFailed
 )
 

@@ -34,7 +34,7 @@ func (o *Once) Check(schema *ast.Schema) error {
 		}
 		key := field.Arguments.ForName(KeyArgument)
 		if key == nil || key.Type.String() != "String!" || key.DefaultValue != nil {
-			faults = append(faults, fmt.Errorf("the mutation %s has no argument %s: String!", field.Name, KeyArgument))
+			faults = append(faults, fmt.Errorf("the mutation %s lacks the argument `%s: String!` without a default", field.Name, KeyArgument))
 		}
 		payload := field.Type.Name()
 		if abstract := reachesAbstract(schema, payload, nil); abstract != "" && o.codecs[payload] == nil {
