@@ -40,6 +40,7 @@ func NewHandler(resolver *Resolver, config Config) http.Handler {
 	presenter := Presenter{Log: config.Log}
 	server.SetErrorPresenter(presenter.Present)
 	server.SetRecoverFunc(presenter.Recover)
+	server.Use(surrogates{})
 	server.Use(extension.Introspection{})
 	server.Use(resolver.Once)
 	return gqlidem.WithHeader(server)

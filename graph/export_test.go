@@ -1,0 +1,4 @@
+package graph
+
+// Surrogates is exported to the tests.
+type Surrogates = surrogates
