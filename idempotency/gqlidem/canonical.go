@@ -229,11 +229,8 @@ func (c *canonicalizer) string(text string) (err error) {
 
 // leafOf reads the Go value of a variable that is neither list nor object.
 func leafOf(rv reflect.Value) (leaf, error) {
-	switch v := rv.Interface().(type) {
-	case json.Number:
-		return leaf{number, string(v)}, nil
-	case json.RawMessage:
-		return leaf{}, errType
+	if n, ok := rv.Interface().(json.Number); ok {
+		return leaf{number, string(n)}, nil
 	}
 	switch rv.Kind() {
 	case reflect.String:

@@ -3,7 +3,6 @@ package gqlidem
 import (
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/vektah/gqlparser/v2/ast"
@@ -37,7 +36,7 @@ func (o *Once) Check(schema *ast.Schema) error {
 			faults = append(faults, fmt.Errorf("the mutation %s lacks the argument `%s: String!` without a default", field.Name, KeyArgument))
 		}
 		payload := field.Type.Name()
-		if abstract := reachesAbstract(schema, payload, nil); abstract != "" && o.codecs[payload] == nil {
+		if abstract := reachesAbstract(schema, payload, map[string]bool{}); abstract != "" && o.codecs[payload] == nil {
 			faults = append(faults, fmt.Errorf("the payload %s of the mutation %s reaches the abstract type %s and has no codec",
 				payload, field.Name, abstract))
 		}
@@ -46,16 +45,16 @@ func (o *Once) Check(schema *ast.Schema) error {
 }
 
 // reachesAbstract returns the first union or interface that values of the type
-// may hold, or nothing.
-func reachesAbstract(schema *ast.Schema, name string, seen []string) string {
+// may hold, or nothing. seen has the types that were looked at.
+func reachesAbstract(schema *ast.Schema, name string, seen map[string]bool) string {
 	definition := schema.Types[name]
-	if definition == nil || slices.Contains(seen, name) {
+	if definition == nil || seen[name] {
 		return ""
 	}
 	if definition.IsAbstractType() {
 		return name
 	}
-	seen = append(seen, name)
+	seen[name] = true
 	for _, field := range definition.Fields {
 		if abstract := reachesAbstract(schema, field.Type.Name(), seen); abstract != "" {
 			return abstract

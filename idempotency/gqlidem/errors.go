@@ -46,14 +46,10 @@ var coded = []struct {
 
 // fieldError gives an error of the engine its code; the error itself stays
 // reachable through errors.As and errors.Is. An effect's own error is returned as
-// it is, a *gqlerror.Error as a copy: gqlgen writes the field's path into it, and
-// callers that share one outcome must not share that.
+// it is, but see unshared.
 func fieldError(err error) error {
-	var own *gqlerror.Error
-	if errors.As(err, &own) {
-		clone := *own
-		clone.Extensions = maps.Clone(own.Extensions)
-		return &clone
+	if errors.As(err, new(*gqlerror.Error)) {
+		return unshared(err)
 	}
 	for _, c := range coded {
 		if errors.Is(err, c.err) {
@@ -67,6 +63,24 @@ func fieldError(err error) error {
 		return newError(err, CodeUnavailable, "the request ended before its outcome was known; send the same key again", true)
 	}
 	return err
+}
+
+// unshared returns a copy of the *gqlerror.Error that err is or wraps, and any
+// other error as it is. gqlgen writes into it the path and the location of the
+// field where there are none; callers that share one outcome, or one variable,
+// must not share those.
+func unshared(err error) error {
+	var own *gqlerror.Error
+	if !errors.As(err, &own) {
+		return err
+	}
+	clone := *own
+	clone.Path, clone.Locations = nil, nil
+	clone.Extensions = maps.Clone(own.Extensions)
+	if err != error(own) {
+		clone.Err = err // What wraps it stays reachable.
+	}
+	return &clone
 }
 
 func newError(err error, code, message string, retryable bool) *gqlerror.Error {

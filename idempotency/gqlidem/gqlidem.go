@@ -85,14 +85,13 @@ func Do[T any](ctx context.Context, once *Once, effect func(context.Context, pgx
 
 // call describes the mutation field that is being resolved.
 func (o *Once) call(ctx context.Context) (idempotency.Call, error) {
-	attempted(ctx)
 	fc := graphql.GetFieldContext(ctx)
 	if o.schema == nil || fc == nil || fc.Field.Definition == nil {
 		return idempotency.Call{}, fieldError(fmt.Errorf("%w: not in the resolver of a server that uses the extension", idempotency.ErrCall))
 	}
 	tenant, err := o.tenant(ctx)
 	if err != nil {
-		return idempotency.Call{}, err
+		return idempotency.Call{}, unshared(err)
 	}
 	key, ok := fc.Args[KeyArgument].(string)
 	if !ok {

@@ -2,7 +2,6 @@ package gqlidem
 
 import (
 	"math"
-	"math/big"
 	"strconv"
 	"strings"
 
@@ -44,47 +43,34 @@ func (c *canonicalizer) leaf(typ *ast.Type, l leaf) error {
 	case "Float":
 		return c.double(l)
 	case "String", "ID":
+		if l.kind == boolean {
+			return errType
+		}
 		return c.string(l.raw)
 	case "Boolean":
-		return c.boolean(l)
+		if l.kind != boolean {
+			return errType
+		}
+		c.out = append(c.out, l.raw...)
+		return nil
 	}
 	definition := c.schema.Types[typ.NamedType]
-	if definition == nil || definition.Kind != ast.Enum || l.kind != text {
+	if definition == nil || definition.Kind != ast.Enum || l.kind != text || definition.EnumValues.ForName(l.raw) == nil {
 		return errType
 	}
 	return c.string(l.raw)
 }
 
-func (c *canonicalizer) boolean(l leaf) error {
-	switch {
-	case l.kind == number:
-		return errType
-	case strings.EqualFold(l.raw, "true"):
-		c.out = append(c.out, "true"...)
-	default:
-		c.out = append(c.out, "false"...)
-	}
-	return nil
-}
-
-// integer appends an integer of any size: an optional sign and digits without
-// leading zeros.
+// integer appends an integer of at most 64 bits, which is what gqlgen takes.
 func (c *canonicalizer) integer(l leaf) error {
 	if l.kind == boolean {
 		return errType
 	}
-	if n, err := strconv.ParseInt(l.raw, 10, 64); err == nil {
-		c.out = strconv.AppendInt(c.out, n, 10)
-		return nil
-	}
-	// Int may be bound to a Go type that holds more than 64 bits; no type holds
-	// more than a few digits more.
-	const longest = 100
-	n, ok := new(big.Int).SetString(l.raw, 10)
-	if !ok || len(l.raw) > longest {
+	n, err := strconv.ParseInt(l.raw, 10, 64)
+	if err != nil {
 		return errType
 	}
-	c.out = n.Append(c.out, 10)
+	c.out = strconv.AppendInt(c.out, n, 10)
 	return nil
 }
 

@@ -36,13 +36,16 @@ type (
 	headerKey   struct{}
 )
 
-// attempted counts the keyed field that is being resolved.
-func attempted(ctx context.Context) {
-	if s, ok := ctx.Value(statusesKey{}).(*statuses); ok {
+// InterceptRootField implements graphql.RootFieldInterceptor: it counts the keyed
+// fields, those too whose arguments can't be read and that come to no resolver.
+func (*Once) InterceptRootField(ctx context.Context, next graphql.RootResolver) graphql.Marshaler {
+	field := graphql.GetRootFieldContext(ctx).Field
+	if s, ok := ctx.Value(statusesKey{}).(*statuses); ok && field.Definition.Directives.ForName(Directive) != nil {
 		s.mu.Lock()
-		defer s.mu.Unlock()
 		s.keyed++
+		s.mu.Unlock()
 	}
+	return next(ctx)
 }
 
 // record notes the status of the keyed field that is being resolved.

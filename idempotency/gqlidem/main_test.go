@@ -1,0 +1,9 @@
+package gqlidem_test
+
+import (
+	"testing"
+
+	"github.com/onceql/onceql/internal/pgtest"
+)
+
+func TestMain(m *testing.M) { pgtest.Main(m) }
