@@ -18,7 +18,7 @@ test:
 
 lint:
 	cd tools && go build -o ../bin/ mvdan.cc/gofumpt github.com/golangci/golangci-lint/v2/cmd/golangci-lint
-	@unformatted=$$(git ls-files -z '*.go' | xargs -0 bin/gofumpt -l); \
+	@unformatted=$$(bin/gofumpt -l .); \
 	if [ -n "$$unformatted" ]; then echo "gofumpt would change:"; echo "$$unformatted"; exit 1; fi
 	go vet ./...
 	GOOS=darwin go vet ./...
