@@ -4,10 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"maps"
+	"net"
 	"runtime/debug"
-	"strconv"
 
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/99designs/gqlgen/graphql/errcode"
@@ -24,6 +25,7 @@ import (
 const (
 	CodeBadUserInput     = gqlidem.CodeBadUserInput
 	CodeNotFound         = "NOT_FOUND"
+	CodeLimitExceeded    = "LIMIT_EXCEEDED"
 	CodeParseFailed      = errcode.ParseFailed
 	CodeValidationFailed = errcode.ValidationFailed
 )
@@ -43,7 +45,7 @@ type Presenter struct{ Log *slog.Logger }
 
 // Present implements graphql.ErrorPresenterFunc.
 func (p Presenter) Present(ctx context.Context, err error) *gqlerror.Error {
-	presented := p.coded(ctx, err)
+	presented := present(ctx, err)
 	presented.Extensions = maps.Clone(presented.Extensions)
 	if _, set := presented.Extensions["retryable"]; !set {
 		presented.Extensions["retryable"] = false
@@ -57,47 +59,59 @@ func (p Presenter) Present(ctx context.Context, err error) *gqlerror.Error {
 	return presented
 }
 
-func (p Presenter) coded(ctx context.Context, err error) *gqlerror.Error {
+// present returns an error of its own, which has a code.
+func present(ctx context.Context, err error) *gqlerror.Error {
 	var known *gqlerror.Error
-	if errors.As(err, &known) {
+	isKnown := errors.As(err, &known)
+	field := graphql.GetFieldContext(ctx)
+	if isKnown && field == nil && known.Err == nil {
+		return requestError(ctx, known)
+	}
+	if field != nil && refusedArguments(field) && !errors.As(err, new(*idempotency.PanicError)) {
+		return argumentError(field, err)
+	}
+	if isKnown && known.Extensions["code"] != nil {
 		presented := *known
 		if presented.Path == nil {
 			presented.Path = graphql.GetPath(ctx)
 		}
-		switch {
-		case presented.Extensions["code"] != nil:
-			return &presented
-		case refusedArguments(ctx):
-			presented.Extensions = map[string]any{"code": CodeBadUserInput}
-			return &presented
-		case known.Err == nil && graphql.GetFieldContext(ctx) == nil:
-			// gqlgen's own word on the document.
-			presented.Extensions = map[string]any{"code": CodeValidationFailed}
-			return &presented
-		}
+		return &presented
 	}
-	hidden := &gqlerror.Error{Path: graphql.GetPath(ctx)}
-	switch {
-	case refusedArguments(ctx):
-		hidden.Message = err.Error()
-		hidden.Extensions = map[string]any{"code": CodeBadUserInput}
-	case unreachable(err):
-		hidden.Message = "the database can't be reached for now"
-		hidden.Extensions = map[string]any{
-			"code": gqlidem.CodeUnavailable, "retryable": true, "retryAfterMs": gqlidem.RetryAfter.Milliseconds(),
-		}
-	default:
-		hidden.Message = "internal error"
-		hidden.Extensions = map[string]any{"code": gqlidem.CodeInternal}
+	hidden := newError(gqlidem.CodeInternal, "internal error")
+	if unreachable(err) {
+		hidden = newError(gqlidem.CodeUnavailable, "the database can't be reached for now")
+		hidden.Extensions["retryable"] = true
+		hidden.Extensions["retryAfterMs"] = gqlidem.RetryAfter.Milliseconds()
+	}
+	hidden.Path = graphql.GetPath(ctx)
+	if isKnown {
+		hidden.Locations = known.Locations
 	}
 	return hidden
 }
 
 // refusedArguments says whether the field never came to its resolver because its
 // arguments could not be read as the types that they should have.
-func refusedArguments(ctx context.Context) bool {
-	fc := graphql.GetFieldContext(ctx)
-	return fc != nil && fc.Args == nil && fc.Field.Field != nil && len(fc.Field.Definition.Arguments) > 0
+func refusedArguments(field *graphql.FieldContext) bool {
+	return field.Args == nil && field.Field.Field != nil && len(field.Field.Definition.Arguments) > 0
+}
+
+// argumentError says what is wrong with an argument. gqlgen's path goes on into
+// the argument, which is nowhere in the response: the message has that part.
+func argumentError(field *graphql.FieldContext, err error) *gqlerror.Error {
+	refused := badInput("%v", err)
+	refused.Path = field.Path()
+	var known *gqlerror.Error
+	if errors.As(err, &known) {
+		refused.Message = known.Message
+		if n := len(refused.Path); len(known.Path) > n {
+			refused.Message = fmt.Sprintf("%s: %s", known.Path[n:], known.Message)
+		}
+	}
+	if at := field.Field.Position; at != nil {
+		refused.Locations = []gqlerror.Location{{Line: at.Line, Column: at.Column}}
+	}
+	return refused
 }
 
 // unreachable says whether a query failed because of the connection and not
@@ -114,7 +128,10 @@ func unreachable(err error) bool {
 		}
 		return false
 	}
-	return errors.As(err, new(*pgconn.ConnectError)) || pgconn.SafeToRetry(err) || pgconn.Timeout(err)
+	// A connection that broke in the middle of a query ends it with one of the
+	// last three.
+	return errors.As(err, new(*pgconn.ConnectError)) || pgconn.SafeToRetry(err) || pgconn.Timeout(err) ||
+		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, new(net.Error))
 }
 
 // log writes what the client is not told.
@@ -124,11 +141,15 @@ func (p Presenter) log(ctx context.Context, code any, err error) {
 	if errors.As(err, &panicked) {
 		attributes = append(attributes, "stack", string(panicked.Stack))
 	}
-	if code == gqlidem.CodeInternal {
-		p.Log.ErrorContext(ctx, "a field failed", attributes...)
-	} else {
-		p.Log.WarnContext(ctx, "a field is unavailable", attributes...)
+	level, message := slog.LevelError, "a field failed"
+	if code == gqlidem.CodeUnavailable {
+		level, message = slog.LevelWarn, "a field is unavailable"
+		// A caller that hung up is no trouble of the server's.
+		if errors.Is(ctx.Err(), context.Canceled) {
+			level = slog.LevelDebug
+		}
 	}
+	p.Log.Log(ctx, level, message, attributes...)
 }
 
 // Describe says for a log what an error is about. An error of Postgres may quote
@@ -153,11 +174,6 @@ func cause(err error) error {
 
 // Recover makes an error of a panic in a resolver. It names the panic's type and
 // not its value, which may hold a payload.
-func (p Presenter) Recover(ctx context.Context, value any) error {
-	// gqlparser reads the numbers of a document only when a field is resolved,
-	// and panics over one that 64 bits can't hold.
-	if outOfRange, ok := value.(*strconv.NumError); ok && refusedArguments(ctx) {
-		return badInput("the number %.40s is out of range", outOfRange.Num)
-	}
+func (p Presenter) Recover(_ context.Context, value any) error {
 	return &idempotency.PanicError{Value: value, Stack: debug.Stack()}
 }

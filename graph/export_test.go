@@ -1,4 +1,6 @@
 package graph
 
-// Surrogates is exported to the tests.
+// Exported to the tests.
 type Surrogates = surrogates
+
+var NewDocumentCache = newDocumentCache

@@ -31,7 +31,8 @@ func cursor(p db.Project) string {
 
 func parseCursor(text string) (*db.ProjectPosition, error) {
 	raw, err := base64.RawURLEncoding.Strict().DecodeString(text)
-	if err != nil || len(raw) != cursorLength || raw[0] != cursorVersion {
+	// The decoder passes over line breaks; cursors have none.
+	if err != nil || len(raw) != cursorLength || len(text) != base64.RawURLEncoding.EncodedLen(cursorLength) || raw[0] != cursorVersion {
 		return nil, badInput("after is not a cursor of this connection")
 	}
 	at := time.UnixMicro(int64(binary.BigEndian.Uint64(raw[1:9])))

@@ -3,6 +3,7 @@ package graph
 import (
 	"errors"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -81,6 +82,15 @@ func projectError(err error) error {
 	return err
 }
 
+// utc makes what is stored and replayed independent of the server's time zone.
+func utc(instant *time.Time) *time.Time {
+	if instant == nil {
+		return nil
+	}
+	at := instant.UTC()
+	return &at
+}
+
 func projectModel(p db.Project) *model.Project {
 	return &model.Project{
 		ID:          p.ID.String(),
@@ -88,6 +98,6 @@ func projectModel(p db.Project) *model.Project {
 		Description: p.Description,
 		CreatedAt:   p.CreatedAt.UTC(),
 		UpdatedAt:   p.UpdatedAt.UTC(),
-		ArchivedAt:  p.ArchivedAt,
+		ArchivedAt:  utc(p.ArchivedAt),
 	}
 }

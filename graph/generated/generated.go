@@ -455,7 +455,7 @@ EXECUTED or REPLAYED.
 """
 directive @idempotent on FIELD_DEFINITION
 
-"An instant as an RFC 3339 date-time in UTC, such as ` + "`" + `2026-01-31T12:00:00.123456Z` + "`" + `."
+"An instant as an RFC 3339 date-time in UTC with milliseconds, such as ` + "`" + `2026-01-31T12:00:00.123Z` + "`" + `."
 scalar DateTime @specifiedBy(url: "https://scalars.graphql.org/andimarek/date-time.html")
 
 "What can be read."

@@ -1,0 +1,208 @@
+package graph_test
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/vektah/gqlparser/v2/ast"
+
+	"github.com/onceql/onceql/graph"
+)
+
+const create = `createProject(input: {name: "Apollo"}, idempotencyKey: "k") { project { name } }`
+
+// refused checks an answer to a request that must not have run.
+func refused(t *testing.T, a answer, code string) {
+	t.Helper()
+	if a.status != http.StatusBadRequest || a.Data != nil || len(a.Errors) == 0 {
+		t.Fatalf("%d %s, want a refusal", a.status, a.text)
+	}
+	for i, failure := range a.Errors {
+		if a.codes()[i] != code || failure.Extensions["retryable"] != false || failure.Path != nil {
+			t.Errorf("%s, want %s, not retryable, without a path", a.text, code)
+		}
+	}
+}
+
+func (a *api) stores(t testing.TB, projects int) {
+	t.Helper()
+	var got, keys int
+	// It is asked after the test, too.
+	err := a.pool.QueryRow(context.WithoutCancel(t.Context()), `select (select count(*) from projects), (select count(*) from idempotency_keys)`).Scan(&got, &keys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != projects || keys != projects {
+		t.Errorf("%d projects and %d keys are stored, want %d", got, keys, projects)
+	}
+}
+
+func TestHandler_RefusesDocumentsThatAreNotValid(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t)
+	const parse, validation, limit = "GRAPHQL_PARSE_FAILED", "GRAPHQL_VALIDATION_FAILED", "LIMIT_EXCEEDED"
+	for name, test := range map[string]struct{ document, code string }{
+		"empty":                        {"", validation},
+		"only a comment":               {"# mutation", validation},
+		"only fragments":               {"fragment f on Mutation { " + create + " }", validation},
+		"cut short":                    {"mutation { " + create, parse},
+		"NUL":                          {"mutation { \x00 " + create + " }", parse},
+		"half a surrogate pair":        {`mutation { createProject(input: {name: "\uD83D"}, idempotencyKey: "k") { project { name } } }`, parse},
+		"a subscription":               {"subscription { " + create + " }", validation},
+		"an operation of no type":      {"fetch { __typename }", parse},
+		"@defer":                       {"mutation { ... @defer { " + create + " } }", validation},
+		"@stream":                      {"{ projects { nodes @stream { id } } }", validation},
+		"@idempotent":                  {"mutation @idempotent { " + create + " }", validation},
+		"no key":                       {`mutation { createProject(input: {name: "x"}) { project { name } } }`, validation},
+		"a key of null":                {`mutation { createProject(input: {name: "x"}, idempotencyKey: null) { project { name } } }`, validation},
+		"an unknown field of an input": {`mutation { createProject(input: {name: "x", id: "1"}, idempotencyKey: "k") { project { name } } }`, validation},
+		"a field of an input twice":    {`mutation { createProject(input: {name: "x", name: "y"}, idempotencyKey: "k") { project { name } } }`, validation},
+		"a number for a name":          {`mutation { createProject(input: {name: 1}, idempotencyKey: "k") { project { name } } }`, validation},
+		"an integer beyond 64 bits":    {"{ projects(first: 9223372036854775808) { nodes { id } } }", validation},
+		"an id beyond 64 bits":         {`mutation { archiveProject(input: {id: -9223372036854775809}, idempotencyKey: "k") { project { id } } }`, validation},
+		"a default beyond 64 bits":     {"query($f: Int = 9223372036854775808) { projects(first: $f) { nodes { id } } }", validation},
+		"text beyond 64 bits": {
+			`mutation { createProject(input: {name: "x", description: 9223372036854775808}, idempotencyKey: "k") { project { name } } }`, validation,
+		},
+		"a huge float":                   {"{ projects(first: 1e400) { nodes { id } } }", validation},
+		"a number as the key":            {`mutation { createProject(input: {name: "x"}, idempotencyKey: 1e999999999) { project { name } } }`, validation},
+		"two fields under one name":      {`{ a: project(id: "1") { id } a: project(id: "2") { id } }`, validation},
+		"two operations, one anonymous":  {"query { __typename } mutation m { " + create + " }", validation},
+		"a fragment that spreads itself": {"{ ...f } fragment f on Query { __typename ...f }", validation},
+		"999 lists in one another":       {"{ projects(first: " + strings.Repeat("[", 2000) + strings.Repeat("]", 2000) + ") { nodes { id } } }", limit},
+		"selections in one another":      {strings.Repeat("{a", 10_000) + strings.Repeat("}", 10_000), limit},
+		"1001 tokens":                    {"{" + strings.Repeat(" __typename", 999) + "}", limit},
+		"comments without end":           {strings.Repeat("#\n", 100_000) + "{ __typename }", limit},
+		"introspection without end":      {"{ __schema { types { fields { type { fields { type { fields { name } } } } } } } }", limit},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			refused(t, a.post(t.Context(), t, test.document, nil), test.code)
+		})
+	}
+	t.Cleanup(func() { a.stores(t, 0) })
+}
+
+func TestHandler_NamesTheLimit(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t)
+	for document, limit := range map[string]string{
+		"{" + strings.Repeat(" __typename", 999) + "}":                                               "tokens",
+		"{ __schema { types { fields { type { fields { type { fields { name } } } } } } } }":         "introspectionDepth",
+		`{ __type(name: "Query") { fields { type { fields { type { inputFields { name } } } } } } }`: "introspectionDepth",
+	} {
+		got := a.post(t.Context(), t, document, nil)
+		if got.Errors[0].Extensions["limit"] != limit {
+			t.Errorf("%.50s: %s, want the limit %s", document, got.text, limit)
+		}
+	}
+	if got := a.post(t.Context(), t, "{"+strings.Repeat(" __typename", 998)+"}", nil); got.status != http.StatusOK {
+		t.Errorf("1000 tokens: %s", got.text)
+	}
+}
+
+func TestHandler_RefusesVariablesOfAnotherType(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t)
+	const (
+		mutation = `mutation($i: CreateProjectInput!, $k: String! = \"k\") { createProject(input: $i, idempotencyKey: $k) { project { name } } }`
+		projects = `query($f: Int) { projects(first: $f) { nodes { id } } }`
+		project  = `query($id: ID!) { project(id: $id) { id } }`
+		call     = `query($k: String!) { idempotentCall(key: $k) { key } }`
+	)
+	for name, test := range map[string]struct{ document, variables, message string }{
+		"none":                       {mutation, `{}`, "$i: must be defined"},
+		"null":                       {mutation, `{"i":null}`, "$i: cannot be null"},
+		"text for an object":         {mutation, `{"i":"secret"}`, "$i: must be a CreateProjectInput, not a string"},
+		"a list for an object":       {mutation, `{"i":[{"name":"secret"}]}`, "$i: must be a CreateProjectInput, not a slice"},
+		"no name":                    {mutation, `{"i":{}}`, "$i.name: must be defined"},
+		"a name of null":             {mutation, `{"i":{"name":null}}`, "$i.name: cannot be null"},
+		"an unknown field":           {mutation, `{"i":{"name":"secret","id":1}}`, "$i.id: unknown field"},
+		"a number for a name":        {mutation, `{"i":{"name":1}}`, "$i.name: this value is not of type String"},
+		"a huge number for a name":   {mutation, `{"i":{"name":99999999999999999999}}`, "$i.name: this value is not of type String"},
+		"a huge float for a text":    {mutation, `{"i":{"name":"x","description":1e400}}`, "$i.description: this value is not of type String"},
+		"an object for a name":       {mutation, `{"i":{"name":{"secret":1}}}`, "$i.name: cannot use map as String"},
+		"a list for a name":          {mutation, `{"i":{"name":["secret"]}}`, "$i.name: cannot use slice as String"},
+		"a boolean for a name":       {mutation, `{"i":{"name":true}}`, "$i.name: cannot use bool as String"},
+		"a number for the key":       {mutation, `{"i":{"name":"x"},"k":1}`, "$k: this value is not of type String"},
+		"a key of null":              {mutation, `{"i":{"name":"x"},"k":null}`, "$k: cannot be null"},
+		"a number for a key":         {call, `{"k":1}`, "$k: this value is not of type String"},
+		"a number beyond 64 bits":    {projects, `{"f":99999999999999999999}`, "$f: cannot use this number as Int"},
+		"a fraction":                 {projects, `{"f":1.5}`, "$f: cannot use this number as Int"},
+		"an exponent beyond all":     {projects, `{"f":1e999999999}`, "$f: cannot use this number as Int"},
+		"text for a number":          {projects, `{"f":"7"}`, "$f: this value is not of type Int"},
+		"a boolean for a number":     {projects, `{"f":true}`, "$f: cannot use bool as Int"},
+		"a list for a number":        {projects, `{"f":[1]}`, "$f: cannot use slice as Int"},
+		"a fraction for an id":       {project, `{"id":1.5}`, "$id: this value is not of type ID"},
+		"an exponent for an id":      {project, `{"id":1e2}`, "$id: this value is not of type ID"},
+		"a boolean for an id":        {project, `{"id":false}`, "$id: cannot use bool as ID"},
+		"an id of null":              {project, `{"id":null}`, "$id: cannot be null"},
+		"null for a list of objects": {project, `{"id":{}}`, "$id: cannot use map as ID"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got := a.send(t.Context(), t, `{"query":"`+test.document+`","variables":`+test.variables+`}`)
+			refused(t, got, "BAD_USER_INPUT")
+			if got.Errors[0].Message != test.message {
+				t.Errorf("%q, want %q", got.Errors[0].Message, test.message)
+			}
+		})
+	}
+	t.Cleanup(func() { a.stores(t, 0) })
+}
+
+func TestHandler_RunsTheOperationThatIsNamed(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t)
+	const document = `query a { __typename } query b { b: __typename }`
+	for name, message := range map[string]string{
+		`"c"`:  "the document has no operation of the name in operationName",
+		`"A"`:  "the document has no operation of the name in operationName",
+		`""`:   "the document has more than one operation: name one in operationName",
+		`null`: "the document has more than one operation: name one in operationName",
+	} {
+		got := a.send(t.Context(), t, `{"query":"`+document+`","operationName":`+name+`}`)
+		refused(t, got, "GRAPHQL_VALIDATION_FAILED")
+		if got.Errors[0].Message != message {
+			t.Errorf("%s: %q, want %q", name, got.Errors[0].Message, message)
+		}
+	}
+	got := a.send(t.Context(), t, `{"query":"`+document+`","operationName":"b"}`)
+	if string(got.Data) != `{"b":"Query"}` {
+		t.Errorf("%d %s", got.status, got.text)
+	}
+}
+
+func TestHandler_AnswersMetaFields(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t)
+	for document, want := range map[string]string{
+		`{ __typename }`:          `{"__typename":"Query"}`,
+		`mutation { __typename }`: `{"__typename":"Mutation"}`,
+		`{ __type(name: "DateTime") { kind name specifiedByURL } }`: `{"__type":{"kind":"SCALAR","name":"DateTime",` +
+			`"specifiedByURL":"https://scalars.graphql.org/andimarek/date-time.html"}}`,
+		`{ __type(name: "Nothing") { name } }`: `{"__type":null}`,
+		`{ __schema { subscriptionType { name } directives { name } } }`: `{"__schema":{"subscriptionType":null,"directives":[{"name":"deprecated"},` +
+			`{"name":"idempotent"},{"name":"include"},{"name":"oneOf"},{"name":"skip"},{"name":"specifiedBy"}]}}`,
+	} {
+		got := a.post(t.Context(), t, document, nil)
+		if diff := cmp.Diff(want, string(got.Data)); diff != "" || len(got.Errors) > 0 || len(got.Extensions) > 0 {
+			t.Errorf("%s: %d %s (-want +got):\n%s", document, got.status, got.text, diff)
+		}
+	}
+}
+
+func TestDocumentCache_KeepsNoLongDocuments(t *testing.T) {
+	t.Parallel()
+	cache := graph.NewDocumentCache()
+	for length, kept := range map[int]bool{100: true, 8 << 10: true, 8<<10 + 1: false, 1 << 20: false} {
+		query := strings.Repeat("x", length)
+		cache.Add(t.Context(), query, &ast.QueryDocument{})
+		if _, got := cache.Get(t.Context(), query); got != kept {
+			t.Errorf("a document of %d bytes is kept: %t, want %t", length, got, kept)
+		}
+	}
+}
