@@ -53,7 +53,7 @@ func TestDo_AnswersWhatRanWithData(t *testing.T) {
 		`{"query":"{ project(id: 7) { id name } }"}`:                                                       {`{"project":{"id":"7","name":"a <project> & ` + "\u2028" + `"}}`, 0},
 		`{"query":"` + createProject + `","variables":{"n":"x"}}`:                                          {`{"createProject":{"project":{"id":"1","name":"x"}}}`, 0},
 		`{"query":"{ projects { nodes { id } } }"}`:                                                        {`null`, 1},
-		`{"query":"{ a: idempotentCall(key: 1) { key } }"}`:                                                {`{"a":null}`, 0},
+		`{"query":"{ a: idempotentCall(key: \"1\") { key } }"}`:                                            {`{"a":null}`, 0},
 		`{"query":"mutation { updateProject(input: {id: 1}, idempotencyKey: \"k\") { project { id } } }"}`: {`{"updateProject":null}`, 1},
 	} {
 		for _, accept := range []string{applicationJSON, graphqlResponse} {

@@ -168,6 +168,7 @@ func TestDo_TakesNullForAbsent(t *testing.T) {
 		post(`{` + typename + `,"operationName":null,"variables":null,"extensions":null}`),
 		post(`{` + typename + `}`),
 		get(http.MethodGet, "query={__typename}&variables=null&extensions=null&operationName="),
+		get(http.MethodGet, "query={__typename}&variables=&extensions=&operationName"),
 		get(http.MethodGet, "query={__typename}"),
 	} {
 		w, answer := s.do(t, r)

@@ -98,9 +98,12 @@ func readQuery(raw string) (*graphql.RawParams, *refusal) {
 	return params, nil
 }
 
+// readParameter takes an empty parameter for an absent one, as the specification
+// does since its edition of September 2026.
 func readParameter(values url.Values, name string) (map[string]any, *refusal) {
-	if !values.Has(name) {
+	text := values.Get(name)
+	if text == "" {
 		return nil, nil
 	}
-	return decodeParameter(name, values.Get(name))
+	return decodeParameter(name, text)
 }
