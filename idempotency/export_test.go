@@ -9,3 +9,10 @@ func (e *Engine) Waiting(scope, key string) int {
 	}
 	return 0
 }
+
+// Queued tells the tests how many flights wait for a worker.
+func (e *Engine) Queued() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.alone.queue.size + e.grouped.queue.size
+}

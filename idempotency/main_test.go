@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/onceql/onceql/idempotency"
@@ -198,4 +199,25 @@ func waiting(t testing.TB, engine *idempotency.Engine, key string, n int) {
 		}
 		time.Sleep(time.Millisecond)
 	}
+}
+
+// queued returns once n flights wait for a worker.
+func queued(t testing.TB, engine *idempotency.Engine, n int) {
+	t.Helper()
+	deadline := time.Now().Add(10 * time.Second)
+	for engine.Queued() != n {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d flights are queued, want %d", engine.Queued(), n)
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// sqlState is Postgres's code of the error, or nothing.
+func sqlState(err error) string {
+	var pgErr *pgconn.PgError
+	if errors.As(err, &pgErr) {
+		return pgErr.Code
+	}
+	return ""
 }

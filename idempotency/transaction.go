@@ -16,7 +16,7 @@ import (
 // may be lost at a failover.
 var txOptions = pgx.TxOptions{IsoLevel: pgx.ReadCommitted, AccessMode: pgx.ReadWrite}
 
-// A transaction holds what the first round trip brought for a list of keys.
+// A transaction holds what the first round trip brought for a group's keys.
 type transaction struct {
 	conn *pgx.Conn
 	tx   pgx.Tx
@@ -25,7 +25,7 @@ type transaction struct {
 	// locked says of each key whether its lock is this transaction's.
 	locked []bool
 	// rows are those of the keys that have one.
-	rows []record
+	rows map[identity]record
 	// synchronous says whether commits wait for a standby.
 	synchronous bool
 }
@@ -53,14 +53,16 @@ where scope = any ($1) and (scope, key) in (select * from unnest($1::text[], $2:
 
 // begin is round trip 1: it begins, tries the keys' locks and looks for their
 // rows. The transaction is over when it returns an error.
-func (e *Engine) begin(ctx context.Context, conn *pgx.Conn, ids []identity) (*transaction, error) {
-	locks := make([]int64, len(ids))
-	scopes, keys := make([]string, len(ids)), make([]string, len(ids))
-	for i, id := range ids {
+func (e *Engine) begin(ctx context.Context, conn *pgx.Conn, group []*execution) (*transaction, error) {
+	locks := make([]int64, len(group))
+	scopes, keys := make([]string, len(group)), make([]string, len(group))
+	for i, x := range group {
+		id := x.flight.identity
 		locks[i], scopes[i], keys[i] = id.lock(), id.scope, id.key
 	}
 	budget := strconv.FormatInt(e.config.Budget.Milliseconds(), 10)
 	t := &transaction{conn: conn}
+	var found []record
 
 	var batch pgx.Batch
 	batch.BeginTx(txOptions)
@@ -69,7 +71,7 @@ func (e *Engine) begin(ctx context.Context, conn *pgx.Conn, ids []identity) (*tr
 		return row.Scan(&t.now, &t.synchronous, &ignored, &ignored, &ignored, &t.locked)
 	})
 	batch.Queue(lookupSQL, scopes, keys).Query(func(rows pgx.Rows) (err error) {
-		t.rows, err = pgx.CollectRows(rows, scanRecord)
+		found, err = pgx.CollectRows(rows, scanRecord)
 		return err
 	})
 	results := conn.SendBatch(ctx, &batch)
@@ -79,8 +81,10 @@ func (e *Engine) begin(ctx context.Context, conn *pgx.Conn, ids []identity) (*tr
 		t.rollback(ctx)
 		return nil, ownError("looking the key up", err)
 	}
-	for i := range t.rows {
-		t.rows[i].expired = !t.rows[i].expiresAt.After(t.now)
+	t.rows = make(map[identity]record, len(group))
+	for _, row := range found {
+		row.expired = !row.expiresAt.After(t.now)
+		t.rows[row.identity] = row
 	}
 	return t, nil
 }
