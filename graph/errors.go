@@ -128,10 +128,10 @@ func unreachable(err error) bool {
 		}
 		return false
 	}
-	// A connection that broke in the middle of a query ends it with one of the
-	// last three.
+	// A connection that breaks in the middle of a query ends it with one of the
+	// last two.
 	return errors.As(err, new(*pgconn.ConnectError)) || pgconn.SafeToRetry(err) || pgconn.Timeout(err) ||
-		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, new(net.Error))
+		errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, new(net.Error))
 }
 
 // log writes what the client is not told.

@@ -55,12 +55,20 @@ type tenantKey struct{}
 
 // as makes the context of a tenant's request.
 func as(ctx context.Context, tenant string) context.Context {
+	return resolving(ctx, func() (string, error) { return tenant, nil })
+}
+
+// resolving makes the context of a request whose resolvers find out its tenant in
+// this way.
+func resolving(ctx context.Context, tenant func() (string, error)) context.Context {
 	return context.WithValue(ctx, tenantKey{}, tenant)
 }
 
 func tenantOf(ctx context.Context) (string, error) {
-	tenant, _ := ctx.Value(tenantKey{}).(string)
-	return tenant, nil
+	if tenant, ok := ctx.Value(tenantKey{}).(func() (string, error)); ok {
+		return tenant()
+	}
+	return "", nil
 }
 
 // lines is a log that can be read while it is written.

@@ -19,6 +19,7 @@ import (
 	"github.com/vektah/gqlparser/v2/parser"
 	"github.com/vektah/gqlparser/v2/validator"
 	"github.com/vektah/gqlparser/v2/validator/rules"
+	"pgregory.net/rapid"
 
 	"github.com/onceql/onceql/idempotency/gqlidem"
 )
@@ -186,7 +187,7 @@ func TestVectors_RefusedHaveNoForm(t *testing.T) {
 
 // checkForm reads a canonical form independently of what made it: the version, a
 // name, and a JSON object that RFC 8785 would not order or quote otherwise.
-func checkForm(t testing.TB, form string) {
+func checkForm(t rapid.TB, form string) {
 	t.Helper()
 	version, rest, _ := strings.Cut(form, " ")
 	name, object, found := strings.Cut(rest, " ")

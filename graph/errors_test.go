@@ -1,0 +1,173 @@
+package graph_test
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/vektah/gqlparser/v2/gqlerror"
+
+	"github.com/onceql/onceql/graph"
+)
+
+const createNamed = `mutation($name: String!, $key: String!) { createProject(input: {name: $name}, idempotencyKey: $key) { project { id } } }`
+
+// forged would be a line of the log of its own.
+const forged = "secret\nlevel=ERROR msg=forged\r\n\x1b[31m\u2028"
+
+// hidden checks that an answer is one error that says nothing but its code, and
+// that the log has one line about it.
+func hidden(t *testing.T, a *api, got answer, code, level string) string {
+	t.Helper()
+	if got.status != http.StatusOK || got.code(t) != code || strings.Contains(got.text, "secret") || strings.Contains(got.text, "SQL") {
+		t.Errorf("%d %s, want %s and no more", got.status, got.text, code)
+	}
+	logged := a.log.all()
+	if len(logged) != 1 {
+		t.Fatalf("%d lines are logged, want 1:\n%s", len(logged), strings.Join(logged, "\n"))
+	}
+	for _, want := range []string{"level=" + level, "code=" + code, "requestId=" + got.Errors[0].Extensions["requestId"].(string)} {
+		if !strings.Contains(logged[0], want) {
+			t.Errorf("%s lacks %s", logged[0], want)
+		}
+	}
+	return logged[0]
+}
+
+func TestHandler_HidesWhatPostgresSays(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t)
+	if _, err := a.pool.Exec(t.Context(), `alter table projects add constraint no_secrets check (name !~ 'secret')`); err != nil {
+		t.Fatal(err)
+	}
+	got := a.post(t.Context(), t, createNamed, map[string]any{"name": "a secret", "key": "k"})
+	line := hidden(t, a, got, "INTERNAL", "ERROR")
+	if strings.Contains(line, "secret ") || strings.Contains(line, "a secret") || strings.Contains(line, "Failing row") {
+		t.Errorf("the payload is in the log: %s", line)
+	}
+	if !strings.Contains(line, "23514") || !strings.Contains(line, "no_secrets") || !strings.Contains(line, "path=createProject") {
+		t.Errorf("the log does not say what failed: %s", line)
+	}
+	a.stores(t, 0)
+}
+
+func TestHandler_HidesAndLogsWhatItDoesNotKnow(t *testing.T) {
+	t.Parallel()
+	for name, document := range map[string]string{
+		"mutation": `mutation { createProject(input: {name: "x"}, idempotencyKey: "k") { project { id } } }`,
+		"query":    `{ project(id: "x") { id } }`,
+		"nested":   `{ projects { nodes { id } } }`,
+		"call":     `{ idempotentCall(key: "x") { key } }`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			a := newAPI(t)
+			failing := resolving(t.Context(), func() (string, error) { return "", fmt.Errorf("looking it up: %w", errors.New(forged)) })
+			line := hidden(t, a, a.post(failing, t, document, nil), "INTERNAL", "ERROR")
+			if !strings.Contains(line, `err="looking it up: secret\n`) || strings.ContainsAny(line, "\r\x1b\u2028") {
+				t.Errorf("the log does not say, on one line, what failed: %q", line)
+			}
+		})
+	}
+}
+
+func TestHandler_SurvivesPanics(t *testing.T) {
+	t.Parallel()
+	for name, document := range map[string]string{
+		"mutation": `mutation { createProject(input: {name: "x"}, idempotencyKey: "k") { project { id } } }`,
+		"query":    `{ project(id: "x") { id } }`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			a := newAPI(t)
+			panicking := resolving(t.Context(), func() (string, error) { panic(forged) })
+			line := hidden(t, a, a.post(panicking, t, document, nil), "INTERNAL", "ERROR")
+			if strings.Contains(line, "secret") || !strings.Contains(line, "panicked with a string") || !strings.Contains(line, "errors_test.go") {
+				t.Errorf("the log must have the panic's type and its stack, and not its value: %s", line)
+			}
+		})
+	}
+}
+
+func TestHandler_KeepsTheOthersWhenAFieldFails(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t)
+	got := a.post(t.Context(), t, `mutation {
+		a: createProject(input: {name: "A"}, idempotencyKey: "a") { project { name } }
+		b: createProject(input: {name: ""}, idempotencyKey: "b") { project { name } }
+		c: createProject(input: {name: "C"}, idempotencyKey: "c") { project { name } }
+	}`, nil)
+	const want = `{"a":{"project":{"name":"A"}},"b":null,"c":{"project":{"name":"C"}}}`
+	if got.status != http.StatusOK || string(got.Data) != want || got.code(t) != "BAD_USER_INPUT" {
+		t.Fatalf("%d %s", got.status, got.text)
+	}
+	if diff := cmp.Diff([]any{"b"}, got.Errors[0].Path); diff != "" || len(got.Errors[0].Locations) != 1 || got.Errors[0].Locations[0].Line != 3 {
+		t.Errorf("%s, path (-want +got):\n%s", got.text, diff)
+	}
+	a.stores(t, 2)
+}
+
+// The path of an error is one into the response, where arguments are not.
+func TestHandler_TellsTheFieldWhoseArgumentIsRefused(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t)
+	got := a.post(t.Context(), t, `query($f: Int!) { p: projects(first: $f) { nodes { id } } }`, map[string]any{"f": 1 << 31})
+	if got.status != http.StatusOK || string(got.Data) != "null" || got.code(t) != "BAD_USER_INPUT" {
+		t.Fatalf("%d %s", got.status, got.text)
+	}
+	if diff := cmp.Diff([]any{"p"}, got.Errors[0].Path); diff != "" {
+		t.Errorf("path (-want +got):\n%s", diff)
+	}
+	if message := got.Errors[0].Message; message != "first: 2147483648 overflows signed 32-bit integer" {
+		t.Errorf("message is %q", message)
+	}
+}
+
+func TestPresent_LeavesTheErrorItIsGivenAlone(t *testing.T) {
+	t.Parallel()
+	presenter := graph.Presenter{Log: slog.New(slog.DiscardHandler)}
+	given := &gqlerror.Error{Message: "declined", Extensions: map[string]any{"code": "DECLINED"}}
+	before := maps.Clone(given.Extensions)
+	presented := presenter.Present(t.Context(), given)
+	if presented == given || presented.Message != "declined" {
+		t.Errorf("presented as %+v", presented)
+	}
+	if diff := cmp.Diff(map[string]any{"code": "DECLINED", "retryable": false}, presented.Extensions); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(before, given.Extensions); diff != "" {
+		t.Errorf("the given error is changed (-before +after):\n%s", diff)
+	}
+}
+
+func TestPresent_TellsDefectsFromADatabaseThatIsGone(t *testing.T) {
+	t.Parallel()
+	presenter := graph.Presenter{Log: slog.New(slog.DiscardHandler)}
+	for code, want := range map[string]string{
+		"08006": "UNAVAILABLE", "53300": "UNAVAILABLE", "57014": "UNAVAILABLE", "57P01": "UNAVAILABLE", "58030": "UNAVAILABLE",
+		"23505": "INTERNAL", "42P01": "INTERNAL", "22021": "INTERNAL", "": "INTERNAL", "X": "INTERNAL",
+	} {
+		err := fmt.Errorf("listing: %w", &pgconn.PgError{Code: code, Message: "secret", Detail: "secret"})
+		presented := presenter.Present(t.Context(), err)
+		if presented.Extensions["code"] != want || presented.Extensions["retryable"] != (want == "UNAVAILABLE") || strings.Contains(presented.Message, "secret") {
+			t.Errorf("%q is presented as %+v, want %s", code, presented, want)
+		}
+	}
+}
+
+func TestDescribe_QuotesNoPayload(t *testing.T) {
+	t.Parallel()
+	err := fmt.Errorf("inserting: %w", &pgconn.PgError{
+		Code: "23505", Message: "secret", Detail: "Key (name)=(secret) already exists.", Hint: "secret", Where: "secret", InternalQuery: "secret",
+		TableName: "projects", ConstraintName: "projects_pkey",
+	})
+	if got, want := graph.Describe(err), `SQLSTATE 23505, table "projects", constraint "projects_pkey"`; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+}
