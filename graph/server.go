@@ -37,6 +37,6 @@ func NewHandler(resolver *Resolver, config Config) http.Handler {
 	server.Use(surrogates{})
 	server.Use(&variableTypes{})
 	server.Use(extension.Introspection{})
-	server.Use(resolver.Once)
+	server.Use(resolver.once)
 	return gqlidem.WithHeader(server)
 }
