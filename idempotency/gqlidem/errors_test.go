@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
+	"github.com/vektah/gqlparser/v2/ast"
 	"github.com/vektah/gqlparser/v2/gqlerror"
 
 	"github.com/onceql/onceql/idempotency"
@@ -70,6 +71,8 @@ func TestDo_ErrorsCarryTheirCode(t *testing.T) {
 		// An effect's own errors are its own.
 		{&gqlerror.Error{Message: "no", Extensions: extensions{"code": "DECLINED"}}, extensions{"code": "DECLINED"}, "no"},
 		{errors.New("plain"), nil, "plain"},
+		// Where it was made, perhaps for another caller that waits, is not where it goes.
+		{&gqlerror.Error{Message: "no", Path: ast.Path{ast.PathName("theirs")}, Locations: []gqlerror.Location{{}, {}}}, nil, "no"},
 	} {
 		server := serve(noteSDL, once, writing(once, failing(test.err)))
 		r := send(t, server, `mutation { mine: write(text: "a", idempotencyKey: "k") { text } }`)
@@ -93,7 +96,7 @@ func TestDo_ErrorsCarryTheirCode(t *testing.T) {
 func TestDo_ErrorsKeepTheirCause(t *testing.T) {
 	t.Parallel()
 	once := newOnce(t, pgtest.Pool(t))
-	own := &gqlerror.Error{Message: "no"}
+	own := &gqlerror.Error{Message: "no", Extensions: map[string]any{"code": "DECLINED"}}
 	cause := fmt.Errorf("%w: %w", idempotency.ErrTransaction, errors.ErrUnsupported)
 	wrapped := fmt.Errorf("charging: %w: %w", errors.ErrUnsupported, own)
 	for name, effect := range map[string]error{"the engine's": cause, "wrapped": wrapped} {
@@ -107,9 +110,14 @@ func TestDo_ErrorsKeepTheirCause(t *testing.T) {
 		if !errors.Is(got, errors.ErrUnsupported) {
 			t.Errorf("%s: %v has lost its cause", name, got)
 		}
+		var coded *gqlerror.Error
+		if !errors.As(got, &coded) {
+			t.Fatalf("%s: %v has no extensions", name, got)
+		}
+		coded.Extensions["requestId"] = "mine" // As an error presenter may do.
 	}
-	if own.Path != nil || own.Locations != nil {
-		t.Errorf("gqlgen wrote into the effect's own error: %+v", own)
+	if own.Path != nil || own.Locations != nil || len(own.Extensions) != 1 {
+		t.Errorf("something wrote into the effect's own error: %+v", own)
 	}
 }
 
