@@ -16,7 +16,7 @@ type Engine struct {
 	pool   *pgxpool.Pool
 	config Config
 
-	// stop ends the purge, and with it the pauses of the workers.
+	// stop ends the purge.
 	stop    context.CancelFunc
 	workers sync.WaitGroup
 	// landed is closed when the engine is closing and no flight is left.
@@ -27,7 +27,6 @@ type Engine struct {
 	flights map[identity]*flight
 	queue   queue
 	closing bool
-	stopped bool
 }
 
 // New returns an engine on the pool. The table of Schema has to be there before
@@ -60,34 +59,36 @@ func New(pool *pgxpool.Pool, config Config) *Engine {
 
 // Close takes no new calls and waits until those that it has are answered, then
 // releases the engine's goroutines. When ctx ends first, it answers whoever
-// still waits with ErrClosed and returns ctx's error; transactions that are
-// under way end by themselves within Config.Budget. The pool stays open.
+// still waits with ErrClosed and returns ctx's error; what is queued is dropped,
+// and transactions that are under way end by themselves within Config.Budget,
+// and the goroutines with them. Close may be called again to wait for that. The
+// pool stays open.
 func (e *Engine) Close(ctx context.Context) error {
 	e.mu.Lock()
 	if !e.closing {
 		e.closing = true
-		if len(e.flights) == 0 {
-			close(e.landed)
-		}
+		e.stop()
+		e.release()
 	}
 	e.mu.Unlock()
 
-	var err error
 	select {
 	case <-e.landed:
-	case <-ctx.Done():
-		err = ctx.Err()
-		e.abandon()
-	}
-	e.mu.Lock()
-	e.stopped = true
-	e.mu.Unlock()
-	e.work.Broadcast()
-	e.stop()
-	if err == nil {
 		e.workers.Wait()
+		return nil
+	case <-ctx.Done():
+		e.abandon()
+		return ctx.Err()
 	}
-	return err
+}
+
+// release lets Close and the workers go once the engine is closing and no flight
+// is left. The caller holds the mutex.
+func (e *Engine) release() {
+	if e.closing && len(e.flights) == 0 {
+		close(e.landed)
+		e.work.Broadcast()
+	}
 }
 
 // abandon answers everyone who still waits.
@@ -102,8 +103,8 @@ func (e *Engine) abandon() {
 	}
 }
 
-// Full says whether a new call of the scope would find no room in the queue: a
-// server refuses such a request before it begins.
+// Full says whether the queue has no place left: a new call would be refused, or
+// take the place of another scope's.
 func (e *Engine) Full() bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -123,16 +124,17 @@ func (e *Engine) serve(ctx context.Context) {
 	}
 }
 
-// next waits for a flight, and returns nil once the engine has stopped.
+// next waits for a flight, and returns nil once the engine is closing and no
+// flight is left.
 func (e *Engine) next() *flight {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for {
-		if e.stopped {
-			return nil
-		}
 		if f := e.queue.pop(); f != nil {
 			return f
+		}
+		if e.closing && len(e.flights) == 0 {
+			return nil
 		}
 		e.work.Wait()
 	}

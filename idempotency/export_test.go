@@ -9,3 +9,13 @@ func (e *Engine) Waiting(scope, key string) int {
 	}
 	return 0
 }
+
+// Closing tells the tests whether Close has begun.
+func (e *Engine) Closing() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.closing
+}
+
+// Backoff is the pause between two attempts.
+var Backoff = backoff
