@@ -17,7 +17,7 @@ type Engine struct {
 	pool   *pgxpool.Pool
 	config Config
 
-	// stop ends the purge, and with it the pauses of the workers.
+	// stop ends the purge.
 	stop    context.CancelFunc
 	workers sync.WaitGroup
 	// landed is closed when the engine is closing and no flight is left.
@@ -29,7 +29,6 @@ type Engine struct {
 	// own, so that a slow effect never holds a group up.
 	alone, grouped line
 	closing        bool
-	stopped bool
 }
 
 // A line is a queue and the workers that wait for it.
@@ -70,35 +69,37 @@ func New(pool *pgxpool.Pool, config Config) *Engine {
 
 // Close takes no new calls and waits until those that it has are answered, then
 // releases the engine's goroutines. When ctx ends first, it answers whoever
-// still waits with ErrClosed and returns ctx's error; transactions that are
-// under way end by themselves within Config.Budget. The pool stays open.
+// still waits with ErrClosed and returns ctx's error; what is queued is dropped,
+// and transactions that are under way end by themselves within Config.Budget,
+// and the goroutines with them. Close may be called again to wait for that. The
+// pool stays open.
 func (e *Engine) Close(ctx context.Context) error {
 	e.mu.Lock()
 	if !e.closing {
 		e.closing = true
-		if len(e.flights) == 0 {
-			close(e.landed)
-		}
+		e.stop()
+		e.release()
 	}
 	e.mu.Unlock()
 
-	var err error
 	select {
 	case <-e.landed:
-	case <-ctx.Done():
-		err = ctx.Err()
-		e.abandon()
-	}
-	e.mu.Lock()
-	e.stopped = true
-	e.mu.Unlock()
-	e.alone.work.Broadcast()
-	e.grouped.work.Broadcast()
-	e.stop()
-	if err == nil {
 		e.workers.Wait()
+		return nil
+	case <-ctx.Done():
+		e.abandon()
+		return ctx.Err()
 	}
-	return err
+}
+
+// release lets Close and the workers go once the engine is closing and no flight
+// is left. The caller holds the mutex.
+func (e *Engine) release() {
+	if e.closing && len(e.flights) == 0 {
+		close(e.landed)
+		e.alone.work.Broadcast()
+		e.grouped.work.Broadcast()
+	}
 }
 
 // abandon answers everyone who still waits.
@@ -113,8 +114,8 @@ func (e *Engine) abandon() {
 	}
 }
 
-// Full says whether a new key might find no room in the queue: a server refuses
-// requests before they begin.
+// Full says whether the queue has no place left: a new call would be refused, or
+// take the place of another scope's.
 func (e *Engine) Full() bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -133,13 +134,17 @@ func (e *Engine) serve(ctx context.Context, line *line) {
 }
 
 // next waits for flights, and returns the executions that their owners ask for,
-// in the order of their keys, or nil once the engine has stopped.
+// in the order of their keys, or nil once the engine is closing and no flight is
+// left.
 func (e *Engine) next(line *line) []*execution {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	for !e.stopped {
+	for {
 		flights := line.queue.pop(MaxGroup, e.config.GroupBy == GroupByScope)
 		if flights == nil {
+			if e.closing && len(e.flights) == 0 {
+				return nil
+			}
 			line.work.Wait()
 			continue
 		}
@@ -158,7 +163,6 @@ func (e *Engine) next(line *line) []*execution {
 			return group
 		}
 	}
-	return nil
 }
 
 // enqueue gives the flight to the workers, or drops it when nobody waits for it

@@ -16,3 +16,13 @@ func (e *Engine) Queued() int {
 	defer e.mu.Unlock()
 	return e.alone.queue.size + e.grouped.queue.size
 }
+
+// Closing tells the tests whether Close has begun.
+func (e *Engine) Closing() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.closing
+}
+
+// Backoff is the pause between two attempts.
+var Backoff = backoff

@@ -139,9 +139,7 @@ func (e *Engine) leave(r *request, cause error) (found, error) {
 // land ends the flight. The caller holds the mutex.
 func (e *Engine) land(f *flight) {
 	delete(e.flights, f.identity)
-	if e.closing && len(e.flights) == 0 {
-		close(e.landed)
-	}
+	e.release()
 }
 
 // committed answers everyone who waits with what the key did.

@@ -77,8 +77,8 @@ func unshared(err error) error {
 	clone := *own
 	clone.Path, clone.Locations = nil, nil
 	clone.Extensions = maps.Clone(own.Extensions)
-	if err != error(own) {
-		clone.Err = err // What wraps it stays reachable.
+	if err != error(own) { //nolint:errorlint // The question is whether something wraps it.
+		clone.Err = err
 	}
 	return &clone
 }

@@ -1,0 +1,104 @@
+package gqlidem_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+
+	"github.com/99designs/gqlgen/graphql/handler"
+	"github.com/99designs/gqlgen/graphql/handler/transport"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/vektah/gqlparser/v2"
+	"github.com/vektah/gqlparser/v2/ast"
+	"github.com/vektah/gqlparser/v2/validator"
+	"github.com/vektah/gqlparser/v2/validator/rules"
+
+	"github.com/onceql/onceql/graph"
+	"github.com/onceql/onceql/graph/generated"
+	"github.com/onceql/onceql/graph/model"
+	"github.com/onceql/onceql/idempotency"
+	"github.com/onceql/onceql/idempotency/gqlidem"
+)
+
+// How a gqlgen server uses the package. generated is what gqlgen wrote, graph has
+// the resolvers.
+func Example() {
+	ctx := context.Background()
+	pool, err := pgxpool.New(ctx, "postgres://localhost/shop")
+	if err != nil {
+		panic(err)
+	}
+	tenantOf := func(context.Context) (string, error) { return "the caller's", nil }
+
+	engine := idempotency.New(pool, idempotency.Config{})
+	once := gqlidem.New(engine, tenantOf)
+	defer once.Close(ctx)
+	server := handler.New(generated.NewExecutableSchema(generated.Config{
+		Resolvers: graph.NewResolver(once, engine, pool, tenantOf),
+	}))
+	server.AddTransport(transport.POST{})
+	server.Use(once) // Status, error codes, and the check of the schema.
+	http.Handle("/graphql", gqlidem.WithHeader(server))
+}
+
+// resolver stands for the importer's own.
+type resolver struct{ Once *gqlidem.Once }
+
+// A resolver hands its effect to Do. All that the effect does goes through tx.
+func ExampleDo() {
+	_ = func(r *resolver) any {
+		return func(ctx context.Context, input model.CreateProjectInput, _ string) (*model.CreateProjectPayload, error) {
+			return gqlidem.Do(ctx, r.Once, func(ctx context.Context, tx pgx.Tx) (*model.CreateProjectPayload, error) {
+				payload := &model.CreateProjectPayload{Project: &model.Project{Name: input.Name}}
+				err := tx.QueryRow(ctx, `insert into orders (name) values ($1) returning id`, input.Name).Scan(&payload.Project.ID)
+				return payload, err
+			})
+		}
+	}
+}
+
+// Two documents that ask for the same thing have the same form.
+func ExampleCanonical() {
+	schema := gqlparser.MustLoadSchema(&ast.Source{Input: `
+		input OrderInput { sku: ID!, quantity: Int! = 1, note: String }
+		type Query { ok: Boolean }
+		type Mutation { createOrder(input: OrderInput!, idempotencyKey: String!): Boolean }`})
+
+	for document, variables := range map[string]map[string]any{
+		`mutation { createOrder(input: {sku: 7, note: "fragile"}, idempotencyKey: "k") }`:                        nil,
+		`mutation($in: OrderInput!) { mine: createOrder(idempotencyKey: "k", input: $in) }`:                      {"in": map[string]any{"note": "fragile", "sku": "7"}},
+		`mutation($sku: ID = "7") { createOrder(input: {note: """fragile""", sku: $sku}, idempotencyKey: "k") }`: nil,
+	} {
+		operation := gqlparser.MustLoadQueryWithRules(schema, document, rules.NewDefaultRules()).Operations[0]
+		coerced, err := validator.VariableValues(schema, operation, variables)
+		if err != nil {
+			panic(err)
+		}
+		form, err := gqlidem.Canonical(schema, operation.SelectionSet[0].(*ast.Field), coerced, gqlidem.KeyArgument, gqlidem.FingerprintVersion)
+		if err != nil {
+			panic(err)
+		}
+		fmt.Println(string(form))
+	}
+	// Output:
+	// v1 createOrder {"input":{"note":"fragile","sku":"7"}}
+	// v1 createOrder {"input":{"note":"fragile","sku":"7"}}
+	// v1 createOrder {"input":{"note":"fragile","sku":"7"}}
+}
+
+// What a server says that does not start.
+func ExampleOnce_Check() {
+	schema := gqlparser.MustLoadSchema(&ast.Source{Input: `
+		directive @idempotent on FIELD_DEFINITION
+		type Query { ok: Boolean }
+		type Mutation {
+			createOrder(idempotencyKey: String!): Boolean @idempotent
+			cancelOrder(id: ID!): Boolean @idempotent
+			deleteOrder(id: ID!, idempotencyKey: String!): Boolean
+		}`})
+	fmt.Println(gqlidem.New(nil, nil).Check(schema))
+	// Output:
+	// the mutation cancelOrder lacks the argument `idempotencyKey: String!` without a default
+	// the mutation deleteOrder is not marked @idempotent
+}

@@ -1,0 +1,275 @@
+package idempotency_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/onceql/onceql/idempotency"
+)
+
+// maxAttempts is how often the engine runs an effect that keeps losing out.
+const maxAttempts = 5
+
+// kinds collects the kinds of an engine's events.
+type kinds struct {
+	mu   sync.Mutex
+	seen []string
+}
+
+func (k *kinds) observe(event idempotency.Event) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.seen = append(k.seen, event.Kind.String())
+}
+
+func (k *kinds) want(t testing.TB, want ...string) {
+	t.Helper()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if diff := cmp.Diff(want, k.seen); diff != "" {
+		t.Errorf("events (-want +got):\n%s", diff)
+	}
+}
+
+func repeat(kind string, n int) []string {
+	list := make([]string, n)
+	for i := range list {
+		list[i] = kind
+	}
+	return list
+}
+
+// terminate ends the transaction's server process, and returns once it is gone.
+func (w *world) terminate(ctx context.Context, tx pgx.Tx) error {
+	var pid int
+	if err := tx.QueryRow(ctx, `select pg_backend_pid()`).Scan(&pid); err != nil {
+		return err
+	}
+	var gone bool
+	if err := w.pool.QueryRow(ctx, `select pg_terminate_backend($1, 10000)`, pid).Scan(&gone); err != nil {
+		return err
+	}
+	if !gone {
+		return fmt.Errorf("the server process %d does not end", pid)
+	}
+	return nil
+}
+
+// What an effect does once its connection is lost.
+var afterLoss = map[string]func(context.Context, pgx.Tx) (note, error){
+	"the effect returns the error": write("lost"),
+	"the effect swallows the error": func(ctx context.Context, tx pgx.Tx) (note, error) {
+		n, _ := write("lost")(ctx, tx)
+		return n, nil
+	},
+	"the effect does not notice": func(context.Context, pgx.Tx) (note, error) {
+		return note{Text: "lost"}, nil
+	},
+}
+
+func TestDo_LostConnectionIsRetried(t *testing.T) {
+	t.Parallel()
+	for name, after := range afterLoss {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			engine := w.engine(idempotency.Config{})
+			gate := newGate()
+			var attempts atomic.Int32
+			owner := start(t.Context(), engine, call("k", "a"), gate.before(func(ctx context.Context, tx pgx.Tx) (note, error) {
+				if attempts.Add(1) > 1 {
+					return write("a")(ctx, tx)
+				}
+				if _, err := write("lost")(ctx, tx); err != nil {
+					return note{}, err
+				}
+				if err := w.terminate(ctx, tx); err != nil {
+					t.Error(err)
+				}
+				return after(ctx, tx)
+			}))
+			gate.arrived(t)
+			equal := start(t.Context(), engine, call("k", "a"), never(t))
+			other := start(t.Context(), engine, call("k", "b"), never(t))
+			waiting(t, engine, "k", 3)
+			close(gate.open)
+
+			first, err := replied(t, owner)
+			if err != nil || first.Replayed || first.Value.Text != "a" {
+				t.Errorf("the owner: %+v, %v; want it executed", first, err)
+			}
+			if o, err := replied(t, equal); err != nil || !o.Replayed || o.Value != first.Value {
+				t.Errorf("the equal call: %+v, %v; want a replay", o, err)
+			}
+			_, err = replied(t, other)
+			wantError(t, err, idempotency.ErrKeyReused)
+			if n := attempts.Load(); n != 2 {
+				t.Errorf("the effect ran %d times, want 2", n)
+			}
+			w.effects(1)
+		})
+	}
+}
+
+func TestDo_OwnerThatKeepsLosingItsConnectionHandsOver(t *testing.T) {
+	t.Parallel()
+	for name, after := range afterLoss {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			engine := w.engine(idempotency.Config{})
+			gate := newGate()
+			var attempts atomic.Int32
+			owner := start(t.Context(), engine, call("k", "a"), gate.before(func(ctx context.Context, tx pgx.Tx) (note, error) {
+				attempts.Add(1)
+				if err := w.terminate(ctx, tx); err != nil {
+					t.Error(err)
+				}
+				return after(ctx, tx)
+			}))
+			gate.arrived(t)
+			next := start(t.Context(), engine, from("the next", call("k", "a")), write("next"))
+			waiting(t, engine, "k", 2)
+			equal := start(t.Context(), engine, call("k", "a"), never(t))
+			waiting(t, engine, "k", 3)
+			close(gate.open)
+
+			_, err := replied(t, owner)
+			wantError(t, err, idempotency.ErrUnavailable)
+			if n := attempts.Load(); n != maxAttempts {
+				t.Errorf("the owner's effect ran %d times, want %d", n, maxAttempts)
+			}
+			first, err := replied(t, next)
+			if err != nil || first.Replayed || first.RequestID != "the next" {
+				t.Errorf("the next caller: %+v, %v; want it executed", first, err)
+			}
+			if o, err := replied(t, equal); err != nil || !o.Replayed || o.Value != first.Value {
+				t.Errorf("the equal call: %+v, %v; want a replay", o, err)
+			}
+			w.effects(1)
+		})
+	}
+}
+
+// raise is an effect that writes and then fails with the SQLSTATE.
+func raise(code string) effect {
+	return func(ctx context.Context, tx pgx.Tx) (note, error) {
+		n, err := write("lost")(ctx, tx)
+		if err != nil {
+			return n, err
+		}
+		_, err = tx.Exec(ctx, fmt.Sprintf(`do $$ begin raise exception using errcode = '%s'; end $$`, code))
+		return n, err
+	}
+}
+
+var transient = []string{"40001", "40P01", "53200"}
+
+func TestDo_EffectThatLosesOutRunsAgain(t *testing.T) {
+	t.Parallel()
+	for _, code := range transient {
+		t.Run(code, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			var events kinds
+			engine := w.engine(idempotency.Config{Observer: events.observe})
+			attempts := 0
+			o, err := idempotency.Do(t.Context(), engine, call("k", "a"), func(ctx context.Context, tx pgx.Tx) (note, error) {
+				if attempts++; attempts < maxAttempts {
+					return raise(code)(ctx, tx)
+				}
+				return write("a")(ctx, tx)
+			})
+			if err != nil || o.Replayed || o.Value.Text != "a" {
+				t.Errorf("%+v, %v; want it executed", o, err)
+			}
+			if attempts != maxAttempts {
+				t.Errorf("the effect ran %d times, want %d", attempts, maxAttempts)
+			}
+			w.effects(1)
+			closed(t, engine)
+			events.want(t, append(repeat("retried", maxAttempts-1), "executed")...)
+		})
+	}
+}
+
+func TestDo_EffectThatAlwaysLosesOutIsUnavailable(t *testing.T) {
+	t.Parallel()
+	for _, code := range transient {
+		t.Run(code, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			var events kinds
+			engine := w.engine(idempotency.Config{Observer: events.observe})
+			attempts := 0
+			_, err := idempotency.Do(t.Context(), engine, call("k", "a"), func(ctx context.Context, tx pgx.Tx) (note, error) {
+				attempts++
+				return raise(code)(ctx, tx)
+			})
+			wantError(t, err, idempotency.ErrUnavailable)
+			if attempts != maxAttempts {
+				t.Errorf("the effect ran %d times, want %d", attempts, maxAttempts)
+			}
+			w.effects(0)
+			// The key is as good as new.
+			if o := mustDo(t, engine, "k", "b"); o.Replayed {
+				t.Error("the failed call left something behind")
+			}
+			closed(t, engine)
+			events.want(t, append(repeat("retried", maxAttempts-1), "failed", "executed")...)
+		})
+	}
+}
+
+func TestDo_EffectsOwnPostgresErrorIsDefinite(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	engine := w.engine(idempotency.Config{})
+	// Codes near the ones that are run again, and the one of a lost race: it is
+	// the statement that tells, not the code.
+	for _, code := range []string{"23505", "40002", "P0001", "22012"} {
+		attempts := 0
+		_, err := idempotency.Do(t.Context(), engine, call("k", "a"), func(ctx context.Context, tx pgx.Tx) (note, error) {
+			attempts++
+			return raise(code)(ctx, tx)
+		})
+		var state interface{ SQLState() string }
+		if !errors.As(err, &state) || state.SQLState() != code || errors.Is(err, idempotency.ErrUnavailable) {
+			t.Errorf("%s: error %v, want the effect's own", code, err)
+		}
+		if attempts != 1 {
+			t.Errorf("%s: the effect ran %d times, want once", code, attempts)
+		}
+	}
+	w.effects(0)
+}
+
+// Rivals that were stopped by one another do not meet again at the same moment.
+func TestBackoff_GrowsAndSpreads(t *testing.T) {
+	t.Parallel()
+	const least, most = 5 * time.Millisecond, 200 * time.Millisecond
+	for attempt, longest := range []time.Duration{least, 2 * least, 4 * least, 8 * least, 16 * least, 32 * least, most, most} {
+		seen := map[time.Duration]bool{}
+		for range 100 {
+			pause := idempotency.Backoff(attempt, least, most)
+			if pause < longest/2 || pause > longest {
+				t.Fatalf("attempt %d: pause %s, want %s to %s", attempt, pause, longest/2, longest)
+			}
+			seen[pause] = true
+		}
+		if len(seen) < 50 {
+			t.Errorf("attempt %d: %d different pauses of 100", attempt, len(seen))
+		}
+	}
+	if pause := idempotency.Backoff(1000, least, most); pause < most/2 || pause > most {
+		t.Errorf("pause %s after very many attempts", pause)
+	}
+}
