@@ -67,6 +67,9 @@ func (c *serveCommand) Validate() error {
 	if err != nil {
 		return fmt.Errorf("LISTEN_ADDR: %w", err)
 	}
+	if idempotency.Floor && !loopback(host) {
+		return errors.New("this build stores nothing and replays nothing: it listens on the loopback interface alone")
+	}
 	if !c.AllowAnonymous && !loopback(host) {
 		return fmt.Errorf("LISTEN_ADDR %s can be reached from other machines, and nobody is authenticated: listen on 127.0.0.1, or set ALLOW_ANONYMOUS=true to serve everyone as one tenant", c.ListenAddr)
 	}

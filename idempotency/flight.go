@@ -61,22 +61,7 @@ func (e *Engine) do(ctx context.Context, call Call, effect effect, input any) (f
 		executionID: uuid.New(),
 		answer:      make(chan answer, 1),
 	}
-	if err := ctx.Err(); err != nil {
-		return found{}, err
-	}
-	if err := e.join(r); err != nil {
-		return found{}, err
-	}
-	wait := time.NewTimer(e.config.Wait)
-	defer wait.Stop()
-	select {
-	case a := <-r.answer:
-		return a.found, a.err
-	case <-ctx.Done():
-		return e.leave(r, context.Cause(ctx))
-	case <-wait.C:
-		return e.leave(r, nil)
-	}
+	return e.await(ctx, r)
 }
 
 // join adds the request to its key's flight, and starts one where there is none.
