@@ -127,6 +127,25 @@ func (s *server) sendRaw(body string, header ...string) answer {
 	return a
 }
 
+// get fetches a path.
+func (s *server) get(path string) answer {
+	s.t.Helper()
+	get, err := http.NewRequestWithContext(s.t.Context(), http.MethodGet, s.url+path, nil)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	response, err := client.Do(get)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return answer{status: response.StatusCode, header: response.Header, raw: string(text)}
+}
+
 // project is that of the only field of the answer.
 func (a answer) project() project {
 	for _, p := range a.Data {
