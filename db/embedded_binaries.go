@@ -157,9 +157,9 @@ func (s *supervisor) fetch(ctx context.Context, major string) (binaries, error) 
 	if err != nil {
 		return binaries{}, err
 	}
-	root := filepath.Join(s.temporary(), "postgresql")
+	root, extracted := filepath.Join(s.temporary(), "postgresql"), filepath.Join(s.temporary(), "extracted")
 	config := embeddedpostgres.DefaultConfig().Version(version).Port(uint32(port)).
-		BinariesPath(root).DataPath(decoy).RuntimePath(filepath.Join(s.temporary(), "runtime")).
+		BinariesPath(root).DataPath(decoy).RuntimePath(extracted).
 		CachePath(filepath.Join(s.temporary(), "cache")).Logger(io.Discard)
 	if s.RepositoryURL != "" {
 		config = config.BinaryRepositoryURL(strings.TrimRight(s.RepositoryURL, "/"))
@@ -179,12 +179,13 @@ func (s *supervisor) fetch(ctx context.Context, major string) (binaries, error) 
 	case <-ctx.Done():
 		return binaries{}, ctx.Err()
 	}
-	found, ok := inspect(filepath.Join(root, "bin"))
-	switch {
-	case !ok:
+	// The library makes this directory as soon as it has extracted everything.
+	if _, statErr := os.Stat(extracted); statErr != nil {
 		return binaries{}, err
-	case major != "" && found.major != major:
-		return binaries{}, fmt.Errorf("what was fetched is PostgreSQL %s", found.major)
+	}
+	found, ok := inspect(filepath.Join(root, "bin"))
+	if !ok || major != "" && found.major != major {
+		return binaries{}, errors.New("what was fetched does not run here")
 	}
 	// In one step, so that half of them is never taken for all.
 	home := filepath.Join(s.Dir, "postgresql-"+found.major)

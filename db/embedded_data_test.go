@@ -124,7 +124,8 @@ func TestStartEmbedded_TakesAVolume(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := snapshot(t, filepath.Join(dir, "lost+found"))
-	ask(t, start(t, db.EmbeddedConfig{Dir: dir}).URL(), "select 1")
+	fake := installation(t, filepath.Join(publicDir(t), "bin"), "31.4")
+	mentions(t, refused(t, db.EmbeddedConfig{Dir: dir, Installations: []string{fake}}), "the initdb of 31.4")
 	if diff := cmp.Diff(before, snapshot(t, filepath.Join(dir, "lost+found"))); diff != "" {
 		t.Error(diff)
 	}

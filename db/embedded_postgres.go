@@ -58,12 +58,13 @@ func (s *supervisor) launch(ctx context.Context, binaries binaries, port int) (*
 	if err != nil {
 		return nil, err
 	}
-	defer log.Close()
 	command := exec.Command(binaries.program("postgres"), s.arguments(port)...)
 	command.Stdout, command.Stderr = log, log
 	command.SysProcAttr = new(syscall.SysProcAttr)
 	dieWithParent(command.SysProcAttr)
-	if err := command.Start(); err != nil {
+	err = command.Start()
+	_ = log.Close() // The child has its own.
+	if err != nil {
 		return nil, err
 	}
 	p := &postgres{process: command.Process, exited: make(chan struct{})}
@@ -211,7 +212,11 @@ func freePort(port int) (int, error) {
 		return 0, fmt.Errorf("finding a port for Postgres: %w", err)
 	}
 	defer listener.Close()
-	return listener.Addr().(*net.TCPAddr).Port, nil
+	_, text, err := net.SplitHostPort(listener.Addr().String())
+	if err != nil {
+		return 0, err
+	}
+	return strconv.Atoi(text)
 }
 
 func loopback(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }

@@ -116,7 +116,7 @@ func (s *supervisor) start(ctx context.Context) (*postgres, error) {
 	if err := s.clearTemporary(); err != nil {
 		return nil, err
 	}
-	defer os.RemoveAll(s.temporary())
+	defer func() { _ = os.RemoveAll(s.temporary()) }()
 	binaries, err := s.findBinaries(ctx, version)
 	if err != nil {
 		return nil, err

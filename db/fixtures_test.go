@@ -23,18 +23,32 @@ import (
 	"github.com/onceql/onceql/db"
 )
 
-// publicDir is a new directory that every user can enter: t.TempDir is only its
-// owner's, and for root another user runs Postgres.
+// root is where every directory of these tests is. They all go at the end: ext4
+// is slow to make files in the minute after many were removed.
+var root string
+
+// makeRoot makes it, where every user can enter it: for root another user runs
+// Postgres, and t.TempDir is only its owner's.
+func makeRoot() (remove func(), err error) {
+	root, err = os.MkdirTemp("", "onceql-db-")
+	if err == nil {
+		err = os.Chmod(root, 0o755)
+	}
+	return func() { os.RemoveAll(root) }, err
+}
+
+// publicDir is a new directory that every user can enter.
 func publicDir(t testing.TB) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "onceql-db-")
+	dir, err := os.MkdirTemp(root, "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
 	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
+	// What is large, in few files.
+	t.Cleanup(func() { os.RemoveAll(filepath.Join(dir, "onceql", "data", "pg_wal")) })
 	return dir
 }
 
@@ -47,26 +61,30 @@ func newDir(t testing.TB) string {
 // template is a data directory that a server has run on, made once for all tests.
 var template struct {
 	sync.Once
-	parent string
+	dir string
 	// bin is where the programs are that it ran.
 	bin string
 	err error
 }
 
-func makeTemplate() (err error) {
-	if template.parent, err = os.MkdirTemp("", "onceql-db-"); err != nil {
-		return err
-	}
-	if err := os.Chmod(template.parent, 0o755); err != nil {
-		return err
-	}
+func makeTemplate() error {
 	ctx := context.Background()
-	embedded, err := db.StartEmbedded(ctx, db.EmbeddedConfig{Dir: filepath.Join(template.parent, "onceql"), Parameters: unsynced})
+	template.dir = filepath.Join(root, "template")
+	embedded, err := db.StartEmbedded(ctx, db.EmbeddedConfig{Dir: template.dir, Parameters: unsynced})
 	if err != nil {
 		return err
 	}
-	template.bin, err = execute(ctx, embedded.URL(),
-		"create table kept as select 'a row' as what; select setting from pg_config where name = 'BINDIR'")
+	for _, sql := range []string{
+		"create table kept as select 'a row' as what",
+		// Two thirds of the files.
+		"update pg_database set datistemplate = false",
+		"drop database template0",
+		"drop database template1",
+		"select setting from pg_config where name = 'BINDIR'",
+	} {
+		value, sqlErr := execute(ctx, embedded.URL(), sql)
+		template.bin, err = value, errors.Join(err, sqlErr)
+	}
 	return errors.Join(err, embedded.Stop(ctx))
 }
 
@@ -85,7 +103,7 @@ func usedDir(t testing.TB) string {
 	needTemplate(t)
 	dir := newDir(t)
 	// cp keeps the owner.
-	if output, err := exec.Command("cp", "-a", filepath.Join(template.parent, "onceql"), dir).CombinedOutput(); err != nil {
+	if output, err := exec.Command("cp", "-a", template.dir, dir).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, output)
 	}
 	return dir
@@ -98,7 +116,7 @@ func checkKept(t testing.TB, embedded *db.Embedded) {
 	}
 }
 
-// execute runs statements and returns the last one's first value, if it has any.
+// execute runs a statement and returns its first value, if it has any.
 func execute(ctx context.Context, url, sql string) (string, error) {
 	conn, err := pgx.Connect(ctx, url)
 	if err != nil {
@@ -106,10 +124,10 @@ func execute(ctx context.Context, url, sql string) (string, error) {
 	}
 	defer conn.Close(ctx)
 	results, err := conn.PgConn().Exec(ctx, sql).ReadAll()
-	if err != nil || len(results) == 0 || len(results[len(results)-1].Rows) == 0 {
+	if err != nil || len(results) == 0 || len(results[0].Rows) == 0 {
 		return "", err
 	}
-	return string(results[len(results)-1].Rows[0][0]), nil
+	return string(results[0].Rows[0][0]), nil
 }
 
 func ask(t testing.TB, url, sql string) string {
@@ -328,4 +346,18 @@ func snapshot(t testing.TB, dir string) map[string]string {
 		t.Fatal(err)
 	}
 	return files
+}
+
+// names lists what is in the directory.
+func names(t testing.TB, dir string) map[string]bool {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := map[string]bool{}
+	for _, entry := range entries {
+		found[entry.Name()] = true
+	}
+	return found
 }

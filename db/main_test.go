@@ -35,7 +35,11 @@ func TestMain(m *testing.M) {
 	if config := os.Getenv(helperMarker); config != "" {
 		help(config)
 	}
-	defer func() { os.RemoveAll(template.parent) }()
+	remove, err := makeRoot()
+	if err != nil {
+		panic(err)
+	}
+	defer remove()
 	pgtest.Main(m)
 }
 
@@ -78,7 +82,7 @@ type helper struct {
 
 // startHelper starts one, as the user that credential names, in a process group
 // of its own.
-func startHelper(t testing.TB, program string, config db.EmbeddedConfig, credential *syscall.Credential) *helper {
+func startHelper(t testing.TB, program string, config db.EmbeddedConfig, credential *syscall.Credential, environment ...string) *helper {
 	t.Helper()
 	text, err := json.Marshal(config)
 	if err != nil {
@@ -86,7 +90,7 @@ func startHelper(t testing.TB, program string, config db.EmbeddedConfig, credent
 	}
 	command := exec.Command(program)
 	command.Dir = "/"
-	command.Env = append(os.Environ(), helperMarker+"="+string(text))
+	command.Env = append(append(os.Environ(), environment...), helperMarker+"="+string(text))
 	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: credential}
 	command.Stderr = os.Stderr
 	stdin, err := command.StdinPipe()
