@@ -50,7 +50,7 @@ func TestStartEmbedded_TakesTheFirstInstallation(t *testing.T) {
 func TestStartEmbedded_TakesTheNewestThatItFetched(t *testing.T) {
 	t.Parallel()
 	dir := newDir(t)
-	for _, version := range []string{"9", "31", "8"} {
+	for _, version := range []string{"9", "10", "31"} {
 		installation(t, filepath.Join(dir, "postgresql-"+version, "bin"), version)
 	}
 	fill(t, dir, map[string]string{"onceql.lock": ""})

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -39,6 +40,9 @@ func TestStartEmbedded_KeepsDataOverStopAndStart(t *testing.T) {
 	stop(t, first)
 	if running(pid) || exists(filepath.Join(dir, "data", "postmaster.pid")) {
 		t.Fatal("Postgres was not shut down")
+	}
+	if log, _ := os.ReadFile(filepath.Join(dir, "postgres.log")); !strings.Contains(string(log), "received fast shutdown request") {
+		t.Errorf("it was shut down otherwise:\n%s", log)
 	}
 	select {
 	case <-first.Done():
@@ -127,6 +131,44 @@ func TestStartEmbedded_SharesNothing(t *testing.T) {
 		}
 		checkKept(t, embedded)
 	})
+}
+
+// Who has the directory, but is ending, is waited for; who stays is named.
+func TestStartEmbedded_WaitsForWhoIsEnding(t *testing.T) {
+	t.Parallel()
+	dir := usedDir(t)
+	lock, err := os.OpenFile(filepath.Join(dir, "onceql.lock"), os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Close()
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	dead := exec.Command("true")
+	if err := dead.Run(); err != nil {
+		t.Fatal(err)
+	}
+	for holder, want := range map[string]error{
+		strconv.Itoa(os.Getpid()):      db.ErrDataDirInUse,
+		"stopping":                     context.DeadlineExceeded,
+		strconv.Itoa(dead.Process.Pid): context.DeadlineExceeded,
+		"":                             context.DeadlineExceeded,
+	} {
+		if _, err := lock.WriteAt(fmt.Appendf(nil, "%-15s\n", holder), 0); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		if errors.Is(want, db.ErrDataDirInUse) {
+			ctx = patient(t)
+		}
+		if _, err := db.StartEmbedded(ctx, db.EmbeddedConfig{Dir: dir}); !errors.Is(err, want) {
+			t.Errorf("%q holds the directory: %v, want %v", holder, err, want)
+		}
+		cancel()
+	}
+	lock.Close()
+	checkKept(t, start(t, db.EmbeddedConfig{Dir: dir}))
 }
 
 func TestStartEmbedded_PortInUse(t *testing.T) {

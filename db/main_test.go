@@ -48,7 +48,8 @@ type helperAnswer struct{ URL, Error string }
 
 // help exits 0 when it was told to end, and 3 when Postgres ended before.
 func help(config string) {
-	signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	// Not Ignore, which children inherit.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	var c db.EmbeddedConfig
 	err := json.Unmarshal([]byte(config), &c)
 	if err == nil {
