@@ -2,6 +2,7 @@ package main_test
 
 import (
 	"context"
+	"errors"
 	"net"
 	"os"
 	"os/exec"
@@ -165,7 +166,7 @@ func TestConfiguration_RefusesWhatCanNotWork(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			output, err := command(t, []string{"DATABASE_URL=postgres://127.0.0.1:1/none", c.env}).CombinedOutput()
-			if _, exited := err.(*exec.ExitError); !exited {
+			if !errors.As(err, new(*exec.ExitError)) {
 				t.Fatalf("the server runs, or did not start: %v", err)
 			}
 			if !strings.Contains(string(output), c.says) || strings.Contains(string(output), "hunter2") {

@@ -103,7 +103,7 @@ func (e *Engine) attempt(ctx context.Context, owner *request) (record, error) {
 	response, err := runEffect(ctx, conn, tx, owner)
 	if errors.Is(err, errAbandoned) {
 		// The connection is no longer the pool's, and closed under the effect.
-		conn.Hijack().PgConn().Conn().Close()
+		_ = conn.Hijack().PgConn().Conn().Close()
 		return record{}, err
 	}
 	if err != nil {
