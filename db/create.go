@@ -27,12 +27,17 @@ func CreateProjects(ctx context.Context, tx pgx.Tx, rows []Project) ([]Project, 
 		return nil, fmt.Errorf("inserting projects: %w", err)
 	}
 	// By identity: the order of RETURNING is nobody's promise.
-	byID := make(map[uuid.UUID]Project, n)
+	type identity struct {
+		tenant string
+		id     uuid.UUID
+	}
+	stored := make(map[identity]Project, n)
 	for _, project := range created {
-		byID[project.ID] = project
+		stored[identity{project.Tenant, project.ID}] = project
 	}
-	for i, id := range ids {
-		rows[i] = byID[id]
+	ordered := make([]Project, n)
+	for i, row := range rows {
+		ordered[i] = stored[identity{row.Tenant, row.ID}]
 	}
-	return rows, nil
+	return ordered, nil
 }

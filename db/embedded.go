@@ -41,6 +41,9 @@ type EmbeddedConfig struct {
 	// Installations are the directories of PostgreSQL's programs to choose
 	// from. Nil means those of this machine.
 	Installations []string
+	// Users may run PostgreSQL when this process is root, for which it refuses to
+	// run: the first that there is does. Nil means postgres, else nobody.
+	Users []string
 }
 
 // An Embedded is a PostgreSQL that runs as long as this process does, for
@@ -61,6 +64,9 @@ type Embedded struct {
 // there is none, and waits until it takes connections. Data is never deleted.
 // When the directory is in use it returns ErrDataDirInUse.
 func StartEmbedded(ctx context.Context, config EmbeddedConfig) (*Embedded, error) {
+	if !supervisable {
+		return nil, errors.New("StartEmbedded is for a program whose main begins with SuperviseEmbedded")
+	}
 	if config.Dir == "" {
 		config.Dir = DefaultDataDir()
 	}

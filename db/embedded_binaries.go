@@ -1,24 +1,29 @@
 package db
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
+	"time"
 
 	embeddedpostgres "github.com/fergusstrange/embedded-postgres"
 )
 
-// binaries are PostgreSQL's programs of one major version, in root/bin.
-type binaries struct{ root, major string }
+// binaries are PostgreSQL's programs of one major version, in one directory.
+type binaries struct{ dir, major string }
 
-func (b binaries) program(name string) string { return filepath.Join(b.root, "bin", name) }
+func (b binaries) program(name string) string { return filepath.Join(b.dir, name) }
 
 // dataVersion is the major version that wrote the data, empty when there is none.
 func dataVersion(data string) (string, error) {
@@ -26,19 +31,19 @@ func dataVersion(data string) (string, error) {
 	if err == nil {
 		return strings.TrimSpace(string(text)), nil
 	}
-	if !errors.Is(err, fs.ErrNotExist) {
-		return "", fmt.Errorf("reading the data's version: %w", err)
+	if errors.Is(err, fs.ErrNotExist) {
+		// Rmdir takes away an empty directory, nothing else.
+		err = syscall.Rmdir(data)
 	}
-	// Remove takes away an empty directory, nothing else.
-	if err := os.Remove(data); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return "", fmt.Errorf("%s holds something that is not PostgreSQL's: move it away, or set DATA_DIR to another directory", data)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("%s is not PostgreSQL's data (%w): move it away, or set DATA_DIR to another directory", data, err)
 	}
 	return "", nil
 }
 
 // findBinaries finds the programs of the major version, for none the first that
 // there are, or fetches them.
-func (s *supervisor) findBinaries(major string) (binaries, error) {
+func (s *supervisor) findBinaries(ctx context.Context, major string) (binaries, error) {
 	var others []string
 	for _, dir := range s.searchPath() {
 		found, ok := inspect(dir)
@@ -55,7 +60,7 @@ func (s *supervisor) findBinaries(major string) (binaries, error) {
 			"install PostgreSQL %[2]s (Debian: postgresql-%[2]s), or set DATA_DIR to another directory or DATABASE_URL to a database",
 			ErrDataVersion, major, s.data(), strings.Join(others, ", "))
 	}
-	found, err := s.fetch(major)
+	found, err := s.fetch(ctx, major)
 	if err != nil {
 		return binaries{}, fmt.Errorf("%w: none on PATH or in the usual places, and fetching it failed (%w); "+
 			"install it (Debian: the package postgresql%s), or set DATABASE_URL to a database", ErrNoPostgres, err, suffix(major))
@@ -98,36 +103,33 @@ func newestFirst(pattern string) []string {
 	return paths
 }
 
-// inspect tells whether a directory has every program that it takes, and of which
-// version.
+// inspect tells whether a directory has the programs that it takes, or links to
+// them, and of which version.
 func inspect(dir string) (binaries, bool) {
-	if dir == "" {
+	// PATH may name the current directory, which is the data directory here.
+	if !filepath.IsAbs(dir) {
 		return binaries{}, false
 	}
-	for _, program := range []string{"initdb", "pg_ctl", "postgres"} {
-		if _, err := exec.LookPath(filepath.Join(dir, program)); err != nil {
-			return binaries{}, false
-		}
-	}
-	// A directory of links, as Homebrew's bin: the programs look for their parts
-	// beside themselves.
-	real, err := filepath.EvalSymlinks(filepath.Join(dir, "postgres"))
-	if err == nil && filepath.Base(filepath.Dir(real)) == "bin" {
-		dir = filepath.Dir(real)
-	}
-	// The library looks in a bin.
-	if filepath.Base(dir) != "bin" || !filepath.IsAbs(dir) {
+	found := binaries{dir: dir}
+	if _, err := exec.LookPath(found.program("initdb")); err != nil {
 		return binaries{}, false
 	}
 	// postgres (PostgreSQL) 15.13 (Debian 15.13-0+deb12u1)
-	output, err := exec.Command(filepath.Join(dir, "postgres"), "-V").Output()
+	output, err := exec.Command(found.program("postgres"), "-V").Output()
 	_, version, ok := strings.Cut(string(output), "(PostgreSQL) ")
 	if err != nil || !ok {
 		return binaries{}, false
 	}
-	major := version[:len(version)-len(strings.TrimLeft(version, "0123456789"))]
-	return binaries{root: filepath.Dir(dir), major: major}, major != ""
+	found.major = version[:len(version)-len(strings.TrimLeft(version, "0123456789"))]
+	return found, found.major != ""
 }
+
+const (
+	// fetchSilence is how long the repository may take to answer.
+	fetchSilence = 15 * time.Second
+	// fetchTimeout is how long one file may take, of some 30 MB.
+	fetchTimeout = 10 * time.Minute
+)
 
 // fetchable are the versions that the library names, newest first.
 var fetchable = []embeddedpostgres.PostgresVersion{
@@ -136,43 +138,59 @@ var fetchable = []embeddedpostgres.PostgresVersion{
 
 // fetch has the library fetch the programs of the major version, for none of the
 // newest, into the directory, where they are found next time.
-func (s *supervisor) fetch(major string) (binaries, error) {
+func (s *supervisor) fetch(ctx context.Context, major string) (binaries, error) {
 	index := slices.IndexFunc(fetchable, func(version embeddedpostgres.PostgresVersion) bool {
 		return major == "" || strings.HasPrefix(string(version), major+".")
 	})
 	if index < 0 {
 		return binaries{}, fmt.Errorf("there is no PostgreSQL %s to fetch", major)
 	}
-	if err := s.clearTemporary(); err != nil {
-		return binaries{}, err
-	}
+	version := fetchable[index]
 	// The library has no call that only fetches. Its Start fetches first, and then
 	// fails on these data, which are nothing but a version.
-	version := fetchable[index]
-	major, _, _ = strings.Cut(string(version), ".")
-	root, decoy := filepath.Join(s.Dir, "tmp", "postgresql"), filepath.Join(s.Dir, "tmp", "decoy")
-	if err := errors.Join(os.Mkdir(decoy, 0o700), os.WriteFile(filepath.Join(decoy, "PG_VERSION"), []byte(major), 0o600)); err != nil {
+	decoy := filepath.Join(s.temporary(), "decoy")
+	number, _, _ := strings.Cut(string(version), ".")
+	if err := errors.Join(os.Mkdir(decoy, 0o700), os.WriteFile(filepath.Join(decoy, "PG_VERSION"), []byte(number), 0o600)); err != nil {
 		return binaries{}, err
-	}
-	config := embeddedpostgres.DefaultConfig().Version(version).BinariesPath(root).DataPath(decoy).
-		RuntimePath(filepath.Join(s.Dir, "tmp", "runtime")).CachePath(filepath.Join(s.Dir, "cache")).Logger(io.Discard)
-	if s.RepositoryURL != "" {
-		config = config.BinaryRepositoryURL(strings.TrimRight(s.RepositoryURL, "/"))
 	}
 	port, err := freePort(0)
 	if err != nil {
 		return binaries{}, err
 	}
-	s.fetching.Store(true)
-	err = embeddedpostgres.NewDatabase(config.Port(uint32(port))).Start() //nolint:gosec // A port.
-	s.fetching.Store(false)
-	if _, ok := inspect(filepath.Join(root, "bin")); !ok {
+	root, extracted := filepath.Join(s.temporary(), "postgresql"), filepath.Join(s.temporary(), "extracted")
+	config := embeddedpostgres.DefaultConfig().Version(version).Port(uint32(port)).
+		BinariesPath(root).DataPath(decoy).RuntimePath(extracted).
+		CachePath(filepath.Join(s.temporary(), "cache")).Logger(io.Discard)
+	if s.RepositoryURL != "" {
+		config = config.BinaryRepositoryURL(strings.TrimRight(s.RepositoryURL, "/"))
+	}
+	// The library takes the default client, which waits for ever.
+	http.DefaultClient.Timeout = fetchTimeout
+	http.DefaultTransport = &http.Transport{
+		Proxy:                 http.ProxyFromEnvironment,
+		DialContext:           (&net.Dialer{Timeout: fetchSilence}).DialContext,
+		ResponseHeaderTimeout: fetchSilence,
+	}
+	fmt.Fprintf(os.Stderr, "embedded PostgreSQL: none is installed; fetching version %s\n", version)
+	ended := make(chan error, 1)
+	go func() { ended <- embeddedpostgres.NewDatabase(config).Start() }()
+	select {
+	case err = <-ended:
+	case <-ctx.Done():
+		return binaries{}, ctx.Err()
+	}
+	// The library makes this directory as soon as it has extracted everything.
+	if _, statErr := os.Stat(extracted); statErr != nil {
 		return binaries{}, err
 	}
+	found, ok := inspect(filepath.Join(root, "bin"))
+	if !ok || major != "" && found.major != major {
+		return binaries{}, errors.New("what was fetched does not run here")
+	}
 	// In one step, so that half of them is never taken for all.
-	home := filepath.Join(s.Dir, "postgresql-"+major)
+	home := filepath.Join(s.Dir, "postgresql-"+found.major)
 	if err := errors.Join(os.RemoveAll(home), os.Rename(root, home)); err != nil {
 		return binaries{}, err
 	}
-	return binaries{root: home, major: major}, nil
+	return binaries{filepath.Join(home, "bin"), found.major}, nil
 }

@@ -32,7 +32,7 @@ func Open(ctx context.Context, url string, maxConns int32, log *slog.Logger) (*p
 		parameters["application_name"] = "onceql"
 	}
 	config.ConnConfig.OnNotice = func(_ *pgconn.PgConn, notice *pgconn.Notice) {
-		log.Warn("Postgres sent a notice", "severity", notice.Severity, "code", notice.Code, "message", notice.Message)
+		log.Warn("Postgres sent a notice", "severity", notice.SeverityUnlocalized, "code", notice.Code, "message", notice.Message)
 	}
 	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {

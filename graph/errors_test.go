@@ -171,3 +171,18 @@ func TestDescribe_QuotesNoPayload(t *testing.T) {
 		t.Errorf("%s, want %s", got, want)
 	}
 }
+
+// Panics outside of a field come with the request's context alone.
+func TestRecover_TellsTheClientNothing(t *testing.T) {
+	t.Parallel()
+	var log lines
+	presenter := graph.Presenter{Log: slog.New(slog.NewTextHandler(&log, nil))}
+	presented := presenter.Present(t.Context(), presenter.Recover(t.Context(), forged))
+	want := map[string]any{"code": "INTERNAL", "retryable": false}
+	if diff := cmp.Diff(want, presented.Extensions); diff != "" || presented.Message != "internal error" || presented.Path != nil {
+		t.Errorf("presented as %+v (-want +got):\n%s", presented, diff)
+	}
+	if logged := log.all(); len(logged) != 1 || strings.Contains(logged[0], "secret") || !strings.Contains(logged[0], "stack=") {
+		t.Errorf("logged: %q", logged)
+	}
+}

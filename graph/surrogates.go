@@ -34,7 +34,7 @@ func (surrogates) MutateOperationParameters(_ context.Context, params *graphql.R
 	for {
 		token, err := tokens.ReadToken()
 		if err != nil || token.Kind == lexer.EOF {
-			return nil // The parser says what is wrong.
+			return nil //nolint:nilerr // The parser says what is wrong.
 		}
 		if token.Kind == lexer.String && halfPair(string(text[token.Pos.Start:token.Pos.End])) {
 			refused := gqlerror.ErrorPosf(&token.Pos, "a string escapes one half of a surrogate pair")

@@ -21,7 +21,7 @@ func closed(t testing.TB, engine *idempotency.Engine) {
 }
 
 // closing starts to close the engine, and returns once it takes no new calls.
-func closing(t testing.TB, ctx context.Context, engine *idempotency.Engine) <-chan error {
+func closing(ctx context.Context, t testing.TB, engine *idempotency.Engine) <-chan error {
 	t.Helper()
 	done := make(chan error, 1)
 	go func() { done <- engine.Close(ctx) }()
@@ -40,7 +40,7 @@ func TestClose_AnswersTheCallsThatItHas(t *testing.T) {
 		calls = append(calls, start(t.Context(), engine, call(key, "a"), write("a")))
 		waiting(t, engine, key, 1)
 	}
-	done := closing(t, t.Context(), engine)
+	done := closing(t.Context(), t, engine)
 
 	for _, key := range []string{"running", "queued", "new"} {
 		_, err := idempotency.Do(t.Context(), engine, call(key, "a"), never(t))
@@ -92,7 +92,7 @@ func TestClose_LeavesWhenItsTimeIsOver(t *testing.T) {
 	waiting(t, engine, "queued", 1)
 
 	ctx, cancel := context.WithCancel(t.Context())
-	done := closing(t, ctx, engine)
+	done := closing(ctx, t, engine)
 	for _, replies := range calls {
 		silent(t, replies)
 	}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 )
 
@@ -78,6 +79,8 @@ func (c Config) Validate() error {
 		return fmt.Errorf("the retention (%s) is shorter than the time to live (%s)", c.Retention, c.TTL)
 	case c.Budget < time.Millisecond:
 		return fmt.Errorf("the budget (%s) is shorter than a millisecond", c.Budget)
+	case c.Budget.Milliseconds() > math.MaxInt32:
+		return fmt.Errorf("the budget (%s) is longer than Postgres's timeouts can be, 24 days", c.Budget)
 	case c.Workers < 0, c.Groups < 0, c.Queue < 0, c.GroupBy < GroupByAll, c.GroupBy > GroupByScope, c.FingerprintVersion < 0:
 		return errors.New("a number of the idempotency configuration is negative")
 	}

@@ -118,7 +118,7 @@ func TestEngines_LoserTakesOverWhenTheOwnersConnectionDies(t *testing.T) {
 				if _, err := write("lost")(ctx, tx); err != nil {
 					return note{}, err
 				}
-				if err := w.terminate(ctx, tx); err != nil {
+				if err := w.terminated(ctx, tx); err != nil {
 					t.Error(err)
 				}
 				return back.before(write("lost"))(ctx, tx)

@@ -26,3 +26,6 @@ func (e *Engine) Closing() bool {
 
 // Backoff is the pause between two attempts.
 var Backoff = backoff
+
+// PurgeLock is the advisory lock of the server that purges.
+var PurgeLock = purgeLock

@@ -47,24 +47,57 @@ func repeat(kind string, n int) []string {
 	return list
 }
 
-// terminate ends the transaction's server process, and returns once it is gone.
-func (w *world) terminate(ctx context.Context, tx pgx.Tx) error {
-	var pid int
-	if err := tx.QueryRow(ctx, `select pg_backend_pid()`).Scan(&pid); err != nil {
+// A loss ends the transaction's connection, and returns once its server process
+// is gone and with it the locks.
+type loss func(context.Context, pgx.Tx) error
+
+// terminated is an operator's way.
+func (w *world) terminated(ctx context.Context, tx pgx.Tx) error {
+	pid := tx.Conn().PgConn().PID()
+	if _, err := w.pool.Exec(ctx, `select pg_terminate_backend($1)`, pid); err != nil {
 		return err
 	}
-	var gone bool
-	if err := w.pool.QueryRow(ctx, `select pg_terminate_backend($1, 10000)`, pid).Scan(&gone); err != nil {
-		return err
-	}
-	if !gone {
-		return fmt.Errorf("the server process %d does not end", pid)
-	}
-	return nil
+	return w.gone(ctx, pid)
 }
 
-// What an effect does once its connection is lost.
-var afterLoss = map[string]func(context.Context, pgx.Tx) (note, error){
+// cut is the network's way: Postgres sends no word.
+func (w *world) cut(ctx context.Context, tx pgx.Tx) error {
+	pid := tx.Conn().PgConn().PID()
+	if err := tx.Conn().PgConn().Conn().Close(); err != nil {
+		return err
+	}
+	return w.gone(ctx, pid)
+}
+
+func (w *world) gone(ctx context.Context, pid uint32) error {
+	for {
+		var there bool
+		err := w.pool.QueryRow(ctx, `select exists (select from pg_stat_activity where pid = $1)`, pid).Scan(&there)
+		if err != nil || !there {
+			return err
+		}
+	}
+}
+
+// losses runs a subtest for each way to lose a connection, and for each thing
+// that an effect may do once it is lost.
+func losses(t *testing.T, test func(t *testing.T, w *world, lose loss, after effect)) {
+	t.Helper()
+	for name, after := range afterLoss {
+		t.Run("terminated, "+name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			test(t, w, w.terminated, after)
+		})
+		t.Run("cut, "+name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			test(t, w, w.cut, after)
+		})
+	}
+}
+
+var afterLoss = map[string]effect{
 	"the effect returns the error": write("lost"),
 	"the effect swallows the error": func(ctx context.Context, tx pgx.Tx) (note, error) {
 		n, _ := write("lost")(ctx, tx)
@@ -77,86 +110,78 @@ var afterLoss = map[string]func(context.Context, pgx.Tx) (note, error){
 
 func TestDo_LostConnectionIsRetried(t *testing.T) {
 	t.Parallel()
-	for name, after := range afterLoss {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			w := newWorld(t)
-			engine := w.engine(idempotency.Config{})
-			gate := newGate()
-			var attempts atomic.Int32
-			owner := start(t.Context(), engine, call("k", "a"), gate.before(func(ctx context.Context, tx pgx.Tx) (note, error) {
-				if attempts.Add(1) > 1 {
-					return write("a")(ctx, tx)
-				}
-				if _, err := write("lost")(ctx, tx); err != nil {
-					return note{}, err
-				}
-				if err := w.terminate(ctx, tx); err != nil {
-					t.Error(err)
-				}
-				return after(ctx, tx)
-			}))
-			gate.arrived(t)
-			equal := start(t.Context(), engine, call("k", "a"), never(t))
-			other := start(t.Context(), engine, call("k", "b"), never(t))
-			waiting(t, engine, "k", 3)
-			close(gate.open)
+	losses(t, func(t *testing.T, w *world, lose loss, after effect) {
+		engine := w.engine(idempotency.Config{})
+		gate := newGate()
+		var attempts atomic.Int32
+		owner := start(t.Context(), engine, call("k", "a"), gate.before(func(ctx context.Context, tx pgx.Tx) (note, error) {
+			if attempts.Add(1) > 1 {
+				return write("a")(ctx, tx)
+			}
+			if _, err := write("lost")(ctx, tx); err != nil {
+				return note{}, err
+			}
+			if err := lose(ctx, tx); err != nil {
+				t.Error(err)
+			}
+			return after(ctx, tx)
+		}))
+		gate.arrived(t)
+		equal := start(t.Context(), engine, call("k", "a"), never(t))
+		other := start(t.Context(), engine, call("k", "b"), never(t))
+		waiting(t, engine, "k", 3)
+		close(gate.open)
 
-			first, err := replied(t, owner)
-			if err != nil || first.Replayed || first.Value.Text != "a" {
-				t.Errorf("the owner: %+v, %v; want it executed", first, err)
-			}
-			if o, err := replied(t, equal); err != nil || !o.Replayed || o.Value != first.Value {
-				t.Errorf("the equal call: %+v, %v; want a replay", o, err)
-			}
-			_, err = replied(t, other)
-			wantError(t, err, idempotency.ErrKeyReused)
-			if n := attempts.Load(); n != 2 {
-				t.Errorf("the effect ran %d times, want 2", n)
-			}
-			w.effects(1)
-		})
-	}
+		first, err := replied(t, owner)
+		if err != nil || first.Replayed || first.Value.Text != "a" {
+			t.Errorf("the owner: %+v, %v; want it executed", first, err)
+		}
+		if o, err := replied(t, equal); err != nil || !o.Replayed || o.Value != first.Value {
+			t.Errorf("the equal call: %+v, %v; want a replay", o, err)
+		}
+		_, err = replied(t, other)
+		wantError(t, err, idempotency.ErrKeyReused)
+		if n := attempts.Load(); n != 2 {
+			t.Errorf("the effect ran %d times, want 2", n)
+		}
+		w.effects(1)
+	})
 }
 
 func TestDo_OwnerThatKeepsLosingItsConnectionHandsOver(t *testing.T) {
 	t.Parallel()
-	for name, after := range afterLoss {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			w := newWorld(t)
-			engine := w.engine(idempotency.Config{})
-			gate := newGate()
-			var attempts atomic.Int32
-			owner := start(t.Context(), engine, call("k", "a"), gate.before(func(ctx context.Context, tx pgx.Tx) (note, error) {
-				attempts.Add(1)
-				if err := w.terminate(ctx, tx); err != nil {
-					t.Error(err)
-				}
-				return after(ctx, tx)
-			}))
-			gate.arrived(t)
-			next := start(t.Context(), engine, from("the next", call("k", "a")), write("next"))
-			waiting(t, engine, "k", 2)
-			equal := start(t.Context(), engine, call("k", "a"), never(t))
-			waiting(t, engine, "k", 3)
-			close(gate.open)
+	losses(t, func(t *testing.T, w *world, lose loss, after effect) {
+		engine := w.engine(idempotency.Config{})
+		gate := newGate()
+		var attempts atomic.Int32
+		owner := start(t.Context(), engine, call("k", "a"), gate.before(func(ctx context.Context, tx pgx.Tx) (note, error) {
+			attempts.Add(1)
+			if err := lose(ctx, tx); err != nil {
+				t.Error(err)
+			}
+			return after(ctx, tx)
+		}))
+		gate.arrived(t)
+		next := start(t.Context(), engine, from("the next", call("k", "a")), write("next"))
+		waiting(t, engine, "k", 2)
+		equal := start(t.Context(), engine, call("k", "a"), never(t))
+		waiting(t, engine, "k", 3)
+		close(gate.open)
 
-			_, err := replied(t, owner)
-			wantError(t, err, idempotency.ErrUnavailable)
-			if n := attempts.Load(); n != maxAttempts {
-				t.Errorf("the owner's effect ran %d times, want %d", n, maxAttempts)
-			}
-			first, err := replied(t, next)
-			if err != nil || first.Replayed || first.RequestID != "the next" {
-				t.Errorf("the next caller: %+v, %v; want it executed", first, err)
-			}
-			if o, err := replied(t, equal); err != nil || !o.Replayed || o.Value != first.Value {
-				t.Errorf("the equal call: %+v, %v; want a replay", o, err)
-			}
-			w.effects(1)
-		})
-	}
+		_, err := replied(t, owner)
+		wantError(t, err, idempotency.ErrUnavailable)
+		if n := attempts.Load(); n != maxAttempts {
+			t.Errorf("the owner's effect ran %d times, want %d", n, maxAttempts)
+		}
+		first, err := replied(t, next)
+		if err != nil || first.Replayed || first.RequestID != "the next" {
+			t.Errorf("the next caller: %+v, %v; want it executed", first, err)
+		}
+		if o, err := replied(t, equal); err != nil || !o.Replayed || o.Value != first.Value {
+			t.Errorf("the equal call: %+v, %v; want a replay", o, err)
+		}
+		w.effects(1)
+	})
 }
 
 // raise is an effect that writes and then fails with the SQLSTATE.
@@ -171,61 +196,56 @@ func raise(code string) effect {
 	}
 }
 
-var transient = []string{"40001", "40P01", "53200"}
+// SQLSTATEs after which nothing is there and the next attempt may succeed.
+var transient = []string{"40001", "40P01", "53200", "53100", "08006", "58030", "25006", "57P03"}
 
 func TestDo_EffectThatLosesOutRunsAgain(t *testing.T) {
 	t.Parallel()
-	for _, code := range transient {
-		t.Run(code, func(t *testing.T) {
-			t.Parallel()
-			w := newWorld(t)
-			var events kinds
-			engine := w.engine(idempotency.Config{Observer: events.observe})
-			attempts := 0
-			o, err := idempotency.Do(t.Context(), engine, call("k", "a"), func(ctx context.Context, tx pgx.Tx) (note, error) {
-				if attempts++; attempts < maxAttempts {
-					return raise(code)(ctx, tx)
-				}
-				return write("a")(ctx, tx)
-			})
-			if err != nil || o.Replayed || o.Value.Text != "a" {
-				t.Errorf("%+v, %v; want it executed", o, err)
+	w := newWorld(t)
+	for i, code := range transient {
+		var events kinds
+		engine := w.engine(idempotency.Config{Workers: 1, Observer: events.observe})
+		attempts := 0
+		o, err := idempotency.Do(t.Context(), engine, call(code, "a"), func(ctx context.Context, tx pgx.Tx) (note, error) {
+			if attempts++; attempts < maxAttempts {
+				return raise(code)(ctx, tx)
 			}
-			if attempts != maxAttempts {
-				t.Errorf("the effect ran %d times, want %d", attempts, maxAttempts)
-			}
-			w.effects(1)
-			closed(t, engine)
-			events.want(t, append(repeat("retried", maxAttempts-1), "executed")...)
+			return write("a")(ctx, tx)
 		})
+		if err != nil || o.Replayed || o.Value.Text != "a" {
+			t.Errorf("%s: %+v, %v; want it executed", code, o, err)
+		}
+		if attempts != maxAttempts {
+			t.Errorf("%s: the effect ran %d times, want %d", code, attempts, maxAttempts)
+		}
+		w.effects(i + 1)
+		closed(t, engine)
+		events.want(t, append(repeat("retried", maxAttempts-1), "executed")...)
 	}
 }
 
 func TestDo_EffectThatAlwaysLosesOutIsUnavailable(t *testing.T) {
 	t.Parallel()
-	for _, code := range transient {
-		t.Run(code, func(t *testing.T) {
-			t.Parallel()
-			w := newWorld(t)
-			var events kinds
-			engine := w.engine(idempotency.Config{Observer: events.observe})
-			attempts := 0
-			_, err := idempotency.Do(t.Context(), engine, call("k", "a"), func(ctx context.Context, tx pgx.Tx) (note, error) {
-				attempts++
-				return raise(code)(ctx, tx)
-			})
-			wantError(t, err, idempotency.ErrUnavailable)
-			if attempts != maxAttempts {
-				t.Errorf("the effect ran %d times, want %d", attempts, maxAttempts)
-			}
-			w.effects(0)
-			// The key is as good as new.
-			if o := mustDo(t, engine, "k", "b"); o.Replayed {
-				t.Error("the failed call left something behind")
-			}
-			closed(t, engine)
-			events.want(t, append(repeat("retried", maxAttempts-1), "failed", "executed")...)
+	w := newWorld(t)
+	for i, code := range transient {
+		var events kinds
+		engine := w.engine(idempotency.Config{Workers: 1, Observer: events.observe})
+		attempts := 0
+		_, err := idempotency.Do(t.Context(), engine, call(code, "a"), func(ctx context.Context, tx pgx.Tx) (note, error) {
+			attempts++
+			return raise(code)(ctx, tx)
 		})
+		wantError(t, err, idempotency.ErrUnavailable)
+		if attempts != maxAttempts {
+			t.Errorf("%s: the effect ran %d times, want %d", code, attempts, maxAttempts)
+		}
+		w.effects(i)
+		// The key is as good as new.
+		if o := mustDo(t, engine, code, "b"); o.Replayed {
+			t.Errorf("%s: the failed call left something behind", code)
+		}
+		closed(t, engine)
+		events.want(t, append(repeat("retried", maxAttempts-1), "failed", "executed")...)
 	}
 }
 

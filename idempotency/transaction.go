@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 )
@@ -95,8 +96,8 @@ const insertSQL = `
 insert into idempotency_keys (scope, key, operation, request_hash, hash_version, response_json,
 	request_id, execution_id, created_at, expires_at)
 select scope, key, operation, request_hash, hash_version, response_json::json,
-	nullif(request_id, ''), execution_id, $9, $10
-from unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::smallint[], $6::text[], $7::text[], $8::uuid[])
+	nullif(request_id, ''), execution_id::uuid, $9, $10
+from unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::smallint[], $6::text[], $7::text[], $8::text[])
 	as rows (scope, key, operation, request_hash, hash_version, response_json, request_id, execution_id)
 returning 1`
 
@@ -110,11 +111,13 @@ func (t *transaction) commit(ctx context.Context, rows []record, budget time.Dur
 	n := len(rows)
 	scopes, keys, operations := make([]string, n), make([]string, n), make([]string, n)
 	hashes, versions, responses := make([][]byte, n), make([]int16, n), make([]string, n)
-	requestIDs, executionIDs := make([]string, n), make([][16]byte, n)
+	// Ids as text: pgx can't tell the type of [][16]byte without asking Postgres,
+	// and in the mode that poolers need it does not ask.
+	requestIDs, executionIDs := make([]string, n), make([]string, n)
 	for i, r := range rows {
 		scopes[i], keys[i], operations[i] = r.scope, r.key, r.operation
 		hashes[i], versions[i], responses[i] = r.hash, r.hashVersion, string(r.response)
-		requestIDs[i], executionIDs[i] = r.requestID, r.executionID
+		requestIDs[i], executionIDs[i] = r.requestID, uuid.UUID(r.executionID).String()
 	}
 	var batch pgx.Batch
 	batch.Queue(insertSQL, scopes, keys, operations, hashes, versions, responses, requestIDs, executionIDs,

@@ -60,6 +60,7 @@ func (g *gate) arrived(t testing.TB) {
 
 // never is the effect of a call that must not execute.
 func never(t testing.TB) effect {
+	t.Helper()
 	return func(context.Context, pgx.Tx) (note, error) {
 		t.Error("the effect ran")
 		return note{}, nil

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"net/http"
 	"strconv"
 
@@ -86,7 +88,7 @@ func (a *answer) refuse(refusal *refusal) {
 		// Response interceptors may count on one.
 		ctx = graphql.WithOperationContext(ctx, &graphql.OperationContext{Headers: a.r.Header})
 	}
-	a.write(refusal.status, present(ctx, a.exec, refusal.err), false)
+	a.write(ctx, refusal.status, present(ctx, a.exec, refusal.err), false)
 }
 
 // requestErrors answers a document that can't be executed.
@@ -95,7 +97,7 @@ func (a *answer) requestErrors(ctx context.Context, errs gqlerror.List) {
 	if a.strict {
 		status = http.StatusBadRequest
 	}
-	a.write(status, present(ctx, a.exec, errs...), false)
+	a.write(ctx, status, present(ctx, a.exec, errs...), false)
 }
 
 // executed answers an operation that ran. gqlgen has no response when the request
@@ -106,22 +108,44 @@ func (a *answer) executed(ctx context.Context, response *graphql.Response) {
 			map[string]any{"code": codeUnavailable, "retryable": true, "retryAfterMs": 1000}).header("Retry-After", "1"))
 		return
 	}
-	a.write(http.StatusOK, response, true)
+	a.write(ctx, http.StatusOK, response, true)
+}
+
+// panicked answers a request in which an interceptor, the parser or the validator
+// panicked; gqlgen recovers from panics of resolvers itself.
+func (a *answer) panicked(value any) {
+	ctx := a.r.Context()
+	failure := internal(nil)
+	if exec, ok := a.exec.(interface {
+		PresentRecoveredError(ctx context.Context, value any) error
+	}); ok {
+		errors.As(exec.PresentRecoveredError(ctx, value), &failure)
+	}
+	a.write(ctx, http.StatusInternalServerError, &graphql.Response{Errors: gqlerror.List{failure}}, false)
+}
+
+// internal is an error of which the client is told nothing but its code.
+func internal(err error) *gqlerror.Error {
+	return &gqlerror.Error{Err: err, Message: "internal error", Extensions: map[string]any{"code": codeInternal, "retryable": false}}
 }
 
 // write sends the answer at once, with its length. Interceptors have set their
 // headers by now.
-func (a *answer) write(status int, response *graphql.Response, withData bool) {
+func (a *answer) write(ctx context.Context, status int, response *graphql.Response, withData bool) {
 	body, err := encode(response, withData)
 	if err != nil {
 		status = http.StatusInternalServerError
-		body = []byte(`{"errors":[{"message":"internal error","extensions":{"code":"` + codeInternal + `","retryable":false}}]}`)
+		response = present(ctx, a.exec, internal(fmt.Errorf("encoding the response: %w", err)))
+		response.Extensions = nil
+		if body, err = encode(response, false); err != nil {
+			body = []byte(`{"errors":[{"message":"internal error","extensions":{"code":"` + codeInternal + `","retryable":false}}]}`)
+		}
 	}
 	a.w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	a.w.WriteHeader(status)
 	if a.r.Method != http.MethodHead {
 		// The client may be gone; nobody is left to tell.
-		_, _ = a.w.Write(body)
+		_, _ = a.w.Write(body) //nolint:gosec // JSON, which its type and nosniff keep from being taken for HTML.
 	}
 }
 

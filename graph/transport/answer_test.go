@@ -157,21 +157,21 @@ func TestDo_HidesWhatCannotBeWrittenAsJSON(t *testing.T) {
 		response.Extensions = map[string]any{"secret": func() {}}
 		return response
 	}))
-	w := httptest.NewRecorder()
-	s.ServeHTTP(w, post(`{"query":"{ __typename }"}`))
-	if w.Code != http.StatusInternalServerError || !strings.Contains(w.Body.String(), `"INTERNAL"`) || strings.Contains(w.Body.String(), "secret") {
+	w, answer := s.do(t, post(`{"query":"{ __typename }"}`))
+	if w.Code != http.StatusInternalServerError || answer.code() != "INTERNAL" || answer.Data != nil || strings.Contains(w.Body.String(), "secret") {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
 }
 
-func TestDo_AnswersAPanicWithItsHeaders(t *testing.T) {
+func TestDo_AnswersPanics(t *testing.T) {
 	t.Parallel()
-	s := newServer(transport.Transport{})
-	s.Use(respond(func(context.Context, graphql.ResponseHandler) *graphql.Response { panic("secret") }))
-	w := httptest.NewRecorder()
-	s.ServeHTTP(w, post(`{"query":"{ __typename }"}`))
-	if w.Code != http.StatusInternalServerError || w.Header().Get("Content-Type") != applicationJSON+"; charset=utf-8" ||
-		w.Header().Get("X-Content-Type-Options") != "nosniff" || strings.Contains(w.Body.String(), "secret") {
-		t.Errorf("%d %v %s", w.Code, w.Header(), w.Body)
+	for _, accept := range []string{applicationJSON, graphqlResponse} {
+		s := newServer(transport.Transport{})
+		s.Use(respond(func(context.Context, graphql.ResponseHandler) *graphql.Response { panic("secret") }))
+		w, answer := s.do(t, post(`{"query":"{ __typename }"}`, "Accept", accept))
+		if w.Code != http.StatusInternalServerError || len(answer.Errors) != 1 || strings.Contains(w.Body.String(), "data") ||
+			strings.Contains(w.Body.String(), "secret") || w.Header().Get("Content-Type") != accept+"; charset=utf-8" {
+			t.Errorf("%d %v %s", w.Code, w.Header(), w.Body)
+		}
 	}
 }

@@ -16,8 +16,10 @@ import (
 // none may fail, warn or leave a notice.
 func TestAudits(t *testing.T) {
 	t.Parallel()
-	if _, err := exec.LookPath("node"); err != nil {
-		t.Fatal("the audits of GraphQL over HTTP run on Node: install Node 20 or newer, with npm")
+	for _, program := range []string{"node", "npm"} {
+		if _, err := exec.LookPath(program); err != nil {
+			t.Fatal("the audits of GraphQL over HTTP run on Node: install Node 20 or newer, with npm")
+		}
 	}
 	const dir = "audit"
 	if _, err := os.Stat(dir + "/node_modules/graphql-http"); errors.Is(err, fs.ErrNotExist) {

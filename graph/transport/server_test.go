@@ -39,6 +39,7 @@ func newServer(t graphql.Transport) *server {
 	s.SetQueryCache(lru.New[*ast.QueryDocument](10))
 	s.Use(extension.Introspection{})
 	s.Use(observer{s})
+	s.SetRecoverFunc(func(context.Context, any) error { return errors.New("a panic") })
 	s.SetErrorPresenter(func(ctx context.Context, err error) *gqlerror.Error {
 		presented := *graphql.DefaultErrorPresenter(ctx, err)
 		presented.Extensions = maps.Clone(presented.Extensions)

@@ -1,5 +1,8 @@
 // Package transport serves GraphQL over HTTP, as the GraphQL-over-HTTP
-// specification has it: the audit suite of npm's graphql-http passes in full.
+// specification has it: the audit suite of npm's graphql-http passes in full. Where
+// the specification's edition of September 2026 asks for other statuses than those
+// audits (294 for data with errors, 422 for what is not valid), the audits are
+// followed.
 //
 //	server := handler.New(schema)
 //	server.AddTransport(transport.Transport{})
@@ -50,6 +53,11 @@ func (Transport) Supports(*http.Request) bool { return true }
 // Do answers one request.
 func (t Transport) Do(w http.ResponseWriter, r *http.Request, exec graphql.GraphExecutor) {
 	answer := newAnswer(w, r, exec)
+	defer func() {
+		if value := recover(); value != nil {
+			answer.panicked(value)
+		}
+	}()
 	if r.Method == http.MethodOptions {
 		answer.options()
 		return

@@ -31,4 +31,10 @@
 // or REPLAYED, and every error carries `extensions.code` and
 // `extensions.retryable`. Wrap the HTTP handler in WithHeader for the header
 // Idempotency-Replayed.
+//
+// Limits: one Once serves one schema. A payload is stored as JSON of at most
+// idempotency.MaxPayload bytes; a type that reaches a union or an interface needs
+// WithCodec. Arguments that hold uploaded files have no fingerprint. Make the
+// payloads nullable: of a document with several mutations, those that succeeded
+// are lost to the client when one of type T! fails, and stand all the same.
 package gqlidem

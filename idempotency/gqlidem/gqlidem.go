@@ -19,7 +19,7 @@ const Directive = "idempotent"
 
 // Once makes the mutations of one gqlgen server idempotent. Give it to the
 // server's Use: it checks the schema, and puts the status of each keyed field in
-// the response's extensions.
+// the response's extensions. One Once serves one schema.
 type Once struct {
 	engine    *idempotency.Engine
 	tenant    func(context.Context) (string, error)

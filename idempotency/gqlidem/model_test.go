@@ -187,7 +187,7 @@ func id(t *rapid.T) *value {
 	return text(rapid.String().Draw(t, "ID"))
 }
 
-// text is a string; how else it may be written, see writer.
+// text is a string, or an ID that is written as one.
 func text(s string) *value {
 	v := leaf(quoted(s), nil, nil)
 	v.literals, v.texts = []string{literalString(s, 0), literalString(s, 1), literalString(s, 2)}, []string{quoted(s), textString(s)}

@@ -13,6 +13,10 @@ import (
 // of the response succeeded as a replay.
 const HeaderReplayed = "Idempotency-Replayed"
 
+// dateTime is the form of the scalar DateTime.
+// https://scalars.graphql.org/andimarek/date-time.html
+const dateTime = "2006-01-02T15:04:05.000Z07:00"
+
 // extensionName is where a response's extensions tell each keyed field's status.
 const extensionName = "idempotency"
 
@@ -56,8 +60,8 @@ func record(ctx context.Context, of status) {
 	}
 	field := map[string]any{
 		"status":     "EXECUTED",
-		"executedAt": of.ExecutedAt.UTC().Format(time.RFC3339Nano),
-		"expiresAt":  of.ExpiresAt.UTC().Format(time.RFC3339Nano),
+		"executedAt": of.ExecutedAt.UTC().Format(dateTime),
+		"expiresAt":  of.ExpiresAt.UTC().Format(dateTime),
 		"requestId":  nil,
 	}
 	if of.RequestID != "" {

@@ -38,6 +38,9 @@ var shared struct {
 // Main is what TestMain of a package that uses the others does.
 func Main(m *testing.M) {
 	db.SuperviseEmbedded()
+	// With the race detector a program sleeps for a second before it ends, each
+	// supervisor of a server too.
+	_ = os.Setenv("GORACE", "atexit_sleep_ms=0 "+os.Getenv("GORACE"))
 	defer func() {
 		if shared.server != nil {
 			shared.server.remove()

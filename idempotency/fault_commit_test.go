@@ -1,0 +1,81 @@
+package idempotency_test
+
+import (
+	"context"
+	"testing"
+
+	"github.com/onceql/onceql/idempotency"
+)
+
+// Whatever becomes of a COMMIT and of its reply, the caller that executed hears
+// that it did, its equals hear that it did not, and there is one effect.
+func TestCommit_ThatIsLostIsSettled(t *testing.T) {
+	t.Parallel()
+	for name, fault := range faults {
+		for _, mode := range []string{"cache_statement", "exec"} {
+			t.Run(name+", "+mode, func(t *testing.T) {
+				t.Parallel()
+				w := newWorld(t)
+				proxy, url := newProxy(t, w.url)
+				events := make(chan idempotency.Event, 1000)
+				engine := w.engineOn(w.open(url+"&default_query_exec_mode="+mode, 4), idempotency.Config{
+					Observer: func(event idempotency.Event) { events <- event },
+				})
+				mustDo(t, engine, "before", "a")
+
+				gate := newGate()
+				owner := start(t.Context(), engine, call("k", "a"), gate.before(write("a")))
+				<-gate.entered
+				equal := start(t.Context(), engine, call("k", "a"), write("a"))
+				other := start(t.Context(), engine, call("k", "b"), write("b"))
+				waiting(t, engine, "k", 3)
+				met := proxy.arm(fault)
+				close(gate.open)
+
+				first := <-owner
+				<-met
+				if first.err != nil || first.outcome.Replayed || first.outcome.Value.Text != "a" {
+					t.Errorf("the owner: %+v", first)
+				}
+				if r := <-equal; r.err != nil || !r.outcome.Replayed || r.outcome.Value != first.outcome.Value {
+					t.Errorf("its equal: %+v", r)
+				}
+				wantError(t, (<-other).err, idempotency.ErrKeyReused)
+				if o := mustDo(t, engine, "k", "a"); !o.Replayed || o.Value != first.outcome.Value {
+					t.Errorf("a retry: %+v", o)
+				}
+				w.effects(2)
+				for unknown := false; !unknown; {
+					select {
+					case event := <-events:
+						unknown = event.Kind == idempotency.CommitUnknown
+					default:
+						t.Fatal("nothing was observed of an unknown commit")
+					}
+				}
+			})
+		}
+	}
+}
+
+// The owner's caller leaves while the outcome is unknown: the work is settled all
+// the same, and a later call replays it.
+func TestCommit_IsSettledAfterTheCallerLeft(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	proxy, url := newProxy(t, w.url)
+	engine := w.engineOn(w.open(url, 4), idempotency.Config{})
+	gate := newGate()
+	ctx, leave := context.WithCancel(t.Context())
+	owner := start(ctx, engine, call("k", "a"), gate.before(write("a")))
+	<-gate.entered
+	met := proxy.arm(replyLost)
+	leave()
+	wantError(t, (<-owner).err, idempotency.ErrInProgress)
+	close(gate.open)
+	<-met
+	if o := mustDo(t, engine, "k", "a"); !o.Replayed {
+		t.Errorf("the call after it: %+v", o)
+	}
+	w.effects(1)
+}

@@ -1,0 +1,168 @@
+package idempotency_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"math"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/onceql/onceql/idempotency"
+)
+
+func TestBudget_EndsAnExecutionAndFreesTheKey(t *testing.T) {
+	t.Parallel()
+	for name, slow := range map[string]func(w *world) effect{
+		"a statement that sleeps": func(*world) effect {
+			return func(ctx context.Context, tx pgx.Tx) (note, error) {
+				_, err := tx.Exec(ctx, `select pg_sleep(60)`)
+				return note{}, err
+			}
+		},
+		"a row that another holds": func(w *world) effect {
+			w.exec(`insert into notes (text) values ('held')`)
+			holder, err := w.pool.Begin(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := holder.Exec(t.Context(), `delete from notes`); err != nil {
+				t.Fatal(err)
+			}
+			return func(ctx context.Context, tx pgx.Tx) (note, error) {
+				defer func() { _ = holder.Commit(t.Context()) }()
+				_, err := tx.Exec(ctx, `update notes set text = 'x'`)
+				return note{}, err
+			}
+		},
+		"an effect that waits for its context": func(*world) effect {
+			return func(ctx context.Context, _ pgx.Tx) (note, error) {
+				<-ctx.Done()
+				return note{Text: "late"}, nil
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			engine := w.engine(idempotency.Config{Budget: 300 * time.Millisecond, Wait: 20 * time.Second})
+			_, err := idempotency.Do(t.Context(), engine, call("k", "a"), slow(w))
+			wantError(t, err, idempotency.ErrUnavailable)
+			if o := mustDo(t, engine, "k", "a"); o.Replayed {
+				t.Errorf("the retry: %+v, want an execution", o)
+			}
+			w.effects(1)
+		})
+	}
+}
+
+func TestBudget_AbandonsAnEffectThatHeedsNothing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	engine := w.engineOn(w.open(w.url, 2), idempotency.Config{Budget: 200 * time.Millisecond, Wait: 20 * time.Second})
+	awake, after := make(chan struct{}), make(chan error, 1)
+	_, err := idempotency.Do(t.Context(), engine, call("k", "a"), func(_ context.Context, tx pgx.Tx) (note, error) {
+		<-awake
+		_, err := tx.Exec(context.WithoutCancel(t.Context()), `insert into notes (text) values ('stray')`)
+		after <- err
+		return note{}, nil
+	})
+	wantError(t, err, idempotency.ErrUnavailable)
+	// The pool gets another connection, and the key is free.
+	if o := mustDo(t, engine, "k", "a"); o.Replayed {
+		t.Errorf("the retry: %+v, want an execution", o)
+	}
+	close(awake)
+	if err := <-after; err == nil {
+		t.Error("an abandoned effect could still write")
+	}
+	w.effects(1)
+}
+
+// A crooked value can be encoded, but not decoded.
+type crooked struct{ Value any }
+
+func (crooked) MarshalJSON() ([]byte, error) { return []byte(`{"Value": 1}`), nil }
+func (*crooked) UnmarshalJSON([]byte) error  { return errors.New("no") }
+
+func TestPayload_ThatCanNotBeStoredRollsBack(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	engine := w.engine(idempotency.Config{})
+	circle := map[string]any{}
+	circle["circle"] = circle
+	for name, value := range map[string]any{
+		"a channel":   make(chan int),
+		"not finite":  math.NaN(),
+		"a circle":    circle,
+		"a function":  func() {},
+		"over 1 MiB":  strings.Repeat("a", idempotency.MaxPayload),
+		"one way":     crooked{},
+		"bad RawJSON": json.RawMessage(`{`),
+	} {
+		effect := func(ctx context.Context, tx pgx.Tx) (any, error) {
+			_, err := write("a")(ctx, tx)
+			return value, err
+		}
+		var err error
+		if name == "one way" {
+			_, err = idempotency.Do(t.Context(), engine, call("k", "a"), func(ctx context.Context, tx pgx.Tx) (crooked, error) {
+				_, err := effect(ctx, tx)
+				return crooked{}, err
+			})
+		} else {
+			_, err = idempotency.Do(t.Context(), engine, call("k", "a"), effect)
+		}
+		if !errors.Is(err, idempotency.ErrPayload) {
+			t.Errorf("%s: error %v, want ErrPayload", name, err)
+		}
+	}
+	w.effects(0)
+}
+
+func TestPayload_IsTheSameInEveryAnswer(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	engine := w.engine(idempotency.Config{})
+	type payload struct {
+		Text    string
+		Big     int64
+		Exact   json.Number
+		Float   float64
+		At      time.Time
+		Raw     json.RawMessage
+		Missing *string `json:",omitempty"`
+	}
+	effect := func(context.Context, pgx.Tx) (payload, error) {
+		return payload{
+			Text:  "NUL \x00, astral 😀, <html>, not UTF-8: \xff",
+			Big:   math.MaxInt64,
+			Exact: "9007199254740993.10",
+			Float: 5e-324,
+			At:    time.Date(2026, 1, 31, 12, 0, 0, 123456789, time.FixedZone("", 3600)),
+			Raw:   json.RawMessage(`{"b":1.0,"a":9007199254740993}`),
+		}, nil
+	}
+	first, err := idempotency.Do(t.Context(), engine, call("k", "a"), effect)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := idempotency.Do(t.Context(), engine, call("k", "a"), effect)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !second.Replayed {
+		t.Error("the second answer is no replay")
+	}
+	if diff := cmp.Diff(first.Value, second.Value); diff != "" {
+		t.Errorf("the answers differ (-first +second):\n%s", diff)
+	}
+	if first.Value.Big != math.MaxInt64 || first.Value.Exact != "9007199254740993.10" || !strings.Contains(first.Value.Text, "\x00") ||
+		string(first.Value.Raw) != `{"b":1.0,"a":9007199254740993}` {
+		t.Errorf("the payload lost something: %+v", first.Value)
+	}
+}

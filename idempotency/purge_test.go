@@ -1,0 +1,102 @@
+package idempotency_test
+
+import (
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/onceql/onceql/idempotency"
+)
+
+// fill stores n keys of that age, with the default TTL.
+func (w *world) fill(n int, age string) {
+	w.t.Helper()
+	w.exec(`insert into idempotency_keys
+		select 'tenant', $2 || ' ' || i, 'write', sha256('a'), 1, '{"id": 1, "text": "a"}', null, gen_random_uuid(),
+			now() - $2::interval, now() - $2::interval + interval '24 hours'
+		from generate_series(1, $1::int) i`, n, age)
+}
+
+func TestPurge_RemovesInBatchesWhatIsPastItsRetention(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	engine := w.engine(idempotency.Config{})
+	w.fill(2500, "73 hours")
+	w.fill(10, "71 hours")
+	// Removed by its retention, but still replayed: written with a longer TTL.
+	w.fill(10, "74 hours")
+	w.exec(`update idempotency_keys set expires_at = now() + interval '1 hour' where key like '74 hours%'`)
+	if n, err := engine.Purge(t.Context()); n != 2500 || err != nil {
+		t.Errorf("%d rows were purged, %v; want 2500", n, err)
+	}
+	if n := w.count(`select count(*) from idempotency_keys`); n != 20 {
+		t.Errorf("%d rows are left, want 20", n)
+	}
+}
+
+func TestPurge_IsOneServersAtATime(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	engine := w.engine(idempotency.Config{})
+	w.fill(10, "73 hours")
+	other, err := w.pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := other.Exec(t.Context(), `select pg_advisory_xact_lock($1)`, idempotency.PurgeLock); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := engine.Purge(t.Context()); n != 0 || err != nil {
+		t.Errorf("%d rows were purged beside another purge, %v", n, err)
+	}
+	if err := other.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := engine.Purge(t.Context()); n != 10 || err != nil {
+		t.Errorf("%d rows were purged after it, %v; want 10", n, err)
+	}
+}
+
+func TestPurge_RunsByItselfAndIsObserved(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.fill(10, "73 hours")
+	events := make(chan idempotency.Event, 100)
+	w.engine(idempotency.Config{PurgeEvery: time.Millisecond, Observer: func(event idempotency.Event) {
+		select {
+		case events <- event:
+		default:
+		}
+	}})
+	if event := <-events; event.Kind != idempotency.Purged || event.Count != 10 {
+		t.Errorf("observed %+v, want 10 purged", event)
+	}
+}
+
+// Calls with keys that are purged at the same moment execute anew, once each.
+func TestPurge_RacesWithCallsOfTheSameKeys(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	engine := w.engine(idempotency.Config{})
+	w.fill(200, "73 hours")
+	var callers sync.WaitGroup
+	for i := range 200 {
+		callers.Go(func() {
+			key := fmt.Sprint("73 hours ", i+1)
+			eventually(t, key+" to execute", func() bool {
+				o, err := do(t.Context(), engine, key, "a")
+				return err == nil && !o.Replayed
+			})
+		})
+	}
+	callers.Go(func() {
+		for range 20 {
+			if _, err := engine.Purge(t.Context()); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	callers.Wait()
+	w.effects(200)
+}

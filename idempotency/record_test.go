@@ -1,0 +1,154 @@
+package idempotency_test
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/onceql/onceql/idempotency"
+)
+
+// Rows as other builds may have written them: what is in the row of the key "new"
+// is changed by the update.
+func TestRow_OfAnotherBuildNeverExecutesAgain(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	engine := w.engine(idempotency.Config{})
+	for update, want := range map[string]error{
+		`response_json = '{"text": "a", "id": 1, "colour": {"r": 1.0}}'`: nil,
+		`response_json = '{"text": "a"}'`:                                idempotency.ErrUnavailable,
+		`response_json = '{"id": null, "text": "a"}'`:                    idempotency.ErrUnavailable,
+		`response_json = '{"id": "1", "text": "a"}'`:                     idempotency.ErrUnavailable,
+		`response_json = '[]'`:                                           idempotency.ErrUnavailable,
+		`response_json = 'null'`:                                         idempotency.ErrUnavailable,
+		`hash_version = 2`:                                               idempotency.ErrUnavailable,
+		`hash_version = 0`:                                               idempotency.ErrUnavailable,
+		`request_id = null`:                                              nil,
+		`operation = 'renamed'`:                                          idempotency.ErrKeyReused,
+		`request_hash = sha256('b')`:                                     idempotency.ErrKeyReused,
+	} {
+		w.exec(`truncate idempotency_keys, notes`)
+		mustDo(t, engine, "k", "a")
+		w.exec(`update idempotency_keys set ` + update)
+		o, err := do(t.Context(), engine, "k", "a")
+		if !errors.Is(err, want) || want == nil && (!o.Replayed || o.Value.Text != "a") {
+			t.Errorf("%s: %+v, %v; want %v", update, o, err, want)
+		}
+		w.effects(1)
+	}
+}
+
+// Version 2 is first readable, then written; servers of both kinds share the rows.
+func TestFingerprint_ChangesItsVersionWithoutASecondExecution(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	older, newer := w.engine(idempotency.Config{}), w.engine(idempotency.Config{FingerprintVersion: 2})
+	known := func(most int16) func(int16) ([32]byte, bool) {
+		return func(version int16) ([32]byte, bool) {
+			return sha256.Sum256([]byte{byte(version), 'a'}), version <= most
+		}
+	}
+	run := func(engine *idempotency.Engine, key string, most int16) (outcome, error) {
+		c := call(key, "a")
+		c.Fingerprint = known(most)
+		return idempotency.Do(t.Context(), engine, c, write("a"))
+	}
+	for name, step := range map[string]struct {
+		first, second *idempotency.Engine
+		most          int16
+		want          error
+	}{
+		"1 is read by a server that writes 2":     {older, newer, 2, nil},
+		"2 is read by a server that knows it":     {newer, older, 2, nil},
+		"2 is not read by one that knows 1 alone": {newer, older, 1, idempotency.ErrUnavailable},
+	} {
+		if o, err := run(step.first, name, 2); err != nil || o.Replayed {
+			t.Fatalf("%s: %+v, %v", name, o, err)
+		}
+		o, err := run(step.second, name, step.most)
+		if !errors.Is(err, step.want) || err == nil && !o.Replayed {
+			t.Errorf("%s: %+v, %v; want %v", name, o, err, step.want)
+		}
+	}
+	w.effects(3)
+}
+
+func TestLookup_TellsWhatAKeyDid(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	engine := w.engine(idempotency.Config{})
+	for _, key := range []string{"unknown", "", " no key", "k\x00"} {
+		if e, known, err := engine.Lookup(t.Context(), "tenant", key); err != nil || known {
+			t.Errorf("%q: %+v, %t, %v", key, e, known, err)
+		}
+	}
+	gate := newGate()
+	running := start(t.Context(), engine, call("k", "a"), gate.before(write("a")))
+	<-gate.entered
+	if _, known, err := engine.Lookup(t.Context(), "tenant", "k"); err != nil || known {
+		t.Errorf("in flight: known %t, %v", known, err)
+	}
+	_, err := engine.Forget(t.Context(), "tenant", "k")
+	wantError(t, err, idempotency.ErrInProgress)
+	close(gate.open)
+	o := (<-running).outcome
+	e, known, err := engine.Lookup(t.Context(), "tenant", "k")
+	if err != nil || !known || e.Key != "k" || e.Operation != "write" || e.RequestID != "request of a" || e.Expired ||
+		!e.ExecutedAt.Equal(o.ExecutedAt) || !e.ExpiresAt.Equal(o.ExpiresAt) {
+		t.Errorf("%+v, %t, %v; the outcome is %+v", e, known, err, o)
+	}
+	if _, known, _ := engine.Lookup(t.Context(), "other", "k"); known {
+		t.Error("another scope knows the key")
+	}
+	w.exec(`update idempotency_keys set expires_at = now()`)
+	if e, _, _ := engine.Lookup(t.Context(), "tenant", "k"); !e.Expired {
+		t.Errorf("expired: %+v", e)
+	}
+
+	for _, want := range []bool{true, false} {
+		if removed, err := engine.Forget(t.Context(), "tenant", "k"); removed != want || err != nil {
+			t.Errorf("forgotten: %t, %v; want %t", removed, err, want)
+		}
+	}
+	if o := mustDo(t, engine, "k", "b"); o.Replayed {
+		t.Errorf("a forgotten key: %+v, want an execution", o)
+	}
+}
+
+func TestExpiry_IsByTheDatabasesClock(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	engine := w.engine(idempotency.Config{TTL: time.Hour, Retention: 2 * time.Hour})
+	var now time.Time
+	o, err := idempotency.Do(t.Context(), engine, call("k", "a"), func(ctx context.Context, tx pgx.Tx) (note, error) {
+		if err := tx.QueryRow(ctx, `select now()`).Scan(&now); err != nil {
+			return note{}, err
+		}
+		return write("a")(ctx, tx)
+	})
+	if err != nil || !o.ExecutedAt.Equal(now) || !o.ExpiresAt.Equal(now.Add(time.Hour)) {
+		t.Errorf("executed at %s, until %s, %v; the transaction's now() is %s", o.ExecutedAt, o.ExpiresAt, err, now)
+	}
+	age := func(by string) {
+		w.exec(`update idempotency_keys set created_at = created_at - $1::text::interval, expires_at = expires_at - $1::text::interval`, by)
+	}
+	age("61 minutes")
+	_, err = do(t.Context(), engine, "k", "a")
+	wantError(t, err, idempotency.ErrKeyExpired)
+	_, err = do(t.Context(), engine, "k", "b")
+	wantError(t, err, idempotency.ErrKeyReused)
+	if n, err := engine.Purge(t.Context()); n != 0 || err != nil {
+		t.Errorf("within its retention %d rows were purged, %v", n, err)
+	}
+	age("60 minutes")
+	if n, err := engine.Purge(t.Context()); n != 1 || err != nil {
+		t.Errorf("past its retention %d rows were purged, %v", n, err)
+	}
+	if o := mustDo(t, engine, "k", "b"); o.Replayed {
+		t.Errorf("a purged key: %+v, want an execution", o)
+	}
+}

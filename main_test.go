@@ -1,0 +1,200 @@
+package main_test
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/onceql/onceql/internal/pgtest"
+)
+
+func TestMain(m *testing.M) {
+	defer func() { _ = os.RemoveAll(programDir) }()
+	pgtest.Main(m)
+}
+
+// programDir holds the program under test while the tests run.
+var programDir string
+
+// program builds the real program, once, and returns its path.
+var program = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "onceql-program-")
+	if err != nil {
+		return "", err
+	}
+	programDir = dir
+	path := filepath.Join(dir, "onceql")
+	build := exec.Command("go", "build", "-buildvcs=false", "-o", path)
+	if raceDetector {
+		build.Args = append(build.Args, "-race")
+	}
+	build.Args = append(build.Args, ".")
+	if output, err := build.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("building the program: %w\n%s", err, output)
+	}
+	// The embedded PostgreSQL's supervisor may be another user.
+	return path, os.Chmod(dir, 0o755)
+})
+
+// A server is one process of the program under test.
+type server struct {
+	t       testing.TB
+	url     string
+	process *os.Process
+	stdout  *output
+	stderr  *output
+	// ended is closed when the process has ended, with state set.
+	ended chan struct{}
+	state *os.ProcessState
+}
+
+// command returns the program with the environment, and nothing of the tests'
+// own but what every program needs.
+func command(t testing.TB, env []string, args ...string) *exec.Cmd {
+	t.Helper()
+	path, err := program()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(path, args...)
+	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), "LISTEN_ADDR=127.0.0.1:0"}, env...)
+	return cmd
+}
+
+// serve starts a server on the database and waits until it says where it is. It is
+// stopped after the test.
+func serve(t testing.TB, databaseURL string, env ...string) *server {
+	t.Helper()
+	s := launch(t, append([]string{"DATABASE_URL=" + databaseURL}, env...)...)
+	s.awaitURL()
+	return s
+}
+
+// launch starts a server and does not wait for it.
+func launch(t testing.TB, env ...string) *server {
+	t.Helper()
+	cmd := command(t, append([]string{"LOG_LEVEL=debug"}, env...))
+	s := &server{t: t, stdout: &output{}, stderr: &output{}, ended: make(chan struct{})}
+	cmd.Stdout, cmd.Stderr = s.stdout, s.stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	s.process = cmd.Process
+	go func() {
+		_ = cmd.Wait()
+		s.state = cmd.ProcessState
+		close(s.ended)
+	}()
+	t.Cleanup(func() {
+		s.stop()
+		if strings.Contains(s.stderr.String(), "DATA RACE") {
+			t.Errorf("the server has a data race:\n%s", s.stderr)
+		}
+	})
+	return s
+}
+
+// awaitURL waits until the server says where its API is.
+func (s *server) awaitURL() {
+	s.t.Helper()
+	eventually(s.t, "the server to say where it is", func() bool {
+		for line := range strings.Lines(s.stdout.String()) {
+			if fields := strings.Fields(line); len(fields) == 2 && fields[0] == "API" {
+				s.url = strings.TrimSuffix(fields[1], "/graphql")
+				return true
+			}
+		}
+		select {
+		case <-s.ended:
+			s.t.Fatalf("the server ended with %v:\n%s", s.state, s.stderr)
+		default:
+		}
+		return false
+	})
+}
+
+// terminate asks the server to end; wait tells how it did.
+func (s *server) terminate() { _ = s.process.Signal(syscall.SIGTERM) }
+
+// kill ends the server at once, as a crash would.
+func (s *server) kill() {
+	_ = s.process.Kill()
+	<-s.ended
+}
+
+// wait returns the exit code of a server that is about to end.
+func (s *server) wait() int {
+	s.t.Helper()
+	select {
+	case <-s.ended:
+		return s.state.ExitCode()
+	case <-time.After(patience):
+		s.t.Fatalf("the server does not end:\n%s", s.stderr)
+		return -1
+	}
+}
+
+func (s *server) stop() {
+	s.terminate()
+	select {
+	case <-s.ended:
+	case <-time.After(patience):
+		s.kill()
+		s.t.Errorf("the server did not end by itself:\n%s", s.stderr)
+	}
+}
+
+// address is the server's host and port.
+func (s *server) address() string {
+	parsed, _ := url.Parse(s.url)
+	return parsed.Host
+}
+
+// patience is how long a test waits for what must come.
+const patience = 60 * time.Second
+
+// eventually waits until the condition holds.
+func eventually(t testing.TB, what string, condition func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); !condition(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited in vain for %s", what)
+		}
+	}
+}
+
+// An output collects what a process writes.
+type output struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.String()
+}
+
+// lines are those that the process has written.
+func (o *output) lines() []string {
+	var lines []string
+	for scanner := bufio.NewScanner(strings.NewReader(o.String())); scanner.Scan(); {
+		lines = append(lines, scanner.Text())
+	}
+	return lines
+}
