@@ -55,9 +55,7 @@ func (e *Engine) do(ctx context.Context, call Call, effect func(context.Context,
 		call: call,
 		hash: hash,
 		effect: func(budget context.Context, tx pgx.Tx) ([]byte, error) {
-			ctx, cancel := withDeadlineOf(values, budget)
-			defer cancel()
-			return effect(ctx, tx)
+			return effect(effectContext{budget, values}, tx)
 		},
 		executionID: uuid.New(),
 		answer:      make(chan answer, 1),
@@ -80,12 +78,14 @@ func (e *Engine) do(ctx context.Context, call Call, effect func(context.Context,
 	}
 }
 
-// withDeadlineOf returns a context with the values of one and the deadline of
-// the other.
-func withDeadlineOf(values, budget context.Context) (context.Context, context.CancelFunc) {
-	deadline, _ := budget.Deadline()
-	return context.WithDeadline(values, deadline)
+// An effectContext ends with the budget and has the caller's values.
+type effectContext struct {
+	context.Context
+	values context.Context
 }
+
+// Value implements context.Context.
+func (c effectContext) Value(key any) any { return c.values.Value(key) }
 
 // join adds the request to its key's flight, and starts one where there is none.
 func (e *Engine) join(r *request) error {
