@@ -92,16 +92,22 @@ type lone[T any] struct {
 func (*lone[T]) grouped() bool { return false }
 
 func (l *lone[T]) run(budget context.Context, tx pgx.Tx, group []*execution) error {
-	deadline, _ := budget.Deadline()
-	ctx, cancel := context.WithDeadline(l.values, deadline)
-	defer cancel()
-	value, err := l.effect(ctx, tx)
+	value, err := l.effect(effectContext{budget, l.values}, tx)
 	if err != nil {
 		return err
 	}
 	group[0].response, err = encode(group[0].owner.call.codec(), value)
 	return err
 }
+
+// An effectContext ends with the budget and has the caller's values.
+type effectContext struct {
+	context.Context
+	values context.Context
+}
+
+// Value implements context.Context.
+func (c effectContext) Value(key any) any { return c.values.Value(key) }
 
 // outcome decodes what the engine found for a call.
 func outcome[T any](call Call, found found, err error) (Outcome[T], error) {
