@@ -125,7 +125,9 @@ func StartEmbedded(ctx context.Context, config EmbeddedConfig) (*Embedded, error
 		e.url = message.URL
 		return e, nil
 	case <-ctx.Done():
+		// Nothing of it may be in the way of the next start.
 		_ = stdin.Close()
+		<-e.done
 		return nil, ctx.Err()
 	}
 }

@@ -209,7 +209,7 @@ func TestStartEmbedded_CallerGivesUp(t *testing.T) {
 			t.Errorf("%q: %v, want the context's error", begun, err)
 		}
 	}
-	// The one that was given up may still be about to end: it is waited for.
+	// Nothing of those that were given up is left.
 	ask(t, start(t, db.EmbeddedConfig{Dir: dir}).URL(), "select 1")
 }
 
