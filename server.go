@@ -79,7 +79,7 @@ func (c *serveCommand) Run(ctx context.Context) error {
 	engine := idempotency.New(keyed, c.idempotency(observer(log)))
 	once := gqlidem.New(engine, anonymous, gqlidem.WithRequestID(requestid.From))
 	api := graph.NewHandler(
-		graph.NewResolver(once, engine, pool, anonymous),
+		graph.NewResolver(once, engine, pool, anonymous), once,
 		graph.Config{MaxBody: c.MaxBodyBytes, Log: log},
 	)
 	health := newHealth(pool)
