@@ -122,7 +122,7 @@ func (t *transaction) commit(ctx context.Context, rows []record, budget time.Dur
 		rows[0].createdAt, rows[0].expiresAt)
 	batch.Queue("commit")
 	results := t.conn.SendBatch(ctx, &batch)
-	notices := listen(t.conn)
+	notices := t.listen()
 	defer notices.stop()
 	inserted, err := results.Exec()
 	if err == nil && int(inserted.RowsAffected()) != n {
@@ -169,7 +169,7 @@ func (t *transaction) acknowledge(ctx context.Context) error {
 	batch.Queue(`select pg_logical_emit_message(true, 'onceql', '')`)
 	batch.Queue("commit")
 	results := t.conn.SendBatch(ctx, &batch)
-	notices := listen(t.conn)
+	notices := t.listen()
 	defer notices.stop()
 	err := results.Close()
 	if err != nil {
@@ -196,11 +196,12 @@ type notices struct {
 	heard bool
 }
 
-func listen(conn *pgx.Conn) *notices {
-	n := &notices{conn: conn}
+// listen listens where commits wait for a standby. The caller stops it.
+func (t *transaction) listen() *notices {
+	n := &notices{conn: t.conn}
 	// A connection that broke belongs to the goroutine that closes it.
-	if !conn.IsClosed() {
-		conn.PgConn().Frontend().Trace(n, pgproto3.TracerOptions{SuppressTimestamps: true})
+	if t.synchronous && !n.conn.IsClosed() {
+		n.conn.PgConn().Frontend().Trace(n, pgproto3.TracerOptions{SuppressTimestamps: true})
 	}
 	return n
 }
