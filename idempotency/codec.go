@@ -30,7 +30,8 @@ func encode[T any](codec Codec, value T) ([]byte, error) {
 	if len(data) > MaxPayload {
 		return nil, fmt.Errorf("%w: it has %d bytes, and %d is the most", ErrPayload, len(data), MaxPayload)
 	}
-	if _, standard := codec.(jsonCodec); !standard && !(json.Valid(data) && utf8.Valid(data)) {
+	// encoding/json passes a json.RawMessage on whose strings are not UTF-8.
+	if _, standard := codec.(jsonCodec); !utf8.Valid(data) || !standard && !json.Valid(data) {
 		return nil, fmt.Errorf("%w: its codec wrote no valid JSON", ErrPayload)
 	}
 	if _, err := decode[T](codec, data); err != nil {

@@ -2,7 +2,6 @@ package idempotency_test
 
 import (
 	"context"
-	"errors"
 	"testing"
 	"time"
 
@@ -43,51 +42,6 @@ func TestServer_GoesAwayAndComesBack(t *testing.T) {
 	}
 	w.pool.Reset()
 	w.effects(3)
-}
-
-// A standby that confirms nothing: neither a first call nor a replay may be
-// acknowledged, because a failover would lose it.
-func TestStandby_ThatIsAwayKeepsAnswersBack(t *testing.T) {
-	t.Parallel()
-	postgres := pgtest.NewServer(t)
-	w := worldAt(t, postgres.URL())
-	config := idempotency.Config{Budget: 300 * time.Millisecond, Wait: 2 * time.Second}
-	engine := w.engine(config)
-	mustDo(t, engine, "before", "a")
-	standby := func(names string) {
-		w.exec(`alter system set synchronous_standby_names = '` + names + `'`)
-		w.exec(`select pg_reload_conf()`)
-		eventually(t, "the setting to hold", func() bool {
-			conn, err := pgx.Connect(t.Context(), w.url)
-			if err != nil {
-				return false
-			}
-			defer conn.Close(t.Context())
-			var set string
-			err = conn.QueryRow(t.Context(), `show synchronous_standby_names`).Scan(&set)
-			return err == nil && set == names
-		})
-	}
-	standby("nobody")
-	// Connections read the new setting between two transactions, some a moment
-	// later than others; a pool of its own has no old ones.
-	engine = w.engine(config)
-
-	for _, key := range []string{"before", "k"} {
-		o, err := do(t.Context(), engine, key, "a")
-		if !errors.Is(err, idempotency.ErrUnavailable) && !errors.Is(err, idempotency.ErrInProgress) {
-			t.Errorf("%s: %+v, %v; want no answer while the standby is away", key, o, err)
-		}
-	}
-
-	standby("")
-	for _, key := range []string{"before", "k"} {
-		eventually(t, key+" to go through", func() bool {
-			_, err := do(t.Context(), engine, key, "a")
-			return err == nil
-		})
-	}
-	w.effects(2)
 }
 
 // A default of the database, of the role or of the connection can't change what

@@ -21,16 +21,22 @@ type proxy struct {
 	mu    sync.Mutex
 	fault fault
 	met   chan struct{}
+	// at is how many round trips go well before a fault that is for any of them.
+	at    int
 	conns []net.Conn
+	// over is closed when the test ends.
+	over chan struct{}
 }
 
-// A fault is what happens to one COMMIT.
+// A fault is what happens to one COMMIT, or to one round trip.
 type fault int
 
 const (
 	none fault = iota
 	// requestLost: the connection breaks before Postgres hears of the COMMIT.
 	requestLost
+	// requestCut: the same, after Postgres has got the statements before it.
+	requestCut
 	// replyLost: Postgres carries it out, and the connection breaks before its
 	// reply arrives.
 	replyLost
@@ -38,10 +44,23 @@ const (
 	replyError
 	// replyRollback: the reply says ROLLBACK, though Postgres carried it out.
 	replyRollback
+	// requestStalled: nothing moves any more, before Postgres hears of the
+	// COMMIT, and no connection ends.
+	requestStalled
+	// replyStalled: the same, after Postgres carried it out.
+	replyStalled
+	// tripLost: the connection breaks before Postgres hears of the round trip.
+	tripLost
+	// tripReplyLost: Postgres carries the round trip out, and nothing of its reply
+	// arrives.
+	tripReplyLost
+	// tripEndLost: only the end of its reply does not arrive.
+	tripEndLost
 )
 
 var faults = map[string]fault{
 	"the request is lost":     requestLost,
+	"the request is cut":      requestCut,
 	"the reply is lost":       replyLost,
 	"the reply is an error":   replyError,
 	"the reply says ROLLBACK": replyRollback,
@@ -58,7 +77,7 @@ func newProxy(t testing.TB, address string) (*proxy, string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &proxy{listener: listener, target: parsed.Host}
+	p := &proxy{listener: listener, target: parsed.Host, over: make(chan struct{})}
 	var serving sync.WaitGroup
 	serving.Go(func() {
 		for {
@@ -81,6 +100,7 @@ func newProxy(t testing.TB, address string) (*proxy, string) {
 	})
 	t.Cleanup(func() {
 		_ = listener.Close()
+		close(p.over)
 		p.mu.Lock()
 		for _, conn := range p.conns {
 			_ = conn.Close()
@@ -98,6 +118,35 @@ func (p *proxy) arm(fault fault) <-chan struct{} {
 	defer p.mu.Unlock()
 	p.fault, p.met = fault, make(chan struct{})
 	return p.met
+}
+
+// armTrip makes a round trip meet the fault, once so many have gone well.
+func (p *proxy) armTrip(fault fault, after int) <-chan struct{} {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.fault, p.met, p.at = fault, make(chan struct{}), after
+	return p.met
+}
+
+// disarm lets everything pass again, and says whether the fault was still to come.
+func (p *proxy) disarm() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	armed := p.fault != none
+	p.fault = none
+	return armed
+}
+
+// trip is called for each round trip, and returns the fault that it meets.
+func (p *proxy) trip() fault {
+	p.mu.Lock()
+	p.at--
+	due := p.at < 0
+	p.mu.Unlock()
+	if !due {
+		return none
+	}
+	return p.take(tripLost, tripReplyLost, tripEndLost)
 }
 
 // take returns the fault that the proxy is armed with, if it is one of those, and
@@ -119,6 +168,10 @@ func (p *proxy) take(these ...fault) fault {
 type link struct {
 	proxy          *proxy
 	client, server net.Conn
+
+	mu sync.Mutex
+	// reply is the fault that the reply to the last request meets.
+	reply fault
 }
 
 func (l *link) cut() {
@@ -126,14 +179,16 @@ func (l *link) cut() {
 	_ = l.server.Close()
 }
 
-// requests passes on what the client sends. A COMMIT to be lost ends the connection
-// before Postgres has a Sync to act upon.
+// requests passes on what the client sends, batch by batch.
 func (l *link) requests() {
 	defer l.cut()
 	if message, err := startup(l.client); err != nil || pass(l.server, message) != nil {
 		return
 	}
 	commits := map[string]bool{} // Statements by name.
+	// batch is what Postgres answers as a whole; commit says whether it commits.
+	var batch []byte
+	commit := false
 	for {
 		message, err := message(l.client)
 		if err != nil {
@@ -147,14 +202,61 @@ func (l *link) requests() {
 		case 'B':
 			_, rest, _ := bytes.Cut(message[5:], []byte{0})
 			name, _, _ := bytes.Cut(rest, []byte{0})
-			if commits[string(name)] && l.proxy.take(requestLost) != none {
+			if commits[string(name)] {
+				if l.proxy.take(requestCut) != none {
+					_ = pass(l.server, batch)
+					return
+				}
+				commit = true
+			}
+		case 'Q':
+			commit = bytes.HasSuffix(message, []byte("commit\x00"))
+		}
+		batch = append(batch, message...)
+		switch message[0] {
+		case 'S', 'Q':
+			if commit && l.lostOnTheWay() {
 				return
 			}
+			fault := l.proxy.trip()
+			if fault == tripLost {
+				return
+			}
+			l.expect(fault)
+		case 'H', 'X', 'p': // Flush, Terminate, a password.
+		default:
+			continue
 		}
-		if pass(l.server, message) != nil {
+		if pass(l.server, batch) != nil {
 			return
 		}
+		batch, commit = nil, false
 	}
+}
+
+// lostOnTheWay says whether the client's COMMIT ends here.
+func (l *link) lostOnTheWay() bool {
+	switch l.proxy.take(requestLost, requestStalled) {
+	case requestLost:
+		return true
+	case requestStalled:
+		<-l.proxy.over
+		return true
+	}
+	return false
+}
+
+// expect sets the fault that the next reply meets.
+func (l *link) expect(fault fault) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.reply = fault
+}
+
+func (l *link) expected() fault {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.reply
 }
 
 // replies passes on what the server answers.
@@ -165,9 +267,21 @@ func (l *link) replies() {
 		if err != nil {
 			return
 		}
+		if fault := l.expected(); fault != none {
+			// Postgres has carried all of it out once it is ready for more.
+			if message[0] == 'Z' {
+				return
+			}
+			if fault == tripReplyLost {
+				continue
+			}
+		}
 		if message[0] == 'C' && bytes.Equal(message[5:], []byte("COMMIT\x00")) {
-			switch l.proxy.take(replyLost, replyError, replyRollback) {
+			switch l.proxy.take(replyLost, replyStalled, replyError, replyRollback) {
 			case replyLost:
+				return
+			case replyStalled:
+				<-l.proxy.over
 				return
 			case replyError:
 				message = frame('E', "SERROR\x00VERROR\x00CXX000\x00Msome node failed\x00\x00")

@@ -1,6 +1,7 @@
 package idempotency
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
 )
 
 // READ COMMITTED, because a look-up after the lock needs a newer snapshot than
@@ -124,6 +126,8 @@ func (t *transaction) commit(ctx context.Context, rows []record, budget time.Dur
 		rows[0].createdAt, rows[0].expiresAt)
 	batch.Queue("commit")
 	results := t.conn.SendBatch(ctx, &batch)
+	notices := t.listen()
+	defer notices.stop()
 	inserted, err := results.Exec()
 	if err == nil && int(inserted.RowsAffected()) != n {
 		err = fmt.Errorf("%d of %d rows inserted", inserted.RowsAffected(), n)
@@ -150,6 +154,9 @@ func (t *transaction) commit(ctx context.Context, rows []record, budget time.Dur
 		_ = t.conn.Close(ctx)
 		return fmt.Errorf("%w: %w", errUnknown, err)
 	}
+	if notices.heard {
+		return fmt.Errorf("%w: %w", errUnknown, errNoticed)
+	}
 	return nil
 }
 
@@ -165,11 +172,54 @@ func (t *transaction) acknowledge(ctx context.Context) error {
 	var batch pgx.Batch
 	batch.Queue(`select pg_logical_emit_message(true, 'onceql', '')`)
 	batch.Queue("commit")
-	if err := t.conn.SendBatch(ctx, &batch).Close(); err != nil {
+	results := t.conn.SendBatch(ctx, &batch)
+	notices := t.listen()
+	defer notices.stop()
+	err := results.Close()
+	if err != nil {
 		_ = t.conn.Close(ctx)
+	} else if notices.heard {
+		err = errNoticed
+	}
+	if err != nil {
 		return connectionError{fmt.Errorf("waiting for the standby: %w", err)}
 	}
 	return nil
+}
+
+// errNoticed: Postgres answered COMMIT and had something to say about it.
+var errNoticed = errors.New("COMMIT came with a notice, perhaps that no standby has it")
+
+// notices tells whether Postgres sent a notice. A COMMIT whose wait for a standby
+// was cancelled, by an operator or by a pool that cancels at a deadline, is
+// answered COMMIT all the same, and only a warning says that a failover may lose
+// it. The handler of notices is part of the pool's configuration, which is not
+// the engine's; so it reads the trace of the messages.
+type notices struct {
+	conn  *pgx.Conn
+	heard bool
+}
+
+// listen listens where commits wait for a standby. The caller stops it.
+func (t *transaction) listen() *notices {
+	n := &notices{conn: t.conn}
+	// A connection that broke belongs to the goroutine that closes it.
+	if t.synchronous && !n.conn.IsClosed() {
+		n.conn.PgConn().Frontend().Trace(n, pgproto3.TracerOptions{SuppressTimestamps: true})
+	}
+	return n
+}
+
+func (n *notices) stop() {
+	if !n.conn.IsClosed() {
+		n.conn.PgConn().Frontend().Untrace()
+	}
+}
+
+// Write takes the trace's line about one message.
+func (n *notices) Write(line []byte) (int, error) {
+	n.heard = n.heard || bytes.HasPrefix(line, []byte("B\tNoticeResponse\t"))
+	return len(line), nil
 }
 
 // rollback ends the transaction and lets its locks go. When that fails the

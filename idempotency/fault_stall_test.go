@@ -1,0 +1,103 @@
+package idempotency_test
+
+import (
+	"errors"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/onceql/onceql/idempotency"
+)
+
+// insist sends the call until its outcome is known, as a client should.
+func insist(t testing.TB, engine *idempotency.Engine, call idempotency.Call, effect effect) (outcome, error) {
+	t.Helper()
+	var o outcome
+	var err error
+	eventually(t, "the outcome is known", func() bool {
+		o, err = idempotency.Do(t.Context(), engine, call, effect)
+		return !errors.Is(err, idempotency.ErrUnavailable) && !errors.Is(err, idempotency.ErrInProgress)
+	})
+	return o, err
+}
+
+// The network comes to a standstill at the COMMIT and no connection ends: the
+// call ends by the Budget or by the Wait. Postgres's own timeouts free the key,
+// and the same call goes through, by the same engine or another.
+func TestCommit_ThatStallsEndsByTheBudget(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		fault fault
+		wait  time.Duration
+		want  error
+		// committed says whether Postgres carried the stalled COMMIT out.
+		committed bool
+	}{
+		"the request, longer than the Budget": {requestStalled, time.Minute, idempotency.ErrUnavailable, false},
+		"the request, longer than the Wait":   {requestStalled, 50 * time.Millisecond, idempotency.ErrInProgress, false},
+		"the reply, longer than the Budget":   {replyStalled, time.Minute, idempotency.ErrUnavailable, true},
+		"the reply, longer than the Wait":     {replyStalled, 50 * time.Millisecond, idempotency.ErrInProgress, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			proxy, url := newProxy(t, w.url)
+			engine := w.engineOn(w.open(url, 3), idempotency.Config{Wait: test.wait, Budget: 500 * time.Millisecond})
+			direct := w.engine(idempotency.Config{Wait: time.Minute})
+			mustDo(t, direct, "before", "a")
+			var runs atomic.Int32
+			met := proxy.arm(test.fault)
+			_, err := idempotency.Do(t.Context(), engine, call("k", "a"), counted(&runs, write("a")))
+			wantError(t, err, test.want)
+			<-met
+
+			o, err := insist(t, direct, call("k", "a"), counted(&runs, write("a")))
+			if err != nil || o.Replayed != test.committed {
+				t.Errorf("the call over another engine: %+v, %v; want replayed: %t", o, err, test.committed)
+			}
+			if again, err := insist(t, engine, call("k", "a"), never(t)); err != nil || !again.Replayed || again.Value != o.Value {
+				t.Errorf("the call over the same engine: %+v, %v; want a replay of %+v", again, err, o)
+			}
+			want := int32(2)
+			if test.committed {
+				want = 1
+			}
+			if n := runs.Load(); n != want {
+				t.Errorf("the effect ran %d times, want %d", n, want)
+			}
+			w.effects(2)
+		})
+	}
+}
+
+// Whoever waits for a call that is stalled takes over from it.
+func TestCommit_ThatStallsHandsOverToWaiters(t *testing.T) {
+	t.Parallel()
+	for name, fault := range map[string]fault{"the request": requestStalled, "the reply": replyStalled} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			proxy, url := newProxy(t, w.url)
+			engine := w.engineOn(w.open(url, 3), idempotency.Config{Wait: time.Minute, Budget: 500 * time.Millisecond})
+			gate := newGate()
+			owner := start(t.Context(), engine, call("k", "a"), gate.before(write("a")))
+			gate.arrived(t)
+			equal := start(t.Context(), engine, call("k", "a"), write("a"))
+			waiting(t, engine, "k", 2)
+			other := start(t.Context(), engine, call("k", "b"), never(t))
+			waiting(t, engine, "k", 3)
+			met := proxy.arm(fault)
+			close(gate.open)
+			<-met
+
+			_, err := replied(t, owner)
+			wantError(t, err, idempotency.ErrUnavailable)
+			if o, err := replied(t, equal); err != nil || o.Replayed != (fault == replyStalled) {
+				t.Errorf("the equal call: %+v, %v; want replayed: %t", o, err, fault == replyStalled)
+			}
+			_, err = replied(t, other)
+			wantError(t, err, idempotency.ErrKeyReused)
+			w.effects(1)
+		})
+	}
+}

@@ -1,0 +1,159 @@
+package idempotency_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgconn/ctxwatch"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/onceql/onceql/idempotency"
+	"github.com/onceql/onceql/internal/pgtest"
+)
+
+// A primary is a server whose commits may have to wait for a standby, and there
+// is none.
+type primary struct{ *world }
+
+func newPrimary(t testing.TB) primary {
+	t.Helper()
+	return primary{worldAt(t, pgtest.NewServer(t).URL())}
+}
+
+// standby says whether commits have to wait, and returns once they do, or no
+// longer do. A session that shows the setting is not enough: commits wait once
+// another process of the server has read it too.
+func (p primary) standby(names string) {
+	p.t.Helper()
+	p.exec(`alter system set synchronous_standby_names = '` + names + `'`)
+	p.exec(`select pg_reload_conf()`)
+	eventually(p.t, "the setting holds", func() bool {
+		ctx, cancel := context.WithTimeout(p.t.Context(), 200*time.Millisecond)
+		defer cancel()
+		_, err := p.pool.Exec(ctx, `select pg_logical_emit_message(true, 'test', '')`)
+		return (err != nil) == (names != "")
+	})
+	eventually(p.t, "no commit of the test waits", func() bool { return p.held() == 0 })
+}
+
+// held is how many commits wait for the standby.
+func (p primary) held() int {
+	p.t.Helper()
+	return p.count(`select count(*) from pg_stat_activity where wait_event = 'SyncRep'`)
+}
+
+// cancelWait ends the wait of the one commit that is held, as an operator would.
+func (p primary) cancelWait(replies <-chan reply) {
+	p.t.Helper()
+	pid := 0
+	eventually(p.t, "the commit waits for the standby", func() bool {
+		if len(replies) > 0 {
+			p.t.Fatalf("a call was answered while the standby is away: %+v", <-replies)
+		}
+		pid = p.count(`select coalesce(max(pid), 0) from pg_stat_activity where wait_event = 'SyncRep'`)
+		return pid != 0
+	})
+	p.exec(`select pg_cancel_backend($1)`, pid)
+}
+
+// A standby that confirms nothing: neither a first call nor a replay may be
+// acknowledged, because a failover would lose it.
+func TestStandby_ThatIsAwayKeepsAnswersBack(t *testing.T) {
+	t.Parallel()
+	p := newPrimary(t)
+	config := idempotency.Config{Budget: 500 * time.Millisecond, Wait: time.Minute}
+	mustDo(t, p.engine(config), "before", "a")
+	p.standby("nobody")
+	engine := p.engine(config)
+	for _, key := range []string{"before", "k", "before", "k"} {
+		_, err := do(t.Context(), engine, key, "a")
+		wantError(t, err, idempotency.ErrUnavailable)
+	}
+	p.standby("")
+	for _, key := range []string{"before", "k"} {
+		if o, err := insist(t, engine, call(key, "a"), never(t)); err != nil || !o.Replayed {
+			t.Errorf("%s, once no standby is needed: %+v, %v; want a replay", key, o, err)
+		}
+	}
+	p.effects(2)
+}
+
+// A COMMIT whose wait is cancelled is answered COMMIT, with a warning that no
+// standby may have it. That is no acknowledgement, of a first call or a replay.
+func TestStandby_CancelledWaitAcknowledgesNothing(t *testing.T) {
+	t.Parallel()
+	p := newPrimary(t)
+	config := idempotency.Config{Budget: 30 * time.Second, Wait: time.Minute}
+	mustDo(t, p.engine(config), "before", "a")
+	p.standby("nobody")
+	engine := p.engine(config)
+	for _, test := range []struct {
+		key      string
+		replayed bool
+	}{{"before", true}, {"k", false}} {
+		replies := start(t.Context(), engine, call(test.key, "a"), write("a"))
+		eventually(t, "the call is answered", func() bool {
+			p.exec(`select pg_cancel_backend(pid) from pg_stat_activity where wait_event = 'SyncRep'`)
+			return len(replies) > 0
+		})
+		_, err := replied(t, replies)
+		wantError(t, err, idempotency.ErrUnavailable)
+		// The wait is cancelled once, and then the standby is given up.
+		replies = start(t.Context(), engine, call(test.key, "a"), never(t))
+		p.cancelWait(replies)
+		p.exec(`alter system set synchronous_standby_names = ''`)
+		p.exec(`select pg_reload_conf()`)
+		if o, err := replied(t, replies); err != nil || !o.Replayed {
+			t.Errorf("%s: %+v, %v; want a replay", test.key, o, err)
+		}
+		p.standby("nobody")
+	}
+
+	// The one that executes says so, also when its own commit was cut off first.
+	replies := start(t.Context(), engine, call("executes", "a"), write("a"))
+	p.cancelWait(replies)
+	p.exec(`alter system set synchronous_standby_names = ''`)
+	p.exec(`select pg_reload_conf()`)
+	if o, err := replied(t, replies); err != nil || o.Replayed {
+		t.Errorf("executes: %+v, %v; want it executed", o, err)
+	}
+	p.effects(3)
+}
+
+// A pool may be set up to cancel at a deadline instead of closing: then it is the
+// engine's own budget that cuts the wait, and Postgres answers COMMIT.
+func TestStandby_PoolThatCancelsAcknowledgesNothing(t *testing.T) {
+	t.Parallel()
+	p := newPrimary(t)
+	mustDo(t, p.engine(idempotency.Config{}), "before", "a")
+	p.standby("nobody")
+	config, err := pgxpool.ParseConfig(p.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config.ConnConfig.BuildContextWatcherHandler = func(conn *pgconn.PgConn) ctxwatch.Handler {
+		return &pgconn.CancelRequestContextWatcherHandler{Conn: conn, DeadlineDelay: patience}
+	}
+	pool, err := pgxpool.NewWithConfig(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pool.Close)
+	engine := p.engineOn(pool, idempotency.Config{Budget: 500 * time.Millisecond, Wait: time.Minute})
+	for _, key := range []string{"before", "k"} {
+		o, err := do(t.Context(), engine, key, "a")
+		if !errors.Is(err, idempotency.ErrUnavailable) {
+			t.Errorf("%s: %+v, %v; want ErrUnavailable", key, o, err)
+		}
+	}
+	p.standby("")
+	for _, key := range []string{"before", "k"} {
+		if o, err := insist(t, engine, call(key, "a"), never(t)); err != nil || !o.Replayed {
+			t.Errorf("%s, once no standby is needed: %+v, %v; want a replay", key, o, err)
+		}
+	}
+	p.effects(2)
+}
