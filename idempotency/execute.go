@@ -32,8 +32,9 @@ type execution struct {
 	flight *flight
 	// owner is the caller that the flight runs for.
 	owner *request
-	// response or err is what the effect made of it.
+	// response, and what it decodes to, or err is what the effect made of it.
 	response []byte
+	value    any
 	err      error
 }
 
@@ -98,14 +99,15 @@ func (e *Engine) attempt(ctx context.Context, group []*execution, halve bool) ([
 
 	// Those that are found wait for the end of the transaction only where that
 	// is what makes sure of them.
-	var found, todo []*execution
+	var replays, todo []*execution
 	for i, x := range group {
+		x.value, x.err = nil, nil // Those of an attempt whose outcome was not known.
 		row, there := tx.rows[x.flight.identity]
 		switch {
 		case there && tx.synchronous:
-			found = append(found, x)
+			replays = append(replays, x)
 		case there:
-			e.committed(x, row)
+			e.committed(x, found{record: row})
 		case tx.locked[i]:
 			todo = append(todo, x)
 		default:
@@ -114,9 +116,9 @@ func (e *Engine) attempt(ctx context.Context, group []*execution, halve bool) ([
 	}
 	if len(todo) == 0 {
 		if err := tx.acknowledge(ctx); err != nil {
-			return found, err
+			return replays, err
 		}
-		e.answer(tx, found)
+		e.answer(tx, replays)
 		return nil, nil
 	}
 
@@ -127,7 +129,7 @@ func (e *Engine) attempt(ctx context.Context, group []*execution, halve bool) ([
 		} else {
 			tx.rollback(ctx)
 		}
-		return append(found, todo...), err
+		return append(replays, todo...), err
 	}
 	rows := make([]record, 0, len(todo))
 	for _, x := range todo {
@@ -140,12 +142,12 @@ func (e *Engine) attempt(ctx context.Context, group []*execution, halve bool) ([
 	if len(rows) == 0 {
 		tx.rollback(ctx)
 		e.answer(tx, todo)
-		return found, nil
+		return replays, nil
 	}
 	if err := tx.commit(ctx, rows, e.config.Budget); err != nil {
-		return append(found, todo...), err
+		return append(replays, todo...), err
 	}
-	e.answer(tx, found)
+	e.answer(tx, replays)
 	e.answer(tx, todo)
 	return nil, nil
 }
@@ -170,7 +172,7 @@ func (e *Engine) answer(tx *transaction, group []*execution) {
 		if x.err != nil {
 			e.refuse([]*execution{x}, x.err)
 		} else {
-			e.committed(x, tx.rows[x.flight.identity])
+			e.committed(x, found{record: tx.rows[x.flight.identity], value: x.value})
 		}
 	}
 }

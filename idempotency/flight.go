@@ -128,20 +128,20 @@ func (e *Engine) land(f *flight) {
 }
 
 // committed answers everyone who waits with what the key did.
-func (e *Engine) committed(x *execution, row record) {
+func (e *Engine) committed(x *execution, row found) {
 	e.mu.Lock()
 	requests := x.flight.requests
 	e.land(x.flight)
 	e.mu.Unlock()
 	for _, r := range requests {
 		if r == x.owner && row.executionID == x.owner.executionID {
-			r.answer <- answer{found: found{record: row}}
+			r.answer <- answer{found: row}
 			e.observe(Event{Kind: Executed, ExecutedBy: row.requestID}, r)
 		} else if err := row.judge(r, e.config.FingerprintVersion); err != nil {
 			r.answer <- answer{err: err}
 			e.observe(Event{Kind: Refused, Err: err}, r)
 		} else {
-			r.answer <- answer{found: found{record: row, replayed: true}}
+			r.answer <- answer{found: found{record: row.record, replayed: true}}
 			e.observe(Event{Kind: Replayed, ExecutedBy: row.requestID}, r)
 		}
 	}

@@ -20,5 +20,5 @@ func (e *Engine) await(ctx context.Context, r *request) (found, error) {
 	if x.err != nil {
 		return found{}, x.err
 	}
-	return found{record: e.record(&transaction{now: time.Now()}, x)}, nil
+	return found{record: e.record(&transaction{now: time.Now()}, x), value: x.value}, nil
 }

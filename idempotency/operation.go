@@ -66,10 +66,11 @@ func (o *Operation[I, T]) run(ctx context.Context, tx pgx.Tx, group []*execution
 		if x.err = all[i].Err; x.err != nil {
 			continue
 		}
-		var err error
-		if x.response, err = encode(x.owner.call.codec(), all[i].Value); err != nil {
+		data, decoded, err := encode(x.owner.call.codec(), all[i].Value)
+		if err != nil {
 			return err
 		}
+		x.response, x.value = data, decoded
 	}
 	return nil
 }
@@ -96,7 +97,8 @@ func (l *lone[T]) run(budget context.Context, tx pgx.Tx, group []*execution) err
 	if err != nil {
 		return err
 	}
-	group[0].response, err = encode(group[0].owner.call.codec(), value)
+	data, decoded, err := encode(group[0].owner.call.codec(), value)
+	group[0].response, group[0].value = data, decoded
 	return err
 }
 
@@ -114,9 +116,11 @@ func outcome[T any](call Call, found found, err error) (Outcome[T], error) {
 	if err != nil {
 		return Outcome[T]{}, err
 	}
-	value, err := decode[T](call.codec(), found.response)
-	if err != nil {
-		return Outcome[T]{}, fmt.Errorf("%w: reading the stored payload: %w", ErrUnavailable, err)
+	value, decoded := found.value.(T)
+	if !decoded {
+		if value, err = decode[T](call.codec(), found.response); err != nil {
+			return Outcome[T]{}, fmt.Errorf("%w: reading the stored payload: %w", ErrUnavailable, err)
+		}
 	}
 	return Outcome[T]{
 		Value:      value,

@@ -27,6 +27,9 @@ type record struct {
 // A found is a record as the answer to one call.
 type found struct {
 	record
+	// value is the stored payload decoded, where that is done already: for the
+	// caller that executed.
+	value    any
 	replayed bool
 }
 
