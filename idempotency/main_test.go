@@ -74,6 +74,9 @@ func (w *world) engineOn(pool *pgxpool.Pool, config idempotency.Config) *idempot
 	if config.PurgeEvery == 0 {
 		config.PurgeEvery = -1
 	}
+	if inGroups {
+		config.Groups = config.Workers
+	}
 	engine := idempotency.New(pool, config)
 	w.t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
@@ -138,7 +141,7 @@ func fingerprint(text string) func(int16) ([32]byte, bool) {
 
 // do writes the text under the key.
 func do(ctx context.Context, engine *idempotency.Engine, key, text string) (outcome, error) {
-	return idempotency.Do(ctx, engine, call(key, text), write(text))
+	return run(ctx, engine, call(key, text), write(text))
 }
 
 func mustDo(t testing.TB, engine *idempotency.Engine, key, text string) outcome {
@@ -183,7 +186,7 @@ type reply struct {
 func start(ctx context.Context, engine *idempotency.Engine, call idempotency.Call, effect effect) <-chan reply {
 	replies := make(chan reply, 1)
 	go func() {
-		o, err := idempotency.Do(ctx, engine, call, effect)
+		o, err := run(ctx, engine, call, effect)
 		replies <- reply{o, err}
 	}()
 	return replies

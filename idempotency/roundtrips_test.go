@@ -97,7 +97,7 @@ func takesTwoRoundTrips(t *testing.T, mode pgx.QueryExecMode) {
 		{"another replay", "first", never(t), 2},
 		{"another call", "another", nothing, 2},
 	} {
-		if _, err := idempotency.Do(t.Context(), engine, call(test.key, "a"), test.effect); err != nil {
+		if _, err := run(t.Context(), engine, call(test.key, "a"), test.effect); err != nil {
 			t.Fatalf("%s: %v", test.name, err)
 		}
 		// A replay is answered before its transaction ends.
