@@ -64,5 +64,6 @@ func TestServer_GoesAwayWhileCallersQueue(t *testing.T) {
 	if o := mustDo(t, engine, "running", "a"); o.Replayed {
 		t.Errorf("running: %+v, want an execution", o)
 	}
+	w.pool.Reset()
 	w.effects(keys + 1)
 }
