@@ -52,7 +52,7 @@ func (r *record) judge(request *request, version int16) error {
 	return nil
 }
 
-const recordColumns = `scope, key, operation, request_hash, hash_version, response_json,
+const recordColumns = `found.scope, found.key, operation, request_hash, hash_version, response_json,
 	coalesce(request_id, ''), execution_id, created_at, expires_at`
 
 func scanRecord(row pgx.CollectableRow) (record, error) {

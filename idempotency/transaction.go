@@ -41,6 +41,8 @@ select now(),
 	set_config('statement_timeout', $1, true),
 	set_config('lock_timeout', $1, true),
 	set_config('idle_in_transaction_session_timeout', $1, true),
+	set_config('onceql.enable_seqscan', current_setting('enable_seqscan'), true),
+	set_config('enable_seqscan', 'off', true),
 	array(
 		select pg_try_advisory_xact_lock(l)
 		from unnest($2::bigint[]) with ordinality as locks (l, n)
@@ -48,11 +50,32 @@ select now(),
 	)`
 
 // A statement of its own after the locks, so that its snapshot is newer than
-// theirs: whoever held the lock before has become visible.
-const lookupSQL = `
+// theirs: whoever held the lock before has become visible. Every key is looked up
+// in the primary key, whatever the planner believes: a plan that it made for a
+// small table, and that pgx keeps, would scan the table when it is large.
+const (
+	lookupSQL = `
 select ` + recordColumns + `
-from idempotency_keys
-where scope = any ($1) and (scope, key) in (select * from unnest($1::text[], $2::text[]))`
+from unnest($1::text[], $2::text[]) as wanted (scope, key)
+cross join lateral (
+	select *
+	from idempotency_keys as stored
+	where stored.scope = wanted.scope and stored.key = wanted.key
+	limit 1
+) as found`
+	// For keys of one scope, which a distributed engine has in one place.
+	lookupInScopeSQL = `
+select ` + recordColumns + `
+from unnest($2::text[]) as wanted (key)
+cross join lateral (
+	select *
+	from idempotency_keys as stored
+	where stored.scope = $1 and stored.key = wanted.key
+	limit 1
+) as found`
+	// What the effect does is planned as its author means it.
+	restoreSQL = `select set_config('enable_seqscan', current_setting('onceql.enable_seqscan'), true)`
+)
 
 // begin is round trip 1: it begins, tries the keys' locks and looks for their
 // rows. The transaction is over when it returns an error.
@@ -71,12 +94,17 @@ func (e *Engine) begin(ctx context.Context, conn *pgx.Conn, group []*execution) 
 	batch.BeginTx(txOptions)
 	batch.Queue(prepareSQL, budget, locks).QueryRow(func(row pgx.Row) error {
 		var ignored string
-		return row.Scan(&t.now, &t.synchronous, &ignored, &ignored, &ignored, &t.locked)
+		return row.Scan(&t.now, &t.synchronous, &ignored, &ignored, &ignored, &ignored, &ignored, &t.locked)
 	})
-	batch.Queue(lookupSQL, scopes, keys).Query(func(rows pgx.Rows) (err error) {
+	lookup := batch.Queue(lookupSQL, scopes, keys)
+	if scopes[0] == scopes[len(scopes)-1] { // They are sorted.
+		lookup.SQL, lookup.Arguments = lookupInScopeSQL, []any{scopes[0], keys}
+	}
+	lookup.Query(func(rows pgx.Rows) (err error) {
 		found, err = pgx.CollectRows(rows, scanRecord)
 		return err
 	})
+	batch.Queue(restoreSQL)
 	results := conn.SendBatch(ctx, &batch)
 	err := results.Close()
 	t.tx = results.Tx()
