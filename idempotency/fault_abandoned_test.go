@@ -2,6 +2,7 @@ package idempotency_test
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -39,8 +40,11 @@ func TestBudget_EndsStatementsThatHeedNoContext(t *testing.T) {
 				return note{}, nil // Swallowed.
 			})
 			wantError(t, err, idempotency.ErrUnavailable)
-			if err := <-came; err == nil {
-				t.Error("the statement came to its end")
+			var state interface{ SQLState() string }
+			if err := <-came; err == nil || errors.As(err, &state) == lifted {
+				t.Errorf("the statement ended with %v; want Postgres's word: %t", err, !lifted)
+			} else if !lifted && state.SQLState() != "57014" {
+				t.Errorf("SQLSTATE %s, want query_canceled", state.SQLState())
 			}
 			if o, err := insist(t, engine, call("k", "a"), write("a")); err != nil || o.Replayed {
 				t.Errorf("the retry: %+v, %v; want an execution", o, err)

@@ -1,10 +1,13 @@
 package idempotency_test
 
 import (
+	"context"
 	"errors"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/onceql/onceql/idempotency"
 )
@@ -100,4 +103,36 @@ func TestCommit_ThatStallsHandsOverToWaiters(t *testing.T) {
 			w.effects(1)
 		})
 	}
+}
+
+// The commit has a budget of its own: an effect that took most of the execution's
+// is committed, and acknowledged, after that one is over.
+func TestCommit_OutlivesTheBudgetOfTheExecution(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	proxy, url := newProxy(t, w.url)
+	const budget = 2 * time.Second
+	engine := w.engineOn(w.open(url, 3), idempotency.Config{Wait: time.Minute, Budget: budget})
+	mustDo(t, engine, "before", "a")
+	met := proxy.arm(replyHeld)
+	over := make(chan time.Time, 1)
+	replies := start(t.Context(), engine, call("k", "a"), func(ctx context.Context, tx pgx.Tx) (note, error) {
+		deadline, _ := ctx.Deadline()
+		over <- deadline
+		_, err := tx.Exec(ctx, `select pg_sleep($1)`, (budget / 2).Seconds())
+		if err != nil {
+			return note{}, err
+		}
+		return write("a")(ctx, tx)
+	})
+	deadline := <-over
+	<-met
+	silent(t, replies)
+	<-time.After(time.Until(deadline) + 50*time.Millisecond)
+	silent(t, replies)
+	close(proxy.release)
+	if o, err := replied(t, replies); err != nil || o.Replayed {
+		t.Errorf("%+v, %v; want it executed", o, err)
+	}
+	w.effects(2)
 }

@@ -24,8 +24,8 @@ type proxy struct {
 	// at is how many round trips go well before a fault that is for any of them.
 	at    int
 	conns []net.Conn
-	// over is closed when the test ends.
-	over chan struct{}
+	// over is closed when the test ends, release when the test lets a reply go.
+	over, release chan struct{}
 }
 
 // A fault is what happens to one COMMIT, or to one round trip.
@@ -49,6 +49,8 @@ const (
 	requestStalled
 	// replyStalled: the same, after Postgres carried it out.
 	replyStalled
+	// replyHeld: the reply arrives once the test releases it.
+	replyHeld
 	// tripLost: the connection breaks before Postgres hears of the round trip.
 	tripLost
 	// tripReplyLost: Postgres carries the round trip out, and nothing of its reply
@@ -77,7 +79,7 @@ func newProxy(t testing.TB, address string) (*proxy, string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &proxy{listener: listener, target: parsed.Host, over: make(chan struct{})}
+	p := &proxy{listener: listener, target: parsed.Host, over: make(chan struct{}), release: make(chan struct{})}
 	var serving sync.WaitGroup
 	serving.Go(func() {
 		for {
@@ -277,12 +279,18 @@ func (l *link) replies() {
 			}
 		}
 		if message[0] == 'C' && bytes.Equal(message[5:], []byte("COMMIT\x00")) {
-			switch l.proxy.take(replyLost, replyStalled, replyError, replyRollback) {
+			switch l.proxy.take(replyLost, replyStalled, replyHeld, replyError, replyRollback) {
 			case replyLost:
 				return
 			case replyStalled:
 				<-l.proxy.over
 				return
+			case replyHeld:
+				select {
+				case <-l.proxy.release:
+				case <-l.proxy.over:
+					return
+				}
 			case replyError:
 				message = frame('E', "SERROR\x00VERROR\x00CXX000\x00Msome node failed\x00\x00")
 			case replyRollback:
