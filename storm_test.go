@@ -51,14 +51,16 @@ func wantOneExecution(t testing.TB, answers []answer) {
 }
 
 // holdProjects keeps effects from writing until the function that it returns is
-// called.
+// called. It does so over a connection of its own: within a transaction Postgres
+// shows its activity as it was at the first look.
 func (d *database) holdProjects() (release func()) {
 	d.t.Helper()
-	d.exec(`begin`)
-	d.exec(`lock table projects in exclusive mode`)
+	holder := connect(d.t, d.url)
+	holder.exec(`begin`)
+	holder.exec(`lock table projects in exclusive mode`)
 	return func() {
 		d.t.Helper()
-		d.exec(`commit`)
+		holder.exec(`commit`)
 	}
 }
 
