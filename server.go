@@ -29,12 +29,13 @@ import (
 //go:embed schema.graphql
 var schemaSDL []byte
 
-// The connections: one for each worker of the engine and two for its purge and
-// for an operator's requests, and apart from them those of the queries, so that
-// neither can starve the other.
+// The connections: one for each group and each worker of the engine and two for
+// its purge and for an operator's requests, and apart from them those of the
+// queries, so that none can starve another.
 const (
-	workers     = 16
-	engineConns = workers + 2
+	groups      = 2
+	workers     = 14
+	engineConns = groups + workers + 2
 	queryConns  = 8
 )
 
