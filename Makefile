@@ -1,7 +1,7 @@
 # `make run` starts OnceQL with a PostgreSQL of its own; `make test` passes the
 # tests. Both install what they need on Debian as root, and else name it.
 
-.PHONY: run test lint generate fuzz storm clean
+.PHONY: run test lint generate bench bench-full fuzz storm clean
 
 # A clone that belongs to another user must build too; git refuses to read it.
 export GOFLAGS += -buildvcs=false
@@ -26,6 +26,17 @@ lint:
 
 generate:
 	go generate ./...
+
+# OnceQL beside its floor and its peers, on one PostgreSQL: under 4 minutes.
+bench:
+	@.ci/install server tests
+	cd bench/express && npm ci --silent
+	cd bench && go run . -out ../bin/bench
+
+bench-full:
+	@.ci/install server tests
+	cd bench/express && npm ci --silent
+	cd bench && go run . -rounds 7 -duration 5s -out ../bin/bench
 
 # The fuzz targets, two minutes each.
 fuzz:

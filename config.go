@@ -54,6 +54,7 @@ type serveCommand struct {
 	Retention      time.Duration `name:"idempotency-retention" env:"IDEMPOTENCY_RETENTION" default:"72h" help:"How long a key is kept, and refused once its result is no longer replayed; at least the TTL (${default})."`
 	Wait           time.Duration `name:"idempotency-wait" env:"IDEMPOTENCY_WAIT" default:"5s" help:"How long a call waits for its outcome before it is told to come again (${default})."`
 	Budget         time.Duration `name:"idempotency-budget" env:"IDEMPOTENCY_BUDGET" default:"10s" help:"How long one execution may take (${default})."`
+	GroupBy        string        `name:"idempotency-group-by" env:"IDEMPOTENCY_GROUP_BY" default:"all" enum:"all,scope" help:"Whose calls may share a transaction: those of all tenants, or of one (scope), for a distributed engine (${default})."`
 	DrainTimeout   time.Duration `env:"DRAIN_TIMEOUT" default:"15s" help:"How long running requests may take to end after SIGTERM (${default})."`
 	MaxBodyBytes   int64         `env:"MAX_BODY_BYTES" default:"1048576" help:"Size of the largest request body (${default})."`
 }
@@ -66,6 +67,9 @@ func (c *serveCommand) Validate() error {
 	host, _, err := net.SplitHostPort(c.ListenAddr)
 	if err != nil {
 		return fmt.Errorf("LISTEN_ADDR: %w", err)
+	}
+	if idempotency.Floor && !loopback(host) {
+		return errors.New("this build stores nothing and replays nothing: it listens on the loopback interface alone")
 	}
 	if !c.AllowAnonymous && !loopback(host) {
 		return fmt.Errorf("LISTEN_ADDR %s can be reached from other machines, and nobody is authenticated: listen on 127.0.0.1, or set ALLOW_ANONYMOUS=true to serve everyone as one tenant", c.ListenAddr)
@@ -88,9 +92,13 @@ func (c *serveCommand) idempotency(observer func(idempotency.Event)) idempotency
 		Wait:      c.Wait,
 		Budget:    c.Budget,
 		Workers:   workers,
+		Groups:    groups,
+		GroupBy:   groupBy[c.GroupBy],
 		Observer:  observer,
 	}
 }
+
+var groupBy = map[string]idempotency.GroupBy{"all": idempotency.GroupByAll, "scope": idempotency.GroupByScope}
 
 func loopback(host string) bool {
 	if host == "localhost" {

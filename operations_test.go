@@ -157,6 +157,7 @@ func TestConfiguration_RefusesWhatCanNotWork(t *testing.T) {
 		"negative wait":          {"IDEMPOTENCY_WAIT=-1s", "IDEMPOTENCY_"},
 		"no budget":              {"IDEMPOTENCY_BUDGET=0", "IDEMPOTENCY_"},
 		"short retention":        {"IDEMPOTENCY_RETENTION=1h", "retention"},
+		"no such grouping":       {"IDEMPOTENCY_GROUP_BY=tenant", "IDEMPOTENCY_GROUP_BY"},
 		"authentication":         {"AUTH_ISSUER=https://issuer.example", "AUTH_ISSUER"},
 		"no body":                {"MAX_BODY_BYTES=0", "MAX_BODY_BYTES"},
 		"no log level":           {"LOG_LEVEL=loud", "LOG_LEVEL"},
@@ -184,7 +185,7 @@ func TestHelp_NamesEveryVariable(t *testing.T) {
 	}
 	for _, name := range []string{
 		"DATABASE_URL", "MIGRATION_DATABASE_URL", "LISTEN_ADDR", "DATA_DIR", "IDEMPOTENCY_TTL", "IDEMPOTENCY_RETENTION",
-		"IDEMPOTENCY_WAIT", "IDEMPOTENCY_BUDGET", "DRAIN_TIMEOUT", "ALLOW_ANONYMOUS", "MAX_BODY_BYTES", "LOG_LEVEL", "LOG_FORMAT",
+		"IDEMPOTENCY_WAIT", "IDEMPOTENCY_BUDGET", "IDEMPOTENCY_GROUP_BY", "DRAIN_TIMEOUT", "ALLOW_ANONYMOUS", "MAX_BODY_BYTES", "LOG_LEVEL", "LOG_FORMAT",
 	} {
 		if !strings.Contains(string(output), "$"+name) {
 			t.Errorf("--help does not name %s", name)

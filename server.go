@@ -29,12 +29,13 @@ import (
 //go:embed schema.graphql
 var schemaSDL []byte
 
-// The connections: one for each worker of the engine and two for its purge and
-// for an operator's requests, and apart from them those of the queries, so that
-// neither can starve the other.
+// The connections: one for each group and each worker of the engine and two for
+// its purge and for an operator's requests, and apart from them those of the
+// queries, so that none can starve another.
 const (
-	workers     = 16
-	engineConns = workers + 2
+	groups      = 2
+	workers     = 14
+	engineConns = groups + workers + 2
 	queryConns  = 8
 )
 
@@ -79,7 +80,7 @@ func (c *serveCommand) Run(ctx context.Context) error {
 	engine := idempotency.New(keyed, c.idempotency(observer(log)))
 	once := gqlidem.New(engine, anonymous, gqlidem.WithRequestID(requestid.From))
 	api := graph.NewHandler(
-		&graph.Resolver{Once: once, Engine: engine, Pool: pool, Tenant: anonymous},
+		graph.NewResolver(once, engine, pool, anonymous), once,
 		graph.Config{MaxBody: c.MaxBodyBytes, Log: log},
 	)
 	health := newHealth(pool)
@@ -137,6 +138,9 @@ func serveSchema(w http.ResponseWriter, _ *http.Request) {
 
 // announce says on standard output where everything is.
 func announce(address net.Addr, database *database) {
+	if idempotency.Floor {
+		fmt.Println("A FLOOR FOR BENCHMARKS: this build stores nothing and replays nothing.")
+	}
 	fmt.Printf("OnceQL %s\n  API         http://%s/graphql\n  Playground  http://%s/\n  Data        %s\n",
 		version(), address, address, database.place)
 }

@@ -45,7 +45,7 @@ func newAPIOn(t testing.TB, pool *pgxpool.Pool) *api {
 	})
 	log := &lines{}
 	handler := graph.NewHandler(
-		&graph.Resolver{Once: once, Engine: engine, Pool: pool, Tenant: tenantOf},
+		graph.NewResolver(once, engine, pool, tenantOf), once,
 		graph.Config{Log: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))},
 	)
 	return &api{Handler: requestid.Handler(handler), pool: pool, log: log}

@@ -31,6 +31,19 @@ func projectName(name string) (string, error) {
 	return name, nil
 }
 
+// newProject is the row that the input asks for.
+func newProject(tenant string, input model.CreateProjectInput) (db.Project, error) {
+	name, err := projectName(input.Name)
+	if err != nil {
+		return db.Project{}, err
+	}
+	if err := checkDescription(input.Description); err != nil {
+		return db.Project{}, err
+	}
+	id, err := uuid.NewV7()
+	return db.Project{Tenant: tenant, ID: id, Name: name, Description: input.Description}, err
+}
+
 func checkDescription(description *string) error {
 	if description == nil {
 		return nil

@@ -17,14 +17,21 @@ import (
 
 // Resolver resolves the fields of Query and Mutation.
 type Resolver struct {
-	// Once runs the mutations.
-	Once *gqlidem.Once
-	// Engine tells what a key did.
-	Engine *idempotency.Engine
-	// Pool serves the queries.
-	Pool *pgxpool.Pool
-	// Tenant names the tenant of a request.
-	Tenant func(context.Context) (string, error)
+	once   *gqlidem.Once
+	engine *idempotency.Engine
+	pool   *pgxpool.Pool
+	tenant func(context.Context) (string, error)
+
+	createProject *gqlidem.Operation[model.CreateProjectInput, *model.CreateProjectPayload]
+}
+
+// NewResolver returns a resolver whose mutations run through once and its engine,
+// whose queries ask the pool, for the tenant of each request.
+func NewResolver(once *gqlidem.Once, engine *idempotency.Engine, pool *pgxpool.Pool, tenant func(context.Context) (string, error)) *Resolver {
+	return &Resolver{
+		once: once, engine: engine, pool: pool, tenant: tenant,
+		createProject: gqlidem.NewOperation(once, "createProject", createProjects),
+	}
 }
 
 // Query returns the resolver of the root fields of queries.
@@ -37,35 +44,39 @@ type mutations struct{ *Resolver }
 
 // CreateProject resolves Mutation.createProject.
 func (r mutations) CreateProject(ctx context.Context, input model.CreateProjectInput, _ string) (*model.CreateProjectPayload, error) {
-	return gqlidem.Do(ctx, r.Once, func(ctx context.Context, tx pgx.Tx) (*model.CreateProjectPayload, error) {
-		tenant, err := r.Tenant(ctx)
+	return r.createProject.Do(ctx, input)
+}
+
+type pendingProject = idempotency.Pending[model.CreateProjectInput, *model.CreateProjectPayload]
+
+// createProjects creates the projects of a group in one statement.
+func createProjects(ctx context.Context, tx pgx.Tx, group []*pendingProject) error {
+	rows := make([]db.Project, 0, len(group))
+	accepted := make([]*pendingProject, 0, len(group))
+	for _, p := range group {
+		row, err := newProject(p.Scope, p.Input)
 		if err != nil {
-			return nil, err
+			p.Err = err
+			continue
 		}
-		name, err := projectName(input.Name)
-		if err != nil {
-			return nil, err
-		}
-		if err := checkDescription(input.Description); err != nil {
-			return nil, err
-		}
-		id, err := uuid.NewV7()
-		if err != nil {
-			return nil, err
-		}
-		created, err := db.CreateProjects(ctx, tx, []db.Project{
-			{Tenant: tenant, ID: id, Name: name, Description: input.Description},
-		})
-		if err != nil {
-			return nil, err
-		}
-		return &model.CreateProjectPayload{Project: projectModel(created[0])}, nil
-	})
+		rows, accepted = append(rows, row), append(accepted, p)
+	}
+	if len(rows) == 0 {
+		return nil
+	}
+	created, err := db.CreateProjects(ctx, tx, rows)
+	if err != nil {
+		return err
+	}
+	for i, p := range accepted {
+		p.Value = &model.CreateProjectPayload{Project: projectModel(created[i])}
+	}
+	return nil
 }
 
 // UpdateProject resolves Mutation.updateProject.
 func (r mutations) UpdateProject(ctx context.Context, input model.UpdateProjectInput, _ string) (*model.UpdateProjectPayload, error) {
-	return gqlidem.Do(ctx, r.Once, func(ctx context.Context, tx pgx.Tx) (*model.UpdateProjectPayload, error) {
+	return gqlidem.Do(ctx, r.once, func(ctx context.Context, tx pgx.Tx) (*model.UpdateProjectPayload, error) {
 		tenant, id, err := r.subject(ctx, input.ID)
 		if err != nil {
 			return nil, err
@@ -84,7 +95,7 @@ func (r mutations) UpdateProject(ctx context.Context, input model.UpdateProjectI
 
 // ArchiveProject resolves Mutation.archiveProject.
 func (r mutations) ArchiveProject(ctx context.Context, input model.ArchiveProjectInput, _ string) (*model.ArchiveProjectPayload, error) {
-	return gqlidem.Do(ctx, r.Once, func(ctx context.Context, tx pgx.Tx) (*model.ArchiveProjectPayload, error) {
+	return gqlidem.Do(ctx, r.once, func(ctx context.Context, tx pgx.Tx) (*model.ArchiveProjectPayload, error) {
 		tenant, id, err := r.subject(ctx, input.ID)
 		if err != nil {
 			return nil, err
@@ -99,7 +110,7 @@ func (r mutations) ArchiveProject(ctx context.Context, input model.ArchiveProjec
 
 // subject returns the tenant of the request and the project that it names.
 func (r *Resolver) subject(ctx context.Context, id string) (string, uuid.UUID, error) {
-	tenant, err := r.Tenant(ctx)
+	tenant, err := r.tenant(ctx)
 	if err != nil {
 		return "", uuid.Nil, err
 	}
@@ -115,7 +126,7 @@ func (r queries) Project(ctx context.Context, id string) (*model.Project, error)
 	if err != nil {
 		return nil, err
 	}
-	found, err := db.FindProject(ctx, r.Pool, tenant, projectID)
+	found, err := db.FindProject(ctx, r.pool, tenant, projectID)
 	if errors.Is(err, db.ErrNotFound) {
 		return nil, nil
 	}
@@ -127,7 +138,7 @@ func (r queries) Project(ctx context.Context, id string) (*model.Project, error)
 
 // Projects resolves Query.projects.
 func (r queries) Projects(ctx context.Context, first int32, after *string, includeArchived bool) (*model.ProjectConnection, error) {
-	tenant, err := r.Tenant(ctx)
+	tenant, err := r.tenant(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -140,7 +151,7 @@ func (r queries) Projects(ctx context.Context, first int32, after *string, inclu
 			return nil, err
 		}
 	}
-	found, err := db.ListProjects(ctx, r.Pool, tenant, int(first)+1, position, includeArchived)
+	found, err := db.ListProjects(ctx, r.pool, tenant, int(first)+1, position, includeArchived)
 	if err != nil {
 		return nil, err
 	}
@@ -149,11 +160,11 @@ func (r queries) Projects(ctx context.Context, first int32, after *string, inclu
 
 // IdempotentCall resolves Query.idempotentCall.
 func (r queries) IdempotentCall(ctx context.Context, key string) (*model.IdempotentCall, error) {
-	tenant, err := r.Tenant(ctx)
+	tenant, err := r.tenant(ctx)
 	if err != nil {
 		return nil, err
 	}
-	execution, known, err := r.Engine.Lookup(ctx, tenant, key)
+	execution, known, err := r.engine.Lookup(ctx, tenant, key)
 	if err != nil || !known {
 		return nil, err
 	}

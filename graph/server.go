@@ -23,10 +23,10 @@ type Config struct {
 
 // NewHandler returns the handler of /graphql. It panics when the schema has a
 // mutation that is not idempotent by contract.
-func NewHandler(resolver *Resolver, config Config) http.Handler {
+func NewHandler(resolvers generated.ResolverRoot, once *gqlidem.Once, config Config) http.Handler {
 	server := handler.New(generated.NewExecutableSchema(generated.Config{
 		Schema:    withoutDefer(generated.NewExecutableSchema(generated.Config{}).Schema()),
-		Resolvers: resolver,
+		Resolvers: resolvers,
 	}))
 	server.AddTransport(transport.Transport{MaxBody: config.MaxBody})
 	server.SetQueryCache(newDocumentCache())
@@ -37,6 +37,6 @@ func NewHandler(resolver *Resolver, config Config) http.Handler {
 	server.Use(surrogates{})
 	server.Use(&variableTypes{})
 	server.Use(extension.Introspection{})
-	server.Use(resolver.Once)
+	server.Use(once)
 	return gqlidem.WithHeader(server)
 }

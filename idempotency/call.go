@@ -1,6 +1,7 @@
 package idempotency
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
@@ -65,35 +66,23 @@ type Outcome[T any] struct {
 // waits, and leaves the key unused. The other errors are the ones declared
 // here, a *PanicError, and ctx's own.
 func Do[T any](ctx context.Context, engine *Engine, call Call, effect func(context.Context, pgx.Tx) (T, error)) (Outcome[T], error) {
-	codec := call.Codec
-	if codec == nil {
-		codec = jsonCodec{}
+	found, err := engine.do(ctx, call, &lone[T]{context.WithoutCancel(ctx), effect}, nil)
+	return outcome[T](call, found, err)
+}
+
+func (c Call) codec() Codec {
+	if c.Codec == nil {
+		return jsonCodec{}
 	}
-	found, err := engine.do(ctx, call, func(ctx context.Context, tx pgx.Tx) ([]byte, error) {
-		value, err := effect(ctx, tx)
-		if err != nil {
-			return nil, err
-		}
-		return encode(codec, value)
-	})
-	if err != nil {
-		return Outcome[T]{}, err
-	}
-	value, err := decode[T](codec, found.response)
-	if err != nil {
-		return Outcome[T]{}, fmt.Errorf("%w: reading the stored payload: %w", ErrUnavailable, err)
-	}
-	return Outcome[T]{
-		Value:      value,
-		Replayed:   found.replayed,
-		ExecutedAt: found.createdAt,
-		ExpiresAt:  found.expiresAt,
-		RequestID:  found.requestID,
-	}, nil
+	return c.Codec
 }
 
 // An identity is what makes two calls the same.
 type identity struct{ scope, key string }
+
+func (i identity) compare(other identity) int {
+	return cmp.Or(strings.Compare(i.scope, other.scope), strings.Compare(i.key, other.key))
+}
 
 // The lock's namespace keeps these locks apart from an importer's own.
 const lockNamespace = "onceql idempotency 1"

@@ -43,7 +43,7 @@ func TestClose_AnswersTheCallsThatItHas(t *testing.T) {
 	done := closing(t.Context(), t, engine)
 
 	for _, key := range []string{"running", "queued", "new"} {
-		_, err := idempotency.Do(t.Context(), engine, call(key, "a"), never(t))
+		_, err := run(t.Context(), engine, call(key, "a"), never(t))
 		wantError(t, err, idempotency.ErrClosed)
 		wantError(t, err, idempotency.ErrUnavailable)
 	}
@@ -62,7 +62,7 @@ func TestClose_AnswersTheCallsThatItHas(t *testing.T) {
 		t.Errorf("Close: %v", err)
 	}
 	closed(t, engine)
-	_, err := idempotency.Do(t.Context(), engine, call("new", "a"), never(t))
+	_, err := run(t.Context(), engine, call("new", "a"), never(t))
 	wantError(t, err, idempotency.ErrClosed)
 	w.effects(3)
 }
@@ -111,7 +111,7 @@ func TestClose_LeavesWhenItsTimeIsOver(t *testing.T) {
 	closed(t, engine)
 	closed(t, engine)
 	for _, key := range []string{"running", "running too"} {
-		if o, err := idempotency.Do(t.Context(), elsewhere, call(key, "a"), never(t)); err != nil || !o.Replayed {
+		if o, err := run(t.Context(), elsewhere, call(key, "a"), never(t)); err != nil || !o.Replayed {
 			t.Errorf("%s: %+v, %v; want a replay", key, o, err)
 		}
 	}

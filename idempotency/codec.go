@@ -21,23 +21,22 @@ type Codec interface {
 }
 
 // encode returns the bytes that are stored for value, once they are known to
-// read back.
-func encode[T any](codec Codec, value T) ([]byte, error) {
-	data, err := codec.Encode(value)
-	if err != nil {
-		return nil, fmt.Errorf("%w: encoding it: %w", ErrPayload, err)
+// read back, and what they read back as.
+func encode[T any](codec Codec, value T) (data []byte, decoded T, err error) {
+	if data, err = codec.Encode(value); err != nil {
+		return nil, decoded, fmt.Errorf("%w: encoding it: %w", ErrPayload, err)
 	}
 	if len(data) > MaxPayload {
-		return nil, fmt.Errorf("%w: it has %d bytes, and %d is the most", ErrPayload, len(data), MaxPayload)
+		return nil, decoded, fmt.Errorf("%w: it has %d bytes, and %d is the most", ErrPayload, len(data), MaxPayload)
 	}
 	// encoding/json passes a json.RawMessage on whose strings are not UTF-8.
 	if _, standard := codec.(jsonCodec); !utf8.Valid(data) || !standard && !json.Valid(data) {
-		return nil, fmt.Errorf("%w: its codec wrote no valid JSON", ErrPayload)
+		return nil, decoded, fmt.Errorf("%w: its codec wrote no valid JSON", ErrPayload)
 	}
-	if _, err := decode[T](codec, data); err != nil {
-		return nil, fmt.Errorf("%w: decoding it again: %w", ErrPayload, err)
+	if decoded, err = decode[T](codec, data); err != nil {
+		return nil, decoded, fmt.Errorf("%w: decoding it again: %w", ErrPayload, err)
 	}
-	return data, nil
+	return data, decoded, nil
 }
 
 func decode[T any](codec Codec, data []byte) (T, error) {

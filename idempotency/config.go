@@ -25,12 +25,19 @@ type Config struct {
 	// effect, and then the commit. The statement, lock and idle timeouts of its
 	// transaction follow from it. Zero means 10 seconds.
 	Budget time.Duration
-	// Workers is how many transactions run side by side, each on a connection
-	// of the pool. Zero means one less than the pool's MaxConns, at least one.
+	// Groups is how many groups of Operations run side by side, each on a
+	// connection of the pool. The fewer, the larger the groups get under load.
+	// Zero means 2, or 1 where the pool's MaxConns is less than 6.
+	Groups int
+	// GroupBy says whose calls may share a group. Zero means GroupByAll.
+	GroupBy GroupBy
+	// Workers is how many executions of the function Do run side by side, each
+	// on a connection of the pool. Zero means what Groups leave of the pool's
+	// MaxConns, less one for Lookup, Forget and Purge, and at least one.
 	Workers int
-	// Queue is how many keys may wait for a worker. When it is full, scopes
-	// share it fairly: a scope that has less in it than the fullest one takes
-	// that one's last place. Zero means 4096.
+	// Queue is how many keys may wait for a worker, and as many for a group.
+	// When it is full, scopes share it fairly: a scope that has less in it than
+	// the fullest one takes that one's last place. Zero means 4096.
 	Queue int
 	// FingerprintVersion is the version in which new rows store the payload's
 	// hash. A new version is first deployed as one that Call.Fingerprint can
@@ -43,6 +50,21 @@ type Config struct {
 	// synchronously and from many goroutines, and must be quick.
 	Observer func(Event)
 }
+
+// GroupBy says whose calls may share a group, and so a transaction.
+type GroupBy int
+
+const (
+	// GroupByAll lets calls of all scopes share a group: the best for one
+	// PostgreSQL.
+	GroupByAll GroupBy = iota
+	// GroupByScope makes groups of one scope: the best for a distributed engine,
+	// where the rows of a scope are together and those of two may not be.
+	GroupByScope
+)
+
+// MaxGroup is how many calls a group has at most.
+const MaxGroup = 128
 
 // MaxPayload is the size of the largest payload that is stored, in bytes.
 const MaxPayload = 1 << 20
@@ -59,7 +81,7 @@ func (c Config) Validate() error {
 		return fmt.Errorf("the budget (%s) is shorter than a millisecond", c.Budget)
 	case c.Budget.Milliseconds() > math.MaxInt32:
 		return fmt.Errorf("the budget (%s) is longer than Postgres's timeouts can be, 24 days", c.Budget)
-	case c.Workers < 0, c.Queue < 0, c.FingerprintVersion < 0:
+	case c.Workers < 0, c.Groups < 0, c.Queue < 0, c.GroupBy < GroupByAll, c.GroupBy > GroupByScope, c.FingerprintVersion < 0:
 		return errors.New("a number of the idempotency configuration is negative")
 	}
 	return nil
@@ -70,7 +92,8 @@ func (c Config) withDefaults(maxConns int32) Config {
 	c.Retention = cmp.Or(c.Retention, max(72*time.Hour, c.TTL))
 	c.Wait = cmp.Or(c.Wait, 5*time.Second)
 	c.Budget = cmp.Or(c.Budget, 10*time.Second)
-	c.Workers = cmp.Or(c.Workers, max(1, int(maxConns)-1))
+	c.Groups = cmp.Or(c.Groups, max(1, min(2, int(maxConns)/2-1)))
+	c.Workers = cmp.Or(c.Workers, max(1, int(maxConns)-c.Groups-1))
 	c.Queue = cmp.Or(c.Queue, 4096)
 	c.FingerprintVersion = cmp.Or(c.FingerprintVersion, 1)
 	c.PurgeEvery = cmp.Or(c.PurgeEvery, time.Minute)

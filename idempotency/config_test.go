@@ -152,7 +152,7 @@ func TestConfig_ReachesTheTransaction(t *testing.T) {
 		}
 		return s, nil
 	}
-	within, err := idempotency.Do(t.Context(), engine, call("k", "a"), func(ctx context.Context, tx pgx.Tx) (settings, error) {
+	within, err := run(t.Context(), engine, call("k", "a"), func(ctx context.Context, tx pgx.Tx) (settings, error) {
 		return read(ctx, tx)
 	})
 	if err != nil {

@@ -30,7 +30,7 @@ func TestDo_ExecutesOnceAndReplays(t *testing.T) {
 	}
 	again := call("k", "a")
 	again.RequestID = "another request"
-	second, err := idempotency.Do(t.Context(), engine, again, write("a"))
+	second, err := run(t.Context(), engine, again, write("a"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,7 +52,7 @@ func TestDo_RefusesAnotherPayloadOrOperation(t *testing.T) {
 	wantError(t, err, idempotency.ErrKeyReused)
 	other := call("k", "a")
 	other.Operation = "erase"
-	_, err = idempotency.Do(t.Context(), engine, other, write("a"))
+	_, err = run(t.Context(), engine, other, write("a"))
 	wantError(t, err, idempotency.ErrKeyReused)
 	w.effects(1)
 }
@@ -65,7 +65,7 @@ func TestDo_KeysOfDifferentScopesNeverMeet(t *testing.T) {
 	for _, scope := range []string{"", "other", "tenan", "tenantk"} {
 		c := call("k", "b")
 		c.Scope = scope
-		o, err := idempotency.Do(t.Context(), engine, c, write("b"))
+		o, err := run(t.Context(), engine, c, write("b"))
 		if err != nil || o.Replayed {
 			t.Errorf("scope %q: %+v, %v", scope, o, err)
 		}
@@ -88,7 +88,7 @@ func TestDo_RefusesCallsThatCanNotBeStored(t *testing.T) {
 		"schlüssel":              idempotency.ErrKeyInvalid,
 		"\x7f":                   idempotency.ErrKeyInvalid,
 	} {
-		_, err := idempotency.Do(t.Context(), engine, call(key, "a"), never)
+		_, err := run(t.Context(), engine, call(key, "a"), never)
 		wantError(t, err, want)
 	}
 	for name, change := range map[string]func(*idempotency.Call){
@@ -103,7 +103,7 @@ func TestDo_RefusesCallsThatCanNotBeStored(t *testing.T) {
 	} {
 		c := call("k", "a")
 		change(&c)
-		if _, err := idempotency.Do(t.Context(), engine, c, never); !errors.Is(err, idempotency.ErrCall) {
+		if _, err := run(t.Context(), engine, c, never); !errors.Is(err, idempotency.ErrCall) {
 			t.Errorf("%s: error %v, want ErrCall", name, err)
 		}
 	}
@@ -202,7 +202,7 @@ func TestDo_ErrorsConsumeNoKey(t *testing.T) {
 		"a panic":                func(context.Context, pgx.Tx) (note, error) { panic("at the disco") },
 		"the end of a Goroutine": func(context.Context, pgx.Tx) (note, error) { runtime.Goexit(); return note{}, nil },
 	} {
-		_, err := idempotency.Do(t.Context(), engine, call(name, "a"), failing)
+		_, err := run(t.Context(), engine, call(name, "a"), failing)
 		var panicked *idempotency.PanicError
 		if !errors.Is(err, refusal) && !errors.As(err, &panicked) {
 			t.Errorf("%s: error %v", name, err)
@@ -241,7 +241,7 @@ func TestDo_TransactionIsTheEnginesToEnd(t *testing.T) {
 			return note{}, nil
 		},
 	} {
-		_, err := idempotency.Do(t.Context(), engine, call(name, "a"), meddling)
+		_, err := run(t.Context(), engine, call(name, "a"), meddling)
 		if !errors.Is(err, idempotency.ErrTransaction) {
 			t.Errorf("%s: error %v, want ErrTransaction", name, err)
 		}
@@ -249,7 +249,7 @@ func TestDo_TransactionIsTheEnginesToEnd(t *testing.T) {
 	w.effects(0)
 
 	var kept pgx.Tx
-	if _, err := idempotency.Do(t.Context(), engine, call("kept", "a"), func(ctx context.Context, tx pgx.Tx) (note, error) {
+	if _, err := run(t.Context(), engine, call("kept", "a"), func(ctx context.Context, tx pgx.Tx) (note, error) {
 		kept = tx
 		nested, err := tx.Begin(ctx)
 		if err != nil {
@@ -272,7 +272,7 @@ func TestDo_EffectKeepsTheCallersValues(t *testing.T) {
 	engine := w.engine(idempotency.Config{})
 	type key struct{}
 	ctx := context.WithValue(t.Context(), key{}, "value")
-	_, err := idempotency.Do(ctx, engine, call("k", "a"), func(ctx context.Context, tx pgx.Tx) (note, error) {
+	_, err := run(ctx, engine, call("k", "a"), func(ctx context.Context, tx pgx.Tx) (note, error) {
 		if ctx.Value(key{}) != "value" {
 			t.Error("the effect's context lacks the caller's value")
 		}

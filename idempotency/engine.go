@@ -3,6 +3,7 @@ package idempotency
 import (
 	"context"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -23,10 +24,17 @@ type Engine struct {
 	landed chan struct{}
 
 	mu      sync.Mutex
-	work    sync.Cond
 	flights map[identity]*flight
-	queue   queue
-	closing bool
+	// Flights that run alone and those that run in groups have workers of their
+	// own, so that a slow effect never holds a group up.
+	alone, grouped line
+	closing        bool
+}
+
+// A line is a queue and the workers that wait for it.
+type line struct {
+	queue *queue
+	work  sync.Cond
 }
 
 // New returns an engine on the pool. The table of Schema has to be there before
@@ -45,11 +53,13 @@ func New(pool *pgxpool.Pool, config Config) *Engine {
 		stop:    stop,
 		landed:  make(chan struct{}),
 		flights: map[identity]*flight{},
-		queue:   newQueue(config.Queue),
 	}
-	e.work.L = &e.mu
-	for range config.Workers {
-		e.workers.Go(func() { e.serve(ctx) })
+	for line, workers := range map[*line]int{&e.alone: config.Workers, &e.grouped: config.Groups} {
+		line.queue = newQueue(config.Queue)
+		line.work.L = &e.mu
+		for range workers {
+			e.workers.Go(func() { e.serve(ctx, line) })
+		}
 	}
 	if config.PurgeEvery > 0 {
 		e.workers.Go(func() { e.purgeRegularly(ctx) })
@@ -87,7 +97,8 @@ func (e *Engine) Close(ctx context.Context) error {
 func (e *Engine) release() {
 	if e.closing && len(e.flights) == 0 {
 		close(e.landed)
-		e.work.Broadcast()
+		e.alone.work.Broadcast()
+		e.grouped.work.Broadcast()
 	}
 }
 
@@ -108,42 +119,70 @@ func (e *Engine) abandon() {
 func (e *Engine) Full() bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.queue.size >= e.queue.limit
+	return e.alone.queue.full() || e.grouped.queue.full()
 }
 
-// serve is a worker: it runs one flight after the other.
-func (e *Engine) serve(ctx context.Context) {
+// serve is a worker of the line: it runs one group after the other.
+func (e *Engine) serve(ctx context.Context, line *line) {
 	for {
-		f := e.next()
-		if f == nil {
+		group := e.next(line)
+		if group == nil {
 			return
 		}
-		if owner := e.owner(f); owner != nil {
-			e.run(ctx, f, owner)
-		}
+		e.run(ctx, group)
 	}
 }
 
-// next waits for a flight, and returns nil once the engine is closing and no
-// flight is left.
-func (e *Engine) next() *flight {
+// next waits for flights, and returns the executions that their owners ask for,
+// in the order of their keys, or nil once the engine is closing and no flight is
+// left.
+func (e *Engine) next(line *line) []*execution {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for {
-		if f := e.queue.pop(); f != nil {
-			return f
+		flights := line.queue.pop(MaxGroup, e.config.GroupBy == GroupByScope)
+		if flights == nil {
+			if e.closing && len(e.flights) == 0 {
+				return nil
+			}
+			line.work.Wait()
+			continue
 		}
-		if e.closing && len(e.flights) == 0 {
-			return nil
+		group := make([]*execution, 0, len(flights))
+		for _, f := range flights {
+			// The owner may have left since, and another waiter owns the flight,
+			// or nobody.
+			if len(f.requests) > 0 && f.requests[0].group() == f.group {
+				group = append(group, &execution{flight: f, owner: f.requests[0]})
+			} else {
+				e.enqueue(f)
+			}
 		}
-		e.work.Wait()
+		if len(group) > 0 {
+			slices.SortFunc(group, func(a, b *execution) int { return a.flight.compare(b.flight.identity) })
+			return group
+		}
 	}
 }
 
-// enqueue gives the flight to the workers. The caller holds the mutex.
+// enqueue gives the flight to the workers, or drops it when nobody waits for it
+// any more. The caller holds the mutex.
 func (e *Engine) enqueue(f *flight) {
-	e.queue.push(f)
-	e.work.Signal()
+	if len(f.requests) == 0 {
+		e.land(f)
+		return
+	}
+	f.group = f.requests[0].group()
+	line := e.line(f)
+	line.queue.push(f)
+	line.work.Signal()
+}
+
+func (e *Engine) line(f *flight) *line {
+	if f.group == nil {
+		return &e.alone
+	}
+	return &e.grouped
 }
 
 // backoff is the pause before the attempt after attempt: it doubles from least

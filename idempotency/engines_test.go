@@ -176,7 +176,7 @@ func TestEngines_LostRaceIsRolledBack(t *testing.T) {
 			w := newWorld(t)
 			engine := w.engine(idempotency.Config{})
 			attempts := 0
-			o, err := idempotency.Do(t.Context(), engine, call("k", "a"), func(ctx context.Context, tx pgx.Tx) (note, error) {
+			o, err := run(t.Context(), engine, call("k", "a"), func(ctx context.Context, tx pgx.Tx) (note, error) {
 				attempts++
 				if err := w.insertRival(ctx, test.rival); err != nil {
 					t.Error(err)
@@ -238,7 +238,7 @@ func TestEngines_StayCorrectWhenLocksDoNothing(t *testing.T) {
 			all.Go(func() {
 				text := []string{"a", "b"}[i%2]
 				c := call(fmt.Sprint(key), text)
-				o, err := idempotency.Do(t.Context(), engines[i%len(engines)], c, write(text))
+				o, err := run(t.Context(), engines[i%len(engines)], c, write(text))
 				switch {
 				case errors.Is(err, idempotency.ErrKeyReused):
 					reused.Add(1)

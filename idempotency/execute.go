@@ -17,8 +17,6 @@ import (
 const maxAttempts = 5
 
 var (
-	// errBusy: another process holds the key's lock and has not committed.
-	errBusy = errors.New("another process executes the key")
 	// errLostRace: the row could not be inserted, because another got there
 	// first. The look-up of the next attempt tells.
 	errLostRace = errors.New("another execution of the key committed first")
@@ -29,20 +27,53 @@ var (
 	errAbandoned = errors.New("the effect did not return when its budget was over")
 )
 
-// run executes the flight for its owner and answers whom that concerns.
-func (e *Engine) run(ctx context.Context, f *flight, owner *request) {
-	row, err := e.settle(ctx, owner)
-	switch {
-	case err == nil:
-		e.committed(f, owner, row)
-	case errors.Is(err, errBusy):
-		e.park(f)
-	case errors.Is(err, ErrUnavailable):
-		e.observe(Event{Kind: Failed, Err: err}, owner)
-		e.failed(f, owner, err)
-	default:
-		e.observe(Event{Kind: Failed, Err: err}, owner)
-		e.refused(f, owner, err)
+// An execution is a flight whose turn it is.
+type execution struct {
+	flight *flight
+	// owner is the caller that the flight runs for.
+	owner *request
+	// response, and what it decodes to, or err is what the effect made of it.
+	response []byte
+	value    any
+	err      error
+}
+
+// run executes the flights until each has its outcome, and answers whom that
+// concerns.
+func (e *Engine) run(ctx context.Context, group []*execution) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), e.config.Budget)
+	defer cancel()
+	halve := false
+	for attempt := 1; ; attempt++ {
+		var err error
+		group, err = e.attempt(ctx, group, halve)
+		if len(group) == 0 {
+			return
+		}
+		if err == nil {
+			continue
+		}
+		lost := errors.Is(err, errLostRace) || errors.Is(err, errUnknown) || errors.As(err, new(connectionError))
+		verdict := classify(ctx, err)
+		switch {
+		case !lost && verdict == definite && len(group) > 1 && !halve:
+			halve = true
+			continue
+		case !lost && verdict == definite:
+			e.refuse(group, err)
+			return
+		case !lost && verdict == unreachable, ctx.Err() != nil, attempt >= maxAttempts:
+			e.fail(group, fmt.Errorf("%w: %w", ErrUnavailable, err))
+			return
+		}
+		kind := Retried
+		if errors.Is(err, errUnknown) {
+			kind = CommitUnknown
+		}
+		for _, x := range group {
+			e.observe(Event{Kind: kind, Err: err}, x.owner)
+		}
+		pause(ctx, backoff(attempt-1, 5*time.Millisecond, 200*time.Millisecond))
 	}
 }
 
@@ -51,109 +82,173 @@ func (e *Engine) observe(event Event, r *request) {
 	e.config.Observer(event)
 }
 
-// settle attempts the execution until its outcome is known: the key's row, the
-// effect's definite error, errBusy, or ErrUnavailable.
-func (e *Engine) settle(ctx context.Context, owner *request) (record, error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), e.config.Budget)
-	defer cancel()
-	for attempt := 0; ; attempt++ {
-		row, err := e.attempt(ctx, owner)
-		if err == nil || errors.Is(err, errBusy) {
-			return row, err
-		}
-		lost := errors.Is(err, errLostRace) || errors.Is(err, errUnknown) || errors.As(err, new(connectionError))
-		meaning := classify(ctx, err)
-		if !lost && meaning == definite {
-			return record{}, err
-		}
-		if ctx.Err() != nil || !lost && meaning == unreachable || attempt+1 == maxAttempts {
-			return record{}, fmt.Errorf("%w: %w", ErrUnavailable, err)
-		}
-		kind := Retried
-		if errors.Is(err, errUnknown) {
-			kind = CommitUnknown
-		}
-		e.observe(Event{Kind: kind, Err: err}, owner)
-		pause(ctx, backoff(attempt, 5*time.Millisecond, 200*time.Millisecond))
-	}
-}
-
-// attempt is one transaction: it finds the key's row, or runs the effect and
-// inserts the row. It returns errBusy when neither can be.
-func (e *Engine) attempt(ctx context.Context, owner *request) (record, error) {
+// attempt is one transaction: it finds the flights' rows, or runs the effect and
+// inserts the rows. It answers the flights whose outcome is certain, parks those
+// that another process executes, and returns the others, with the error that kept
+// them. With halve it finds those that the effect fails over.
+func (e *Engine) attempt(ctx context.Context, group []*execution, halve bool) ([]*execution, error) {
 	conn, err := e.pool.Acquire(ctx)
 	if err != nil {
-		return record{}, connectionError{fmt.Errorf("taking a connection: %w", err)}
+		return group, connectionError{fmt.Errorf("taking a connection: %w", err)}
 	}
 	defer conn.Release()
-
-	id := identity{owner.call.Scope, owner.call.Key}
-	tx, err := e.begin(ctx, conn.Conn(), []identity{id})
+	tx, err := e.begin(ctx, conn.Conn(), group)
 	if err != nil {
-		return record{}, err
-	}
-	if rows := tx.rows; len(rows) > 0 {
-		return rows[0], tx.acknowledge(ctx)
-	}
-	if !tx.locked[0] {
-		tx.rollback(ctx)
-		return record{}, errBusy
+		return group, err
 	}
 
-	response, err := runEffect(ctx, conn, tx, owner)
-	if errors.Is(err, errAbandoned) {
-		// The connection is no longer the pool's, and closed under the effect.
-		_ = conn.Hijack().PgConn().Conn().Close()
-		return record{}, err
+	// Those that are found wait for the end of the transaction only where that
+	// is what makes sure of them.
+	var replays, todo []*execution
+	for i, x := range group {
+		x.value, x.err = nil, nil // Those of an attempt whose outcome was not known.
+		row, there := tx.rows[x.flight.identity]
+		switch {
+		case there && tx.synchronous:
+			replays = append(replays, x)
+		case there:
+			e.committed(x, found{record: row})
+		case tx.locked[i]:
+			todo = append(todo, x)
+		default:
+			e.park(x.flight)
+		}
 	}
-	if err != nil {
+	if len(todo) == 0 {
+		if err := tx.acknowledge(ctx); err != nil {
+			return replays, err
+		}
+		e.answer(tx, replays)
+		return nil, nil
+	}
+
+	if err := runEffects(ctx, conn, tx, todo, halve); err != nil {
+		if errors.Is(err, errAbandoned) {
+			// The connection is no longer the pool's, and closed under the effect.
+			_ = conn.Hijack().PgConn().Conn().Close()
+		} else {
+			tx.rollback(ctx)
+		}
+		return append(replays, todo...), err
+	}
+	rows := make([]record, 0, len(todo))
+	for _, x := range todo {
+		if x.err == nil {
+			row := e.record(tx, x)
+			rows = append(rows, row)
+			tx.rows[row.identity] = row
+		}
+	}
+	if len(rows) == 0 {
 		tx.rollback(ctx)
-		return record{}, err
+		e.answer(tx, todo)
+		return replays, nil
 	}
-	row := record{
-		identity:    id,
-		operation:   owner.call.Operation,
-		hash:        owner.hash[:],
+	if err := tx.commit(ctx, rows, e.config.Budget); err != nil {
+		return append(replays, todo...), err
+	}
+	e.answer(tx, replays)
+	e.answer(tx, todo)
+	return nil, nil
+}
+
+func (e *Engine) record(tx *transaction, x *execution) record {
+	return record{
+		identity:    x.flight.identity,
+		operation:   x.owner.call.Operation,
+		hash:        x.owner.hash[:],
 		hashVersion: e.config.FingerprintVersion,
-		response:    response,
-		requestID:   owner.call.RequestID,
-		executionID: owner.executionID,
+		response:    x.response,
+		requestID:   x.owner.call.RequestID,
+		executionID: x.owner.executionID,
 		createdAt:   tx.now,
 		expiresAt:   tx.now.Add(e.config.TTL),
 	}
-	return row, tx.commit(ctx, []record{row}, e.config.Budget)
 }
 
-// runEffect runs the owner's effect in a goroutine of its own, where a panic and
-// runtime.Goexit end nothing else.
-func runEffect(ctx context.Context, conn *pgxpool.Conn, tx *transaction, owner *request) ([]byte, error) {
-	type result struct {
-		response []byte
-		err      error
+// answer tells each of the executions what came of it.
+func (e *Engine) answer(tx *transaction, group []*execution) {
+	for _, x := range group {
+		if x.err != nil {
+			e.refuse([]*execution{x}, x.err)
+		} else {
+			e.committed(x, found{record: tx.rows[x.flight.identity], value: x.value})
+		}
 	}
-	handle := &effectTx{Tx: tx.tx}
-	done := make(chan result, 1)
+}
+
+// runEffects runs the effect for the group, or with halve for one half and then
+// the other.
+func runEffects(ctx context.Context, conn *pgxpool.Conn, tx *transaction, group []*execution, halve bool) error {
+	if !halve {
+		return runEffect(ctx, conn, tx.tx, group)
+	}
+	middle := len(group) / 2
+	for _, half := range [][]*execution{group[:middle], group[middle:]} {
+		if err := runHalves(ctx, conn, tx, half); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// runHalves runs the effect for the group after a savepoint, and when it fails for
+// ever smaller parts, until it knows the executions that are to blame: each has
+// the effect's error as its err.
+func runHalves(ctx context.Context, conn *pgxpool.Conn, tx *transaction, group []*execution) error {
+	if len(group) == 0 {
+		return nil
+	}
+	savepoint, err := tx.tx.Begin(ctx)
+	if err != nil {
+		return ownError("setting a savepoint", err)
+	}
+	failure := runEffect(ctx, conn, savepoint, group)
+	if failure == nil {
+		if err := savepoint.Commit(ctx); err != nil {
+			return ownError("releasing a savepoint", err)
+		}
+		return nil
+	}
+	if classify(ctx, failure) != definite || errors.As(failure, new(connectionError)) {
+		return failure
+	}
+	if err := savepoint.Rollback(ctx); err != nil {
+		return ownError("returning to a savepoint", err)
+	}
+	if len(group) == 1 {
+		group[0].err = failure
+		return nil
+	}
+	return runEffects(ctx, conn, tx, group, true)
+}
+
+// runEffect runs the group's effect in a goroutine of its own, where a panic and
+// runtime.Goexit end nothing else.
+func runEffect(ctx context.Context, conn *pgxpool.Conn, tx pgx.Tx, group []*execution) error {
+	handle := &effectTx{Tx: tx}
+	done := make(chan error, 1)
 	go func() {
-		r := result{err: &PanicError{}}
+		var err error = &PanicError{}
 		defer func() {
 			if value := recover(); value != nil {
-				r = result{err: &PanicError{Value: value, Stack: debug.Stack()}}
+				err = &PanicError{Value: value, Stack: debug.Stack()}
 			}
-			done <- r
+			done <- err
 		}()
-		r.response, r.err = owner.effect(ctx, handle)
+		err = group[0].owner.effect.run(ctx, handle, group)
 	}()
 	select {
-	case r := <-done:
-		return r.response, effectError(ctx, conn.Conn(), handle, r.err)
+	case err := <-done:
+		return effectError(ctx, conn.Conn(), handle, err)
 	case <-ctx.Done():
 	}
 	// A moment for an effect that heeds its context.
 	select {
-	case r := <-done:
-		return r.response, effectError(ctx, conn.Conn(), handle, r.err)
+	case err := <-done:
+		return effectError(ctx, conn.Conn(), handle, err)
 	case <-time.After(time.Second):
-		return nil, errAbandoned
+		return errAbandoned
 	}
 }
 

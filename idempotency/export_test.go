@@ -10,6 +10,13 @@ func (e *Engine) Waiting(scope, key string) int {
 	return 0
 }
 
+// Queued tells the tests how many flights wait for a worker.
+func (e *Engine) Queued() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.alone.queue.size + e.grouped.queue.size
+}
+
 // Closing tells the tests whether Close has begun.
 func (e *Engine) Closing() bool {
 	e.mu.Lock()

@@ -22,7 +22,7 @@ func TestBudget_EndsStatementsThatHeedNoContext(t *testing.T) {
 			w := newWorld(t)
 			engine := w.engineOn(w.open(w.url, 2), idempotency.Config{Budget: 300 * time.Millisecond, Wait: time.Minute})
 			came := make(chan error, 1)
-			_, err := idempotency.Do(t.Context(), engine, call("k", "a"), func(ctx context.Context, tx pgx.Tx) (note, error) {
+			_, err := run(t.Context(), engine, call("k", "a"), func(ctx context.Context, tx pgx.Tx) (note, error) {
 				own := context.WithoutCancel(ctx)
 				if _, err := write("stray")(own, tx); err != nil {
 					return note{}, err

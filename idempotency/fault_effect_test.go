@@ -50,7 +50,7 @@ func TestBudget_EndsAnExecutionAndFreesTheKey(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
 			engine := w.engine(idempotency.Config{Budget: 300 * time.Millisecond, Wait: 20 * time.Second})
-			_, err := idempotency.Do(t.Context(), engine, call("k", "a"), slow(w))
+			_, err := run(t.Context(), engine, call("k", "a"), slow(w))
 			wantError(t, err, idempotency.ErrUnavailable)
 			if o := mustDo(t, engine, "k", "a"); o.Replayed {
 				t.Errorf("the retry: %+v, want an execution", o)
@@ -65,7 +65,7 @@ func TestBudget_AbandonsAnEffectThatHeedsNothing(t *testing.T) {
 	w := newWorld(t)
 	engine := w.engineOn(w.open(w.url, 2), idempotency.Config{Budget: 200 * time.Millisecond, Wait: 20 * time.Second})
 	awake, after := make(chan struct{}), make(chan error, 1)
-	_, err := idempotency.Do(t.Context(), engine, call("k", "a"), func(_ context.Context, tx pgx.Tx) (note, error) {
+	_, err := run(t.Context(), engine, call("k", "a"), func(_ context.Context, tx pgx.Tx) (note, error) {
 		<-awake
 		_, err := tx.Exec(context.WithoutCancel(t.Context()), `insert into notes (text) values ('stray')`)
 		after <- err
@@ -110,12 +110,12 @@ func TestPayload_ThatCanNotBeStoredRollsBack(t *testing.T) {
 		}
 		var err error
 		if name == "one way" {
-			_, err = idempotency.Do(t.Context(), engine, call("k", "a"), func(ctx context.Context, tx pgx.Tx) (crooked, error) {
+			_, err = run(t.Context(), engine, call("k", "a"), func(ctx context.Context, tx pgx.Tx) (crooked, error) {
 				_, err := effect(ctx, tx)
 				return crooked{}, err
 			})
 		} else {
-			_, err = idempotency.Do(t.Context(), engine, call("k", "a"), effect)
+			_, err = run(t.Context(), engine, call("k", "a"), effect)
 		}
 		if !errors.Is(err, idempotency.ErrPayload) {
 			t.Errorf("%s: error %v, want ErrPayload", name, err)
@@ -147,11 +147,11 @@ func TestPayload_IsTheSameInEveryAnswer(t *testing.T) {
 			Raw:   json.RawMessage(`{"b":1.0,"a":9007199254740993}`),
 		}, nil
 	}
-	first, err := idempotency.Do(t.Context(), engine, call("k", "a"), effect)
+	first, err := run(t.Context(), engine, call("k", "a"), effect)
 	if err != nil {
 		t.Fatal(err)
 	}
-	second, err := idempotency.Do(t.Context(), engine, call("k", "a"), effect)
+	second, err := run(t.Context(), engine, call("k", "a"), effect)
 	if err != nil {
 		t.Fatal(err)
 	}

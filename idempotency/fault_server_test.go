@@ -50,7 +50,7 @@ func TestTransaction_IsReadCommittedAndReadWrite(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	pool := w.open(w.url+"&default_transaction_read_only=on&default_transaction_isolation=serializable", 3)
-	_, err := idempotency.Do(t.Context(), w.engineOn(pool, idempotency.Config{}), call("k", "a"),
+	_, err := run(t.Context(), w.engineOn(pool, idempotency.Config{}), call("k", "a"),
 		func(ctx context.Context, tx pgx.Tx) (note, error) {
 			var access, isolation string
 			err := tx.QueryRow(ctx, `select current_setting('transaction_read_only'), current_setting('transaction_isolation')`).

@@ -18,7 +18,7 @@ func insist(t testing.TB, engine *idempotency.Engine, call idempotency.Call, eff
 	var o outcome
 	var err error
 	eventually(t, "the outcome is known", func() bool {
-		o, err = idempotency.Do(t.Context(), engine, call, effect)
+		o, err = run(t.Context(), engine, call, effect)
 		return !errors.Is(err, idempotency.ErrUnavailable) && !errors.Is(err, idempotency.ErrInProgress)
 	})
 	return o, err
@@ -50,7 +50,7 @@ func TestCommit_ThatStallsEndsByTheBudget(t *testing.T) {
 			mustDo(t, direct, "before", "a")
 			var runs atomic.Int32
 			met := proxy.arm(test.fault)
-			_, err := idempotency.Do(t.Context(), engine, call("k", "a"), counted(&runs, write("a")))
+			_, err := run(t.Context(), engine, call("k", "a"), counted(&runs, write("a")))
 			wantError(t, err, test.want)
 			<-met
 

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5"
 )
 
 // A flight is everything that this engine has to do with one key at a time: it
@@ -18,6 +17,9 @@ type flight struct {
 	// requests are the callers that still wait, in the order they came. The
 	// first one owns the next execution.
 	requests []*request
+	// group is the effect whose lane of the queue the flight is in, nil for one
+	// that its flight does not share.
+	group effect
 	// polls counts how often in a row the key was busy in another process.
 	polls int
 }
@@ -27,8 +29,9 @@ type request struct {
 	call Call
 	// hash is the payload's fingerprint in the version that is written.
 	hash [32]byte
-	// effect runs the caller's effect and returns the payload as it is stored.
-	effect func(context.Context, pgx.Tx) ([]byte, error)
+	// effect runs the call, with input when it is one of a group.
+	effect effect
+	input  any
 	// executionID tells this caller's own committed row from another's.
 	executionID uuid.UUID
 	// answer takes the one answer; it has room for it, so that nobody waits for
@@ -42,7 +45,7 @@ type answer struct {
 }
 
 // do waits for the outcome of the call, at most as long as Config.Wait.
-func (e *Engine) do(ctx context.Context, call Call, effect func(context.Context, pgx.Tx) ([]byte, error)) (found, error) {
+func (e *Engine) do(ctx context.Context, call Call, effect effect, input any) (found, error) {
 	if err := call.validate(); err != nil {
 		return found{}, err
 	}
@@ -50,42 +53,16 @@ func (e *Engine) do(ctx context.Context, call Call, effect func(context.Context,
 	if !known {
 		return found{}, fmt.Errorf("%w: its fingerprint has no version %d", ErrCall, e.config.FingerprintVersion)
 	}
-	values := context.WithoutCancel(ctx)
 	r := &request{
-		call: call,
-		hash: hash,
-		effect: func(budget context.Context, tx pgx.Tx) ([]byte, error) {
-			return effect(effectContext{budget, values}, tx)
-		},
+		call:        call,
+		hash:        hash,
+		effect:      effect,
+		input:       input,
 		executionID: uuid.New(),
 		answer:      make(chan answer, 1),
 	}
-	if err := ctx.Err(); err != nil {
-		return found{}, err
-	}
-	if err := e.join(r); err != nil {
-		return found{}, err
-	}
-	wait := time.NewTimer(e.config.Wait)
-	defer wait.Stop()
-	select {
-	case a := <-r.answer:
-		return a.found, a.err
-	case <-ctx.Done():
-		return e.leave(r, context.Cause(ctx))
-	case <-wait.C:
-		return e.leave(r, nil)
-	}
+	return e.await(ctx, r)
 }
-
-// An effectContext ends with the budget and has the caller's values.
-type effectContext struct {
-	context.Context
-	values context.Context
-}
-
-// Value implements context.Context.
-func (c effectContext) Value(key any) any { return c.values.Value(key) }
 
 // join adds the request to its key's flight, and starts one where there is none.
 func (e *Engine) join(r *request) error {
@@ -99,7 +76,8 @@ func (e *Engine) join(r *request) error {
 		f.requests = append(f.requests, r)
 		return nil
 	}
-	evicted, ok := e.queue.admit(id.scope)
+	f := &flight{identity: id, requests: []*request{r}, group: r.group()}
+	evicted, ok := e.line(f).queue.admit(id.scope)
 	if !ok {
 		return ErrOverloaded
 	}
@@ -109,9 +87,16 @@ func (e *Engine) join(r *request) error {
 			other.answer <- answer{err: ErrOverloaded}
 		}
 	}
-	f := &flight{identity: id, requests: []*request{r}}
 	e.flights[id] = f
 	e.enqueue(f)
+	return nil
+}
+
+// group is the effect that runs the request together with others, nil for none.
+func (r *request) group() effect {
+	if r.effect.grouped() {
+		return r.effect
+	}
 	return nil
 }
 
@@ -136,18 +121,6 @@ func (e *Engine) leave(r *request, cause error) (found, error) {
 	return found{}, ErrInProgress
 }
 
-// owner returns the caller that owns the flight's next execution, or nil, and
-// drops the flight, when nobody waits for it any more.
-func (e *Engine) owner(f *flight) *request {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if len(f.requests) == 0 {
-		e.land(f)
-		return nil
-	}
-	return f.requests[0]
-}
-
 // land ends the flight. The caller holds the mutex.
 func (e *Engine) land(f *flight) {
 	delete(e.flights, f.identity)
@@ -155,53 +128,55 @@ func (e *Engine) land(f *flight) {
 }
 
 // committed answers everyone who waits with what the key did.
-func (e *Engine) committed(f *flight, owner *request, row record) {
+func (e *Engine) committed(x *execution, row found) {
 	e.mu.Lock()
-	requests := f.requests
-	e.land(f)
+	requests := x.flight.requests
+	e.land(x.flight)
 	e.mu.Unlock()
 	for _, r := range requests {
-		if r == owner && row.executionID == owner.executionID {
-			r.answer <- answer{found: found{record: row}}
+		if r == x.owner && row.executionID == x.owner.executionID {
+			r.answer <- answer{found: row}
 			e.observe(Event{Kind: Executed, ExecutedBy: row.requestID}, r)
 		} else if err := row.judge(r, e.config.FingerprintVersion); err != nil {
 			r.answer <- answer{err: err}
 			e.observe(Event{Kind: Refused, Err: err}, r)
 		} else {
-			r.answer <- answer{found: found{record: row, replayed: true}}
+			r.answer <- answer{found: found{record: row.record, replayed: true}}
 			e.observe(Event{Kind: Replayed, ExecutedBy: row.requestID}, r)
 		}
 	}
 }
 
-// refused answers the owner with the error that its effect returned, and with it
-// everyone who asked for the very same thing. Any other waiter takes over.
-func (e *Engine) refused(f *flight, owner *request, err error) {
-	e.fail(f, err, func(r *request) bool {
-		return r == owner || r.hash == owner.hash && r.call.Operation == owner.call.Operation
-	})
+// refuse answers the owners with a definite error, and with each of them everyone
+// who asked for the very same thing. Any other waiter takes over.
+func (e *Engine) refuse(group []*execution, err error) {
+	for _, x := range group {
+		e.end(x, err, func(r *request) bool {
+			return r == x.owner || r.hash == x.owner.hash && r.call.Operation == x.owner.call.Operation
+		})
+	}
 }
 
-// failed answers the owner alone; the next waiter takes over.
-func (e *Engine) failed(f *flight, owner *request, err error) {
-	e.fail(f, err, func(r *request) bool { return r == owner })
+// fail answers the owners alone; the next waiters take over.
+func (e *Engine) fail(group []*execution, err error) {
+	for _, x := range group {
+		e.end(x, err, func(r *request) bool { return r == x.owner })
+	}
 }
 
-func (e *Engine) fail(f *flight, err error, concerns func(*request) bool) {
+// end ends the execution with an error, which it tells those whom it concerns.
+func (e *Engine) end(x *execution, err error, concerns func(*request) bool) {
+	e.observe(Event{Kind: Failed, Err: err}, x.owner)
 	var answered []*request
 	e.mu.Lock()
-	f.requests = slices.DeleteFunc(f.requests, func(r *request) bool {
+	x.flight.requests = slices.DeleteFunc(x.flight.requests, func(r *request) bool {
 		if concerns(r) {
 			answered = append(answered, r)
 			return true
 		}
 		return false
 	})
-	if len(f.requests) == 0 {
-		e.land(f)
-	} else {
-		e.enqueue(f)
-	}
+	e.enqueue(x.flight)
 	e.mu.Unlock()
 	for _, r := range answered {
 		r.answer <- answer{err: err}

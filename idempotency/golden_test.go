@@ -30,7 +30,7 @@ func TestRow_GoldenOnesReplayOrAreUnavailable(t *testing.T) {
 		"unknown version":    idempotency.ErrUnavailable,
 	}
 	for key, want := range want {
-		o, err := idempotency.Do(t.Context(), engine, call(key, "a"), never(t))
+		o, err := run(t.Context(), engine, call(key, "a"), never(t))
 		if !errors.Is(err, want) || err == nil && (!o.Replayed || o.Value != note{ID: 1, Text: "a"}) {
 			t.Errorf("%s: %+v, %v; want %v", key, o, err, want)
 		}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/onceql/onceql/idempotency"
@@ -73,6 +74,9 @@ func (w *world) engineOn(pool *pgxpool.Pool, config idempotency.Config) *idempot
 	if config.PurgeEvery == 0 {
 		config.PurgeEvery = -1
 	}
+	if inGroups {
+		config.Groups = config.Workers
+	}
 	engine := idempotency.New(pool, config)
 	w.t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
@@ -137,7 +141,7 @@ func fingerprint(text string) func(int16) ([32]byte, bool) {
 
 // do writes the text under the key.
 func do(ctx context.Context, engine *idempotency.Engine, key, text string) (outcome, error) {
-	return idempotency.Do(ctx, engine, call(key, text), write(text))
+	return run(ctx, engine, call(key, text), write(text))
 }
 
 func mustDo(t testing.TB, engine *idempotency.Engine, key, text string) outcome {
@@ -182,7 +186,7 @@ type reply struct {
 func start(ctx context.Context, engine *idempotency.Engine, call idempotency.Call, effect effect) <-chan reply {
 	replies := make(chan reply, 1)
 	go func() {
-		o, err := idempotency.Do(ctx, engine, call, effect)
+		o, err := run(ctx, engine, call, effect)
 		replies <- reply{o, err}
 	}()
 	return replies
@@ -198,4 +202,25 @@ func waiting(t testing.TB, engine *idempotency.Engine, key string, n int) {
 		}
 		time.Sleep(time.Millisecond)
 	}
+}
+
+// queued returns once n flights wait for a worker.
+func queued(t testing.TB, engine *idempotency.Engine, n int) {
+	t.Helper()
+	deadline := time.Now().Add(10 * time.Second)
+	for engine.Queued() != n {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d flights are queued, want %d", engine.Queued(), n)
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// sqlState is Postgres's code of the error, or nothing.
+func sqlState(err error) string {
+	var pgErr *pgconn.PgError
+	if errors.As(err, &pgErr) {
+		return pgErr.Code
+	}
+	return ""
 }

@@ -24,7 +24,7 @@ func TestPayload_ThatPostgresWouldRefuse(t *testing.T) {
 		"a member's name, not UTF-8": "{\"\xff\": 1}",
 	} {
 		runs := 0
-		_, err := idempotency.Do(t.Context(), engine, call("k", "a"), func(ctx context.Context, tx pgx.Tx) (json.RawMessage, error) {
+		_, err := run(t.Context(), engine, call("k", "a"), func(ctx context.Context, tx pgx.Tx) (json.RawMessage, error) {
 			runs++
 			_, err := write("a")(ctx, tx)
 			return json.RawMessage(raw), err
@@ -54,7 +54,7 @@ func TestPayload_UnusualOnesAreStored(t *testing.T) {
 			return json.RawMessage(raw), err
 		}
 		for _, replayed := range []bool{false, true} {
-			o, err := idempotency.Do(t.Context(), engine, call(name, "a"), effect)
+			o, err := run(t.Context(), engine, call(name, "a"), effect)
 			if err != nil || o.Replayed != replayed || string(o.Value) != raw {
 				t.Errorf("%s, replayed %t: %.40q, %t, %v", name, replayed, o.Value, o.Replayed, err)
 			}

@@ -1,72 +1,148 @@
 package idempotency
 
-// A queue holds the flights that wait for a worker. Scopes take turns, so that
-// a full queue is shared fairly, and one scope alone may use all of it. The
-// engine's mutex guards it.
+import "slices"
+
+// A queue holds the flights that wait for a worker. Lanes take turns: a lane has
+// the flights of one scope that one effect may run together. So a full queue is
+// shared fairly, and one scope alone may use all of it. The engine's mutex guards
+// it.
 type queue struct {
 	limit, size int
-	lanes       map[string]*lane
-	// turns lists the scopes that have flights, in the order of their turns.
+	lanes       map[laneKey]*lane
+	// turns lists the lanes that have flights, in the order of their turns.
 	turns []*lane
+	// scopes counts each scope's flights.
+	scopes map[string]int
+}
+
+type laneKey struct {
+	scope string
+	// group is the effect that runs the flights together, nil where each one has
+	// an effect of its own.
+	group effect
 }
 
 type lane struct {
-	scope   string
+	laneKey
 	flights []*flight
 }
 
-func newQueue(limit int) queue {
-	return queue{limit: limit, lanes: map[string]*lane{}}
+func newQueue(limit int) *queue {
+	return &queue{limit: limit, lanes: map[laneKey]*lane{}, scopes: map[string]int{}}
 }
+
+func (q *queue) full() bool { return q.size >= q.limit }
 
 // admit makes room for one more flight of the scope. When the queue is full it
 // returns the flight that gives up its place, the last of the fullest scope;
 // it returns false when that would be the newcomer itself.
 func (q *queue) admit(scope string) (evicted *flight, ok bool) {
-	if q.size < q.limit {
+	if !q.full() {
 		return nil, true
 	}
-	fullest := q.turns[0]
-	for _, other := range q.turns[1:] {
-		if len(other.flights) > len(fullest.flights) {
-			fullest = other
+	fullest, most := "", 0
+	for other, n := range q.scopes {
+		if n > most {
+			fullest, most = other, n
 		}
 	}
-	if own := q.lanes[scope]; own != nil && len(own.flights)+1 >= len(fullest.flights) || len(fullest.flights) <= 1 {
+	if most <= 1 || q.scopes[scope]+1 >= most {
 		return nil, false
 	}
-	last := len(fullest.flights) - 1
-	evicted, fullest.flights = fullest.flights[last], fullest.flights[:last]
-	q.size--
+	var longest *lane
+	for _, l := range q.turns {
+		if l.scope == fullest && (longest == nil || len(l.flights) > len(longest.flights)) {
+			longest = l
+		}
+	}
+	last := len(longest.flights) - 1
+	evicted, longest.flights = longest.flights[last], longest.flights[:last]
+	if last == 0 {
+		q.turns = slices.DeleteFunc(q.turns, func(l *lane) bool { return l == longest })
+		delete(q.lanes, longest.laneKey)
+	}
+	q.left(fullest, 1)
 	return evicted, true
 }
 
 func (q *queue) push(f *flight) {
-	own := q.lanes[f.scope]
-	if own == nil {
-		own = &lane{scope: f.scope}
-		q.lanes[f.scope] = own
-		q.turns = append(q.turns, own)
+	key := laneKey{f.scope, f.group}
+	l := q.lanes[key]
+	if l == nil {
+		l = &lane{laneKey: key}
+		q.lanes[key] = l
+		q.turns = append(q.turns, l)
 	}
-	own.flights = append(own.flights, f)
+	l.flights = append(l.flights, f)
 	q.size++
+	q.scopes[f.scope]++
 }
 
-// pop returns the next flight, or nil when there is none.
-func (q *queue) pop() *flight {
+// pop returns the flights whose turn it is, at most most of them and of one group,
+// or nil when there is none. Flights that have no group come one by one. Over all
+// scopes, each scope's lane gives one flight in a round; otherwise all are of one
+// scope.
+func (q *queue) pop(most int, oneScope bool) []*flight {
 	if len(q.turns) == 0 {
 		return nil
 	}
-	own := q.turns[0]
-	q.turns = q.turns[1:]
-	first := own.flights[0]
-	own.flights[0] = nil
-	own.flights = own.flights[1:]
-	q.size--
-	if len(own.flights) > 0 {
-		q.turns = append(q.turns, own)
-	} else {
-		delete(q.lanes, own.scope)
+	first := q.turns[0]
+	switch {
+	case first.group == nil:
+		return []*flight{q.take(0)}
+	case oneScope:
+		taken := make([]*flight, 0, min(most, len(first.flights)))
+		for range cap(taken) {
+			// The lane goes to the end of the line only after its whole turn.
+			taken = append(taken, first.flights[0])
+			first.flights = first.flights[1:]
+		}
+		q.turns = q.turns[1:]
+		q.requeue(first)
+		q.left(first.scope, len(taken))
+		return taken
 	}
-	return first
+	taken := make([]*flight, 0, min(most, q.size))
+	for i := 0; i < len(q.turns) && len(taken) < most; {
+		if q.turns[i].group == first.group {
+			taken = append(taken, q.take(i))
+		} else {
+			i++
+		}
+	}
+	return taken
+}
+
+// take removes the first flight of the lane whose turn is the i-th.
+func (q *queue) take(i int) *flight {
+	l := q.turns[i]
+	if i == 0 {
+		q.turns = q.turns[1:]
+	} else {
+		q.turns = slices.Delete(q.turns, i, i+1)
+	}
+	f := l.flights[0]
+	l.flights[0] = nil
+	l.flights = l.flights[1:]
+	q.requeue(l)
+	q.left(l.scope, 1)
+	return f
+}
+
+// requeue gives a lane, which is not in turns, its next turn, or ends it when it
+// has no flights.
+func (q *queue) requeue(l *lane) {
+	if len(l.flights) > 0 {
+		q.turns = append(q.turns, l)
+	} else {
+		delete(q.lanes, l.laneKey)
+	}
+}
+
+// left counts n flights of the scope that have left.
+func (q *queue) left(scope string, n int) {
+	q.size -= n
+	if q.scopes[scope] -= n; q.scopes[scope] == 0 {
+		delete(q.scopes, scope)
+	}
 }

@@ -149,7 +149,7 @@ func TestQueue_FullQueueIsSharedFairly(t *testing.T) {
 	// Who lost a place has consumed no key.
 	c := call("4", "another payload")
 	c.Scope = "a"
-	if o, err := idempotency.Do(t.Context(), l.engine, c, write("a")); err != nil || o.Replayed {
+	if o, err := run(t.Context(), l.engine, c, write("a")); err != nil || o.Replayed {
 		t.Errorf("an evicted key, sent again: %+v, %v; want it executed", o, err)
 	}
 }

@@ -27,6 +27,9 @@ type record struct {
 // A found is a record as the answer to one call.
 type found struct {
 	record
+	// value is the stored payload decoded, where that is done already: for the
+	// caller that executed.
+	value    any
 	replayed bool
 }
 
@@ -49,7 +52,7 @@ func (r *record) judge(request *request, version int16) error {
 	return nil
 }
 
-const recordColumns = `scope, key, operation, request_hash, hash_version, response_json,
+const recordColumns = `found.scope, found.key, operation, request_hash, hash_version, response_json,
 	coalesce(request_id, ''), execution_id, created_at, expires_at`
 
 func scanRecord(row pgx.CollectableRow) (record, error) {

@@ -55,7 +55,7 @@ func TestFingerprint_ChangesItsVersionWithoutASecondExecution(t *testing.T) {
 	run := func(engine *idempotency.Engine, key string, most int16) (outcome, error) {
 		c := call(key, "a")
 		c.Fingerprint = known(most)
-		return idempotency.Do(t.Context(), engine, c, write("a"))
+		return run(t.Context(), engine, c, write("a"))
 	}
 	for name, step := range map[string]struct {
 		first, second *idempotency.Engine
@@ -124,7 +124,7 @@ func TestExpiry_IsByTheDatabasesClock(t *testing.T) {
 	w := newWorld(t)
 	engine := w.engine(idempotency.Config{TTL: time.Hour, Retention: 2 * time.Hour})
 	var now time.Time
-	o, err := idempotency.Do(t.Context(), engine, call("k", "a"), func(ctx context.Context, tx pgx.Tx) (note, error) {
+	o, err := run(t.Context(), engine, call("k", "a"), func(ctx context.Context, tx pgx.Tx) (note, error) {
 		if err := tx.QueryRow(ctx, `select now()`).Scan(&now); err != nil {
 			return note{}, err
 		}

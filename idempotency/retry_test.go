@@ -206,7 +206,7 @@ func TestDo_EffectThatLosesOutRunsAgain(t *testing.T) {
 		var events kinds
 		engine := w.engine(idempotency.Config{Workers: 1, Observer: events.observe})
 		attempts := 0
-		o, err := idempotency.Do(t.Context(), engine, call(code, "a"), func(ctx context.Context, tx pgx.Tx) (note, error) {
+		o, err := run(t.Context(), engine, call(code, "a"), func(ctx context.Context, tx pgx.Tx) (note, error) {
 			if attempts++; attempts < maxAttempts {
 				return raise(code)(ctx, tx)
 			}
@@ -231,7 +231,7 @@ func TestDo_EffectThatAlwaysLosesOutIsUnavailable(t *testing.T) {
 		var events kinds
 		engine := w.engine(idempotency.Config{Workers: 1, Observer: events.observe})
 		attempts := 0
-		_, err := idempotency.Do(t.Context(), engine, call(code, "a"), func(ctx context.Context, tx pgx.Tx) (note, error) {
+		_, err := run(t.Context(), engine, call(code, "a"), func(ctx context.Context, tx pgx.Tx) (note, error) {
 			attempts++
 			return raise(code)(ctx, tx)
 		})
@@ -257,7 +257,7 @@ func TestDo_EffectsOwnPostgresErrorIsDefinite(t *testing.T) {
 	// the statement that tells, not the code.
 	for _, code := range []string{"23505", "40002", "P0001", "22012"} {
 		attempts := 0
-		_, err := idempotency.Do(t.Context(), engine, call("k", "a"), func(ctx context.Context, tx pgx.Tx) (note, error) {
+		_, err := run(t.Context(), engine, call("k", "a"), func(ctx context.Context, tx pgx.Tx) (note, error) {
 			attempts++
 			return raise(code)(ctx, tx)
 		})

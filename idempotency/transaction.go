@@ -19,7 +19,7 @@ import (
 // may be lost at a failover.
 var txOptions = pgx.TxOptions{IsoLevel: pgx.ReadCommitted, AccessMode: pgx.ReadWrite}
 
-// A transaction holds what the first round trip brought for a list of keys.
+// A transaction holds what the first round trip brought for a group's keys.
 type transaction struct {
 	conn *pgx.Conn
 	tx   pgx.Tx
@@ -28,7 +28,7 @@ type transaction struct {
 	// locked says of each key whether its lock is this transaction's.
 	locked []bool
 	// rows are those of the keys that have one.
-	rows []record
+	rows map[identity]record
 	// synchronous says whether commits wait for a standby.
 	synchronous bool
 }
@@ -41,6 +41,8 @@ select now(),
 	set_config('statement_timeout', $1, true),
 	set_config('lock_timeout', $1, true),
 	set_config('idle_in_transaction_session_timeout', $1, true),
+	set_config('onceql.enable_seqscan', current_setting('enable_seqscan'), true),
+	set_config('enable_seqscan', 'off', true),
 	array(
 		select pg_try_advisory_xact_lock(l)
 		from unnest($2::bigint[]) with ordinality as locks (l, n)
@@ -48,33 +50,61 @@ select now(),
 	)`
 
 // A statement of its own after the locks, so that its snapshot is newer than
-// theirs: whoever held the lock before has become visible.
-const lookupSQL = `
+// theirs: whoever held the lock before has become visible. Every key is looked up
+// in the primary key, whatever the planner believes: a plan that it made for a
+// small table, and that pgx keeps, would scan the table when it is large.
+const (
+	lookupSQL = `
 select ` + recordColumns + `
-from idempotency_keys
-where scope = any ($1) and (scope, key) in (select * from unnest($1::text[], $2::text[]))`
+from unnest($1::text[], $2::text[]) as wanted (scope, key)
+cross join lateral (
+	select *
+	from idempotency_keys as stored
+	where stored.scope = wanted.scope and stored.key = wanted.key
+	limit 1
+) as found`
+	// For keys of one scope, which a distributed engine has in one place.
+	lookupInScopeSQL = `
+select ` + recordColumns + `
+from unnest($2::text[]) as wanted (key)
+cross join lateral (
+	select *
+	from idempotency_keys as stored
+	where stored.scope = $1 and stored.key = wanted.key
+	limit 1
+) as found`
+	// What the effect does is planned as its author means it.
+	restoreSQL = `select set_config('enable_seqscan', current_setting('onceql.enable_seqscan'), true)`
+)
 
 // begin is round trip 1: it begins, tries the keys' locks and looks for their
 // rows. The transaction is over when it returns an error.
-func (e *Engine) begin(ctx context.Context, conn *pgx.Conn, ids []identity) (*transaction, error) {
-	locks := make([]int64, len(ids))
-	scopes, keys := make([]string, len(ids)), make([]string, len(ids))
-	for i, id := range ids {
+func (e *Engine) begin(ctx context.Context, conn *pgx.Conn, group []*execution) (*transaction, error) {
+	locks := make([]int64, len(group))
+	scopes, keys := make([]string, len(group)), make([]string, len(group))
+	for i, x := range group {
+		id := x.flight.identity
 		locks[i], scopes[i], keys[i] = id.lock(), id.scope, id.key
 	}
 	budget := strconv.FormatInt(e.config.Budget.Milliseconds(), 10)
 	t := &transaction{conn: conn}
+	var found []record
 
 	var batch pgx.Batch
 	batch.BeginTx(txOptions)
 	batch.Queue(prepareSQL, budget, locks).QueryRow(func(row pgx.Row) error {
 		var ignored string
-		return row.Scan(&t.now, &t.synchronous, &ignored, &ignored, &ignored, &t.locked)
+		return row.Scan(&t.now, &t.synchronous, &ignored, &ignored, &ignored, &ignored, &ignored, &t.locked)
 	})
-	batch.Queue(lookupSQL, scopes, keys).Query(func(rows pgx.Rows) (err error) {
-		t.rows, err = pgx.CollectRows(rows, scanRecord)
+	lookup := batch.Queue(lookupSQL, scopes, keys)
+	if scopes[0] == scopes[len(scopes)-1] { // They are sorted.
+		lookup.SQL, lookup.Arguments = lookupInScopeSQL, []any{scopes[0], keys}
+	}
+	lookup.Query(func(rows pgx.Rows) (err error) {
+		found, err = pgx.CollectRows(rows, scanRecord)
 		return err
 	})
+	batch.Queue(restoreSQL)
 	results := conn.SendBatch(ctx, &batch)
 	err := results.Close()
 	t.tx = results.Tx()
@@ -82,8 +112,10 @@ func (e *Engine) begin(ctx context.Context, conn *pgx.Conn, ids []identity) (*tr
 		t.rollback(ctx)
 		return nil, ownError("looking the key up", err)
 	}
-	for i := range t.rows {
-		t.rows[i].expired = !t.rows[i].expiresAt.After(t.now)
+	t.rows = make(map[identity]record, len(group))
+	for _, row := range found {
+		row.expired = !row.expiresAt.After(t.now)
+		t.rows[row.identity] = row
 	}
 	return t, nil
 }

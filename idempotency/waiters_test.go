@@ -156,7 +156,7 @@ func TestDo_OwnerThatLeavesIsReplayedToItsEquals(t *testing.T) {
 	if err != nil || !first.Replayed || first.RequestID != "the owner" {
 		t.Errorf("the equal call: %+v, %v; want a replay of the owner's", first, err)
 	}
-	retry, err := idempotency.Do(t.Context(), engine, call("k", "a"), never(t))
+	retry, err := run(t.Context(), engine, call("k", "a"), never(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -247,7 +247,7 @@ func TestDo_EffectLongerThanTheWaitIsInProgress(t *testing.T) {
 	var o outcome
 	eventually(t, "the key is replayed", func() bool {
 		var err error
-		o, err = idempotency.Do(t.Context(), engine, call("k", "a"), never(t))
+		o, err = run(t.Context(), engine, call("k", "a"), never(t))
 		if err != nil && !errors.Is(err, idempotency.ErrInProgress) {
 			t.Fatal(err)
 		}

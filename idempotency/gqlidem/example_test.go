@@ -31,9 +31,12 @@ func Example() {
 	}
 	tenantOf := func(context.Context) (string, error) { return "the caller's", nil }
 
-	once := gqlidem.New(idempotency.New(pool, idempotency.Config{}), tenantOf)
+	engine := idempotency.New(pool, idempotency.Config{})
+	once := gqlidem.New(engine, tenantOf)
 	defer once.Close(ctx)
-	server := handler.New(generated.NewExecutableSchema(generated.Config{Resolvers: &graph.Resolver{Once: once}}))
+	server := handler.New(generated.NewExecutableSchema(generated.Config{
+		Resolvers: graph.NewResolver(once, engine, pool, tenantOf),
+	}))
 	server.AddTransport(transport.POST{})
 	server.Use(once) // Status, error codes, and the check of the schema.
 	http.Handle("/graphql", gqlidem.WithHeader(server))

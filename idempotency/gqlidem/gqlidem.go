@@ -65,14 +65,43 @@ func (o *Once) Close(ctx context.Context) error { return o.engine.Close(ctx) }
 // resolved, and returns the payload, as idempotency.Do does. Call it from the
 // field's resolver and return what it returns: its errors carry their code.
 func Do[T any](ctx context.Context, once *Once, effect func(context.Context, pgx.Tx) (T, error)) (T, error) {
-	var none T
 	call, err := once.call(ctx)
 	if err != nil {
-		return none, err
+		return *new(T), err
 	}
 	outcome, err := idempotency.Do(ctx, once.engine, call, effect)
+	return answer(ctx, outcome, err)
+}
+
+// An Operation is the effect of a mutation that runs for many calls at once, in
+// one transaction with one commit.
+type Operation[I, T any] struct {
+	once      *Once
+	operation *idempotency.Operation[I, T]
+}
+
+// NewOperation returns an Operation for the mutation field of that name; see
+// idempotency.NewOperation for what the effect has to do. The Scope of what is
+// pending is its tenant.
+func NewOperation[I, T any](once *Once, field string, effect func(context.Context, pgx.Tx, []*idempotency.Pending[I, T]) error) *Operation[I, T] {
+	return &Operation[I, T]{once, idempotency.NewOperation(once.engine, field, effect)}
+}
+
+// Do is the function Do with the operation's effect: it runs it at most once for
+// the key of the mutation field that is being resolved, together with others.
+func (o *Operation[I, T]) Do(ctx context.Context, input I) (T, error) {
+	call, err := o.once.call(ctx)
 	if err != nil {
-		return none, fieldError(err)
+		return *new(T), err
+	}
+	outcome, err := o.operation.Do(ctx, call, input)
+	return answer(ctx, outcome, err)
+}
+
+// answer gives the field its value and its status, or its error.
+func answer[T any](ctx context.Context, outcome idempotency.Outcome[T], err error) (T, error) {
+	if err != nil {
+		return *new(T), fieldError(err)
 	}
 	record(ctx, status{
 		Replayed:   outcome.Replayed,

@@ -27,7 +27,7 @@ func onceql(t testing.TB, pool *pgxpool.Pool) http.Handler {
 	tenant := func(context.Context) (string, error) { return "", nil }
 	once := gqlidem.New(engine, tenant, gqlidem.WithRequestID(requestid.From))
 	return requestid.Handler(graph.NewHandler(
-		&graph.Resolver{Once: once, Engine: engine, Pool: pool, Tenant: tenant},
+		graph.NewResolver(once, engine, pool, tenant), once,
 		graph.Config{Log: slog.New(slog.DiscardHandler)},
 	))
 }

@@ -1,0 +1,153 @@
+package main
+
+import (
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/onceql/onceql/bench/load"
+)
+
+// A measure is one figure of one target in one round.
+type measure struct {
+	load, target string
+	value        float64
+	unit         string
+}
+
+// prefix makes keys that no other run has used.
+func prefix() []byte {
+	return strconv.AppendInt([]byte("k"), time.Now().UnixNano(), 36)
+}
+
+// loadOf is a load of the target whose n-th request has the key that keyOf gives.
+func (t *target) loadOf(connections int, keys []byte, keyOf func(n int) int, replay func(n int) bool) load.Load {
+	return load.Load{
+		Connections: connections,
+		Request: func(out []byte, n int) []byte {
+			var buffer [40]byte
+			key := append(append(buffer[:0], keys...), '-')
+			k := keyOf(n)
+			return t.requests.create(out, strconv.AppendInt(key, int64(k), 10), k)
+		},
+		Check: func(n, status int, answer []byte) error {
+			return t.requests.check(status, answer, keyOf(n), replay(n))
+		},
+	}
+}
+
+func itself(n int) int { return n }
+func never(int) bool   { return false }
+func always(int) bool  { return true }
+
+// distinct sends keys that are all new.
+func distinct(t *target, connections int, duration time.Duration) ([]measure, error) {
+	l := t.loadOf(connections, prefix(), itself, never)
+	l.Duration = duration
+	result, err := t.run(l, 0)
+	name := fmt.Sprintf("distinct keys, %d", connections)
+	return []measure{
+		{name, t.name, result.PerSecond(), "/s"},
+		{name + ", median latency", t.name, milliseconds(result.Quantile(0, 0.5)), "ms"},
+		{name + ", p99 latency", t.name, milliseconds(result.Quantile(0, 0.99)), "ms"},
+	}, err
+}
+
+// replays sends keys that were sent before, of so many different ones.
+func replays(t *target, connections, keys int, duration time.Duration) ([]measure, error) {
+	names := prefix()
+	first := t.loadOf(connections, names, itself, never)
+	first.Requests = keys
+	if _, err := t.run(first, 0); err != nil {
+		return nil, err
+	}
+	again := t.loadOf(connections, names, func(n int) int { return n % keys }, always)
+	again.Duration = duration
+	result, err := t.run(again, 0)
+	name := fmt.Sprintf("replays of distinct keys, %d", connections)
+	if keys == 1 {
+		name = fmt.Sprintf("replays of one key, %d", connections)
+	}
+	return []measure{{name, t.name, result.PerSecond(), "/s"}}, err
+}
+
+// mix sends one replay in twenty calls.
+func mix(t *target, connections int, duration time.Duration) ([]measure, error) {
+	names := prefix()
+	const every = 20
+	first := t.loadOf(connections, names, itself, never)
+	first.Requests = 1000
+	if _, err := t.run(first, 0); err != nil {
+		return nil, err
+	}
+	l := t.loadOf(connections, names,
+		func(n int) int {
+			if n%every == 0 {
+				return n / every % first.Requests
+			}
+			return first.Requests + n
+		},
+		func(n int) bool { return n%every == 0 })
+	l.Duration = duration
+	result, err := t.run(l, 0)
+	return []measure{{fmt.Sprintf("5 %% replays, %d", connections), t.name, result.PerSecond(), "/s"}}, err
+}
+
+// storm lets many callers send one new key at once.
+func storm(t *target, callers int) ([]measure, error) {
+	l := t.loadOf(callers, prefix(), func(int) int { return 0 }, never)
+	l.Requests = callers
+	check := l.Check
+	l.Check = func(n, status int, answer []byte) error {
+		if check(n, status, answer) == nil { // The one that executed.
+			return nil
+		}
+		return t.requests.check(status, answer, 0, true)
+	}
+	result, err := t.run(l, 0)
+	return []measure{{fmt.Sprintf("storm of %d on one key", callers), t.name, milliseconds(result.Elapsed), "ms"}}, err
+}
+
+// neighbour sends distinct keys, while one call in a hundred is an updateProject
+// that takes 50 ms, or none is.
+func neighbour(t *target, connections int, slow bool, duration time.Duration) ([]measure, error) {
+	names := prefix()
+	l := t.loadOf(connections, names, itself, never)
+	l.Duration = duration
+	name := "without a slow neighbour"
+	if slow {
+		name = "with a slow neighbour"
+		create, check := l.Request, l.Check
+		const every = 100
+		l.Class = func(n int) int {
+			if n%every == 0 {
+				return 1
+			}
+			return 0
+		}
+		l.Request = func(out []byte, n int) []byte {
+			if n%every != 0 {
+				return create(out, n)
+			}
+			out = append(out, `{"query":"mutation Slow($id: ID!, $key: String!) { updateProject(input: {id: $id, name: \"Slow\"}, `+
+				`idempotencyKey: $key) { project { name } } }","variables":{"id":"`...)
+			out = append(out, slowProject...)
+			out = append(out, `","key":"slow`...)
+			out = append(out, names...)
+			return append(strconv.AppendInt(out, int64(n), 10), `"}}`...)
+		}
+		l.Check = func(n, status int, answer []byte) error {
+			if n%every != 0 {
+				return check(n, status, answer)
+			}
+			if want := `"name":"Slow"`; status != 200 || !contains(answer, want) {
+				return fmt.Errorf("the slow neighbour was answered %d %s", status, answer)
+			}
+			return nil
+		}
+	}
+	result, err := t.run(l, 0)
+	return []measure{{"p99 of createProject " + name, t.name, milliseconds(result.Quantile(0, 0.99)), "ms"}}, err
+}
+
+func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }

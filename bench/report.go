@@ -1,0 +1,177 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// A figure is what one target did under one load, over all rounds.
+type figure struct {
+	Load, Target, Unit string
+	Median, Min, Max   float64
+	Values             []float64
+}
+
+// A ratio compares two figures, round by round, with what it has to be.
+type ratio struct {
+	Name             string
+	Median, Min, Max float64
+	// Least or Most bounds it; zero means no bound.
+	Least, Most float64
+}
+
+type report struct {
+	Machine map[string]string
+	Figures []*figure
+	Ratios  []ratio
+}
+
+func (r *report) add(measures []measure) {
+	for _, m := range measures {
+		f := r.figure(m.load, m.target)
+		if f == nil {
+			f = &figure{Load: m.load, Target: m.target, Unit: m.unit}
+			r.Figures = append(r.Figures, f)
+		}
+		f.Values = append(f.Values, m.value)
+		f.Median, f.Min, f.Max = spread(f.Values)
+	}
+}
+
+func (r *report) figure(load, target string) *figure {
+	for _, f := range r.Figures {
+		if f.Load == load && f.Target == target {
+			return f
+		}
+	}
+	return nil
+}
+
+func spread(values []float64) (median, least, most float64) {
+	sorted := slices.Sorted(slices.Values(values))
+	return sorted[len(sorted)/2], sorted[0], sorted[len(sorted)-1]
+}
+
+// goals are the ratios that are wanted.
+var goals = []struct {
+	load, target, otherLoad, other string
+	least, most                    float64
+}{
+	{"distinct keys, 256", "onceql", "", "naive", 4, 0},
+	{"distinct keys, 256", "onceql", "", "floor", 0.70, 0},
+	{"distinct keys, 64", "onceql", "", "pgbench", 1.4, 0},
+	{"distinct keys, 64", "onceql", "", "express", 6, 0},
+	{"distinct keys, 1, median latency", "onceql", "", "naive", 0, 1},
+	{"replays of one key, 64", "onceql", "", "floor", 0.85, 0},
+	{"replays of distinct keys, 64", "onceql", "", "floor", 0.70, 0},
+	{"storm of 1000 on one key", "onceql", "", "floor", 0, 1.5},
+	{"p99 of createProject with a slow neighbour", "onceql", "p99 of createProject without a slow neighbour", "onceql", 0, 1.5},
+	{"peak memory", "onceql", "", "floor", 0, 1.5},
+}
+
+func (r *report) compare() {
+	r.Ratios = nil
+	for _, goal := range goals {
+		otherLoad := goal.load
+		if goal.otherLoad != "" {
+			otherLoad = goal.otherLoad
+		}
+		one, other := r.figure(goal.load, goal.target), r.figure(otherLoad, goal.other)
+		if one == nil || other == nil {
+			continue
+		}
+		values := make([]float64, min(len(one.Values), len(other.Values)))
+		for i := range values {
+			values[i] = one.Values[i] / other.Values[i]
+		}
+		compared := ratio{Name: goal.load + ": " + goal.target + " / " + goal.other, Least: goal.least, Most: goal.most}
+		if goal.otherLoad != "" {
+			compared.Name = goal.load + " / " + goal.otherLoad
+		}
+		compared.Median, compared.Min, compared.Max = spread(values)
+		r.Ratios = append(r.Ratios, compared)
+	}
+}
+
+func (r ratio) holds() bool {
+	return (r.Least == 0 || r.Median >= r.Least) && (r.Most == 0 || r.Median <= r.Most)
+}
+
+// environment notes what the figures were measured on.
+func (r *report) environment(ctx context.Context, postgres string, duration time.Duration, rounds int) error {
+	conn, err := pgx.Connect(ctx, postgres)
+	if err != nil {
+		return err
+	}
+	defer conn.Close(ctx)
+	r.Machine = map[string]string{
+		"cores": fmt.Sprint(runtime.NumCPU()), "go": runtime.Version(),
+		"rounds": fmt.Sprint(rounds), "duration of a load": duration.String(),
+	}
+	for _, setting := range []string{"server_version", "synchronous_commit", "fsync", "shared_buffers", "max_connections"} {
+		var value string
+		if err := conn.QueryRow(ctx, `select current_setting($1)`, setting).Scan(&value); err != nil {
+			return err
+		}
+		r.Machine["postgres "+setting] = value
+	}
+	text, _ := os.ReadFile("/proc/cpuinfo")
+	for line := range strings.Lines(string(text)) {
+		if name, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "model name" {
+			r.Machine["processor"] = strings.TrimSpace(value)
+			break
+		}
+	}
+	return nil
+}
+
+func (r *report) print(out io.Writer) {
+	r.compare()
+	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	for _, name := range slices.Sorted(func(yield func(string) bool) {
+		for name := range r.Machine {
+			if !yield(name) {
+				return
+			}
+		}
+	}) {
+		fmt.Fprintf(table, "%s\t%s\n", name, r.Machine[name])
+	}
+	fmt.Fprintln(table, "\nload\ttarget\tmedian\tleast\tmost\t")
+	for _, f := range r.Figures {
+		fmt.Fprintf(table, "%s\t%s\t%.4g %s\t%.4g\t%.4g\t\n", f.Load, f.Target, f.Median, f.Unit, f.Min, f.Max)
+	}
+	fmt.Fprintln(table, "\nratio\tmedian\tleast\tmost\tgoal\t")
+	for _, c := range r.Ratios {
+		goal := fmt.Sprintf("at least %g", c.Least)
+		if c.Most > 0 {
+			goal = fmt.Sprintf("at most %g", c.Most)
+		}
+		met := "met"
+		if !c.holds() {
+			met = "not met"
+		}
+		fmt.Fprintf(table, "%s\t%.2f\t%.2f\t%.2f\t%s: %s\t\n", c.Name, c.Median, c.Min, c.Max, goal, met)
+	}
+	_ = table.Flush()
+}
+
+func (r *report) write(dir string) error {
+	text, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return err
+	}
+	return errors.Join(os.MkdirAll(dir, 0o755), os.WriteFile(filepath.Join(dir, "figures.json"), append(text, '\n'), 0o644))
+}

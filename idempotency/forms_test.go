@@ -1,0 +1,64 @@
+package idempotency_test
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"reflect"
+	"sync"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/onceql/onceql/idempotency"
+)
+
+// inGroups makes the tests run their calls through Operations.
+var inGroups = os.Getenv("ONCEQL_TEST_IN_GROUPS") != ""
+
+// run runs the call in the form under test: with the function Do, or with an
+// Operation, which all calls of an engine with the same operation share and which
+// runs the effect of each call in the group.
+func run[T any](ctx context.Context, engine *idempotency.Engine, call idempotency.Call, effect func(context.Context, pgx.Tx) (T, error)) (idempotency.Outcome[T], error) {
+	if !inGroups {
+		return idempotency.Do(ctx, engine, call, effect)
+	}
+	type group = []*idempotency.Pending[func(context.Context, pgx.Tx) (T, error), T]
+	key := operationKey{engine, call.Operation, reflect.TypeFor[T]()}
+	operation, ok := operations.Load(key)
+	if !ok {
+		operation, _ = operations.LoadOrStore(key, idempotency.NewOperation(engine, call.Operation,
+			func(ctx context.Context, tx pgx.Tx, group group) error {
+				for _, p := range group {
+					var err error
+					if p.Value, err = p.Input(ctx, tx); err != nil {
+						return err
+					}
+				}
+				return nil
+			}))
+	}
+	return operation.(*idempotency.Operation[func(context.Context, pgx.Tx) (T, error), T]).Do(ctx, call, effect)
+}
+
+type operationKey struct {
+	engine *idempotency.Engine
+	name   string
+	result reflect.Type
+}
+
+var operations sync.Map
+
+// What holds for Do holds for calls in groups: the same tests, but for those of
+// what Do alone has.
+func TestOperation_PassesTheTestsOfDo(t *testing.T) {
+	t.Parallel()
+	if inGroups {
+		return // This is that run.
+	}
+	tests := exec.Command(os.Args[0], "-test.skip", "Example|TestDo_EffectKeepsTheCallersValues|TestConfig_|TestQueue_|TestOperation_")
+	tests.Env = append(os.Environ(), "ONCEQL_TEST_IN_GROUPS=1")
+	if output, err := tests.CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, output)
+	}
+}

@@ -1,0 +1,38 @@
+package idempotency_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/onceql/onceql/idempotency"
+)
+
+// Plans that were made while the table was small, and known to be, hold when it
+// is large.
+func TestLookup_NeverScansTheTable(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	engine := w.engineOn(w.open(w.url, 1), idempotency.Config{})
+	w.fill(40, "1 hour")
+	w.exec(`analyze idempotency_keys`)
+	const calls = 20
+	for i := range calls {
+		mustDo(t, engine, fmt.Sprint(i), "a")
+		mustDo(t, engine, "1 hour 7", "a")
+	}
+	var restored string
+	if _, err := run(t.Context(), engine, call("k", "a"), func(ctx context.Context, tx pgx.Tx) (note, error) {
+		return note{}, tx.QueryRow(ctx, `show enable_seqscan`).Scan(&restored)
+	}); err != nil || restored != "on" {
+		t.Errorf("an effect has enable_seqscan %q, %v; want on", restored, err)
+	}
+	eventually(t, "the look-ups are counted", func() bool {
+		return w.count(`select idx_scan from pg_stat_user_tables where relname = 'idempotency_keys'`) >= 2*calls
+	})
+	if n := w.count(`select seq_scan from pg_stat_user_tables where relname = 'idempotency_keys'`); n != 0 {
+		t.Errorf("%d look-ups scanned the table", n)
+	}
+}
