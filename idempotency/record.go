@@ -1,6 +1,7 @@
 package idempotency
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -103,23 +104,39 @@ func (e *Engine) Lookup(ctx context.Context, scope, key string) (Execution, bool
 func (e *Engine) Forget(ctx context.Context, scope, key string) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, e.config.Budget)
 	defer cancel()
-	id := identity{scope, key}
-	var removed bool
-	err := pgx.BeginTxFunc(ctx, e.pool, txOptions, func(tx pgx.Tx) error {
-		var locked bool
+	for attempt := 0; ; attempt++ {
+		removed, err := e.forget(ctx, identity{scope, key})
+		switch {
+		case err == nil, errors.Is(err, ErrInProgress):
+			return removed, err
+		case errors.Is(err, errReplaying) && ctx.Err() == nil:
+			pause(ctx, backoff(attempt, 5*time.Millisecond, 200*time.Millisecond))
+		default:
+			return false, unavailable(ctx, "forgetting the key", err)
+		}
+	}
+}
+
+// errReplaying: a call that replays the key holds its lock, for a moment.
+var errReplaying = errors.New("a call replays the key")
+
+func (e *Engine) forget(ctx context.Context, id identity) (removed bool, err error) {
+	err = pgx.BeginTxFunc(ctx, e.pool, txOptions, func(tx pgx.Tx) error {
+		var locked, there bool
 		if err := tx.QueryRow(ctx, `select pg_try_advisory_xact_lock($1)`, id.lock()).Scan(&locked); err != nil {
 			return err
 		}
-		if !locked {
-			return ErrInProgress
+		if locked {
+			tag, err := tx.Exec(ctx, `delete from idempotency_keys where scope = $1 and key = $2`, id.scope, id.key)
+			removed = tag.RowsAffected() > 0
+			return err
 		}
-		tag, err := tx.Exec(ctx, `delete from idempotency_keys where scope = $1 and key = $2`, scope, key)
-		removed = tag.RowsAffected() > 0
-		return err
+		err := tx.QueryRow(ctx, `select exists (select from idempotency_keys where scope = $1 and key = $2)`, id.scope, id.key).Scan(&there)
+		if err == nil && there {
+			return errReplaying
+		}
+		return cmp.Or(err, ErrInProgress)
 	})
-	if err != nil && !errors.Is(err, ErrInProgress) {
-		err = unavailable(ctx, "forgetting the key", err)
-	}
 	return removed && err == nil, err
 }
 
