@@ -108,6 +108,44 @@ func storm(t *target, callers int) ([]measure, error) {
 	return []measure{{fmt.Sprintf("storm of %d on one key", callers), t.name, milliseconds(result.Elapsed), "ms"}}, err
 }
 
+// A poison is the name of a project that can't be created, and the code of the
+// error that says so.
+type poison struct{ kind, name, code string }
+
+var poisons = []poison{
+	{"by its own error", " ", "BAD_USER_INPUT"},
+	{"by a database error", "Poison", "INTERNAL"},
+}
+
+// poisoned sends distinct keys, of which one in a hundred fails.
+func poisoned(t *target, connections int, poison poison, duration time.Duration) ([]measure, error) {
+	names := prefix()
+	l := t.loadOf(connections, names, itself, never)
+	l.Duration = duration
+	create, check := l.Request, l.Check
+	const every = 100
+	l.Request = func(out []byte, n int) []byte {
+		if n%every != 0 {
+			return create(out, n)
+		}
+		out = append(out, `{"query":"mutation Poison($name: String!, $key: String!) { createProject(input: {name: $name}, `+
+			`idempotencyKey: $key) { project { id } } }","variables":{"name":"`...)
+		out = append(append(append(out, poison.name...), `","key":"`...), names...)
+		return append(strconv.AppendInt(out, int64(n), 10), `"}}`...)
+	}
+	l.Check = func(n, status int, answer []byte) error {
+		if n%every != 0 {
+			return check(n, status, answer)
+		}
+		if status != 200 || !contains(answer, `"code":"`+poison.code+`"`) {
+			return fmt.Errorf("the poison was answered %d %s", status, answer)
+		}
+		return nil
+	}
+	result, err := t.run(l, 0)
+	return []measure{{fmt.Sprintf("1 %% refused %s, %d", poison.kind, connections), t.name, result.PerSecond(), "/s"}}, err
+}
+
 // neighbour sends distinct keys, while one call in a hundred is an updateProject
 // that takes 50 ms, or none is.
 func neighbour(t *target, connections int, slow bool, duration time.Duration) ([]measure, error) {

@@ -162,7 +162,7 @@ func startAll(ctx context.Context, postgres string, programs programs, work stri
 	if err := os.WriteFile(s.pgbench.script, []byte(claim), 0o644); err != nil {
 		return s, err
 	}
-	return s, slowUpdates(ctx, databases["onceql"])
+	return s, prepare(ctx, databases["onceql"])
 }
 
 func findPgbench() (string, error) {
@@ -176,8 +176,9 @@ func findPgbench() (string, error) {
 	return found[len(found)-1], nil
 }
 
-// slowUpdates makes every updateProject take 50 ms in its effect.
-func slowUpdates(ctx context.Context, database string) error {
+// prepare makes every updateProject take 50 ms in its effect, and lets the
+// database refuse the project "Poison".
+func prepare(ctx context.Context, database string) error {
 	conn, err := pgx.Connect(ctx, database)
 	if err != nil {
 		return err
@@ -186,6 +187,7 @@ func slowUpdates(ctx context.Context, database string) error {
 	for _, sql := range []string{
 		`create function slow() returns trigger language plpgsql as $$ begin perform pg_sleep(0.05); return new; end $$`,
 		`create trigger slow before update on projects for each statement execute function slow()`,
+		`alter table projects add constraint poison check (name <> 'Poison')`,
 		`insert into projects (tenant, id, name, created_at, updated_at) values ('', '` + string(slowProject) + `', 'Slow', now(), now())`,
 	} {
 		if _, err := conn.Exec(ctx, sql); err != nil {
@@ -219,6 +221,9 @@ func (s *targets) round(duration time.Duration) ([]measure, error) {
 	}
 	for _, t := range []*target{s.onceql, s.naive} {
 		take(mix(t, 64, duration))
+	}
+	for _, poison := range poisons {
+		take(poisoned(s.onceql, 256, poison, duration))
 	}
 	for _, slow := range []bool{false, true} {
 		take(neighbour(s.onceql, 64, slow, duration))

@@ -33,7 +33,13 @@ type target struct {
 func start(name, database string, requests requests, env []string, program string, args ...string) (*target, error) {
 	command := exec.Command(program, args...)
 	command.Env = append(append(os.Environ(), "DATABASE_URL="+database, "LISTEN_ADDR=127.0.0.1:0", "LOG_LEVEL=warn"), env...)
-	command.Stderr = os.Stderr
+	log, err := os.CreateTemp("", "onceql-bench-*.log")
+	if err != nil {
+		return nil, err
+	}
+	defer log.Close()
+	defer os.Remove(log.Name()) // The server writes on; nobody reads it after a run.
+	command.Stderr = log
 	// A server must not outlive the benchmark.
 	command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	stdout, err := command.StdoutPipe()
@@ -56,7 +62,9 @@ func start(name, database string, requests requests, env []string, program strin
 		}
 		return &target{name, database, api.Host, api.Path, requests, command}, nil
 	}
-	return nil, fmt.Errorf("%s ended before it said where it is: %w", name, command.Wait())
+	err = command.Wait()
+	text, _ := os.ReadFile(log.Name())
+	return nil, fmt.Errorf("%s ended before it said where it is: %w\n%s", name, err, text)
 }
 
 func (t *target) stop() {
