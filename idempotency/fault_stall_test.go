@@ -49,6 +49,7 @@ func TestCommit_ThatStallsEndsByTheBudget(t *testing.T) {
 			direct := w.engine(idempotency.Config{Wait: time.Minute})
 			mustDo(t, direct, "before", "a")
 			var runs atomic.Int32
+			t.Cleanup(proxy.cut)
 			met := proxy.arm(test.fault)
 			_, err := run(t.Context(), engine, call("k", "a"), counted(&runs, write("a")))
 			wantError(t, err, test.want)
@@ -89,6 +90,7 @@ func TestCommit_ThatStallsHandsOverToWaiters(t *testing.T) {
 			waiting(t, engine, "k", 2)
 			other := start(t.Context(), engine, call("k", "b"), never(t))
 			waiting(t, engine, "k", 3)
+			t.Cleanup(proxy.cut)
 			met := proxy.arm(fault)
 			close(gate.open)
 			<-met
@@ -114,6 +116,7 @@ func TestCommit_OutlivesTheBudgetOfTheExecution(t *testing.T) {
 	const budget = 2 * time.Second
 	engine := w.engineOn(w.open(url, 3), idempotency.Config{Wait: time.Minute, Budget: budget})
 	mustDo(t, engine, "before", "a")
+	t.Cleanup(proxy.cut)
 	met := proxy.arm(replyHeld)
 	over := make(chan time.Time, 1)
 	replies := start(t.Context(), engine, call("k", "a"), func(ctx context.Context, tx pgx.Tx) (note, error) {
