@@ -80,7 +80,7 @@ func (c *serveCommand) Validate() error {
 	case c.MaxBodyBytes < 1:
 		return errors.New("MAX_BODY_BYTES is less than 1")
 	case c.TTL <= 0 || c.Retention <= 0 || c.Wait <= 0 || c.Budget <= 0:
-		return errors.New("the IDEMPOTENCY_ durations are more than zero")
+		return errors.New("the IDEMPOTENCY_ durations must be more than zero")
 	}
 	return c.idempotency(nil).Validate()
 }
@@ -115,8 +115,24 @@ func parse(arguments []string) *kong.Context {
 		kong.Description("A GraphQL API whose mutations take effect at most once per idempotency key, on PostgreSQL."),
 		kong.Vars{"version": version(), "data_dir": db.DefaultDataDir()},
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+		kong.Help(help),
 	)
 	command, err := parser.Parse(arguments)
 	parser.FatalIfErrorf(err)
 	return command
+}
+
+// help explains, where no command is named, the flags of the default one too:
+// they are the server's configuration.
+func help(options kong.HelpOptions, command *kong.Context) error {
+	err := kong.DefaultHelpPrinter(options, command)
+	if err != nil || command.Selected() != nil {
+		return err
+	}
+	serve, err := kong.Trace(command.Kong, []string{"serve"})
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(command.Stdout)
+	return kong.DefaultHelpPrinter(options, serve)
 }

@@ -2,10 +2,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"text/tabwriter"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/onceql/onceql/db"
 	"github.com/onceql/onceql/migrations"
@@ -21,6 +25,9 @@ type database struct {
 
 // open starts the embedded PostgreSQL unless another database is given.
 func (f databaseFlags) open(ctx context.Context) (*database, error) {
+	if err := errors.Join(readable("DATABASE_URL", f.DatabaseURL), readable("MIGRATION_DATABASE_URL", f.MigrationDatabaseURL)); err != nil {
+		return nil, err
+	}
 	if f.DatabaseURL != "" {
 		migrationURL := f.MigrationDatabaseURL
 		if migrationURL == "" {
@@ -38,6 +45,24 @@ func (f databaseFlags) open(ctx context.Context) (*database, error) {
 		place:        fmt.Sprintf("%s (embedded PostgreSQL)", f.DataDir),
 		embedded:     embedded,
 	}, nil
+}
+
+// readable refuses a database URL that can't be read, and says nothing of what is
+// in it: any part of it may be a password's, one that holds an @ or a slash which
+// should have been percent-encoded.
+func readable(name, url string) error {
+	if url == "" {
+		return nil
+	}
+	_, rest, isURL := strings.Cut(url, "://")
+	path, _, _ := strings.Cut(rest, "?")
+	authority, path, _ := strings.Cut(path, "/")
+	torn := isURL && (strings.Count(authority, "@") > 1 || !strings.Contains(authority, "@") && strings.Contains(path, "@"))
+	if _, err := pgx.ParseConfig(url); err != nil || torn {
+		return fmt.Errorf("%s can't be read: it has the form postgres://user:password@host:port/database, "+
+			"with special characters percent-encoded, or that of keywords and values", name)
+	}
+	return nil
 }
 
 // lost is closed when an embedded PostgreSQL ended by itself.

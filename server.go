@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/99designs/gqlgen/graphql/playground"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/onceql/onceql/db"
 	"github.com/onceql/onceql/graph"
@@ -70,12 +71,12 @@ func (c *serveCommand) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer keyed.Close()
+	defer release(keyed)
 	pool, err := db.Open(running, database.url, queryConns, log)
 	if err != nil {
 		return err
 	}
-	defer pool.Close()
+	defer release(pool)
 
 	engine := idempotency.New(keyed, c.idempotency(observer(log)))
 	once := gqlidem.New(engine, anonymous, gqlidem.WithRequestID(requestid.From))
@@ -122,6 +123,21 @@ func (c *serveCommand) Run(ctx context.Context) error {
 	draining, cancel := context.WithTimeout(running, c.DrainTimeout)
 	defer cancel()
 	return errors.Join(err, drained("requests", server.Shutdown(draining)), drained("executions", once.Close(draining)))
+}
+
+// release closes the pool. It hardly waits for an execution that outlived the
+// drain: its connection ends with the process, and Postgres rolls it back unless
+// it is in its COMMIT.
+func release(pool *pgxpool.Pool) {
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		pool.Close()
+	}()
+	select {
+	case <-closed:
+	case <-time.After(time.Second):
+	}
 }
 
 func drained(what string, err error) error {

@@ -1,0 +1,118 @@
+package main_test
+
+import (
+	"errors"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/onceql/onceql/internal/pgtest"
+)
+
+func TestConfiguration_RefusesWhatCanNotWork(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		env  string
+		says string
+	}{
+		"beyond loopback":          {"LISTEN_ADDR=0.0.0.0:0", "ALLOW_ANONYMOUS"},
+		"every interface":          {"LISTEN_ADDR=:0", "ALLOW_ANONYMOUS"},
+		"no port":                  {"LISTEN_ADDR=127.0.0.1", "LISTEN_ADDR"},
+		"no duration":              {"IDEMPOTENCY_TTL=forever", "IDEMPOTENCY_TTL"},
+		"negative wait":            {"IDEMPOTENCY_WAIT=-1s", "IDEMPOTENCY_"},
+		"no budget":                {"IDEMPOTENCY_BUDGET=0", "IDEMPOTENCY_"},
+		"endless budget":           {"IDEMPOTENCY_BUDGET=30000h", "budget"},
+		"short retention":          {"IDEMPOTENCY_RETENTION=1h", "retention"},
+		"no such grouping":         {"IDEMPOTENCY_GROUP_BY=tenant", "idempotency-group-by"},
+		"negative drain":           {"DRAIN_TIMEOUT=-1s", "DRAIN_TIMEOUT"},
+		"authentication":           {"AUTH_ISSUER=https://issuer.example", "AUTH_ISSUER"},
+		"no truth":                 {"ALLOW_ANONYMOUS=perhaps", "ALLOW_ANONYMOUS"},
+		"no body":                  {"MAX_BODY_BYTES=0", "MAX_BODY_BYTES"},
+		"no number":                {"MAX_BODY_BYTES=1M", "MAX_BODY_BYTES"},
+		"no log level":             {"LOG_LEVEL=loud", "LOG_LEVEL"},
+		"no log format":            {"LOG_FORMAT=xml", "log-format"},
+		"database URL, port":       {"DATABASE_URL=postgres://u:hunter2@host:port/db", "DATABASE_URL"},
+		"database URL, escape":     {"DATABASE_URL=postgres://u:hunter2%zz@host/db", "DATABASE_URL"},
+		"database URL, ?":          {"DATABASE_URL=postgres://u:hun?ter/hunter2@host/db", "DATABASE_URL"},
+		"database URL, @":          {"DATABASE_URL=postgres://u:h@hunter2@127.0.0.1:1/db", "DATABASE_URL"},
+		"database URL, /":          {"DATABASE_URL=postgres://127.0.0.1:1/hunter2@host:1/db", "DATABASE_URL"},
+		"database URL, scheme":     {"DATABASE_URL=mysql://u:hunter2@127.0.0.1:1/db", "DATABASE_URL"},
+		"database keywords":        {"DATABASE_URL=host=127.0.0.1 port=1 password=a hunter2", "DATABASE_URL"},
+		"migrations' database URL": {"MIGRATION_DATABASE_URL=postgres://u:hunter2@host:port/db", "MIGRATION_DATABASE_URL"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			output := refused(t, "DATABASE_URL=postgres://127.0.0.1:1/none", c.env)
+			if strings.Count(output, "\n") != 1 || !strings.Contains(output, c.says) {
+				t.Errorf("it says this, want one line with %s:\n%s", c.says, output)
+			}
+		})
+	}
+}
+
+// refused runs the program, which ends with an error, and returns what it says.
+func refused(t testing.TB, env ...string) string {
+	t.Helper()
+	output, err := command(t, env).CombinedOutput()
+	if !errors.As(err, new(*exec.ExitError)) {
+		t.Fatalf("the server ran, or did not start: %v\n%s", err, output)
+	}
+	if strings.Contains(string(output), "hunter2") {
+		t.Errorf("it tells the password:\n%s", output)
+	}
+	return string(output)
+}
+
+func TestConfiguration_OfADatabaseThatIsAway(t *testing.T) {
+	t.Parallel()
+	for _, url := range []string{"postgres://u:hunter2@127.0.0.1:1/db", "host=127.0.0.1 port=1 user=u password=hunter2"} {
+		if output := refused(t, "DATABASE_URL="+url); !strings.Contains(output, "127.0.0.1:1") {
+			t.Errorf("it does not say which database:\n%s", output)
+		}
+	}
+}
+
+func TestConfiguration_OfAnAddressInUse(t *testing.T) {
+	t.Parallel()
+	url := pgtest.URL(t)
+	s := serve(t, url)
+	if output := refused(t, "DATABASE_URL="+url, "LISTEN_ADDR="+s.address()); !strings.Contains(output, s.address()) {
+		t.Errorf("it does not say which address:\n%s", output)
+	}
+}
+
+func TestConfiguration_OfWhereToListen(t *testing.T) {
+	t.Parallel()
+	url := pgtest.URL(t)
+	wantStatus(t, serve(t, url, "LISTEN_ADDR=localhost:0").send(create("k", "Apollo")), "EXECUTED")
+	// An address for documentation, which no machine has: it comes as far as that.
+	output := refused(t, "DATABASE_URL="+url, "LISTEN_ADDR=192.0.2.1:0", "ALLOW_ANONYMOUS=true")
+	if !strings.Contains(output, "192.0.2.1") || strings.Contains(output, "ALLOW_ANONYMOUS") {
+		t.Errorf("beyond loopback, which is allowed, it says:\n%s", output)
+	}
+}
+
+func TestHelp_NamesEveryVariable(t *testing.T) {
+	t.Parallel()
+	for _, args := range [][]string{{"--help"}, {"serve", "--help"}} {
+		output, err := command(t, nil, args...).CombinedOutput()
+		if err != nil {
+			t.Fatal(err)
+		}
+		help := strings.Join(strings.Fields(string(output)), " ")
+		for name, value := range map[string]string{
+			"DATABASE_URL": "", "MIGRATION_DATABASE_URL": "", "DATA_DIR": "/onceql", "LISTEN_ADDR": "127.0.0.1:8080",
+			"ALLOW_ANONYMOUS": "", "IDEMPOTENCY_TTL": "24h", "IDEMPOTENCY_RETENTION": "72h", "IDEMPOTENCY_WAIT": "5s",
+			"IDEMPOTENCY_BUDGET": "10s", "IDEMPOTENCY_GROUP_BY": "all", "DRAIN_TIMEOUT": "15s", "MAX_BODY_BYTES": "1048576",
+			"LOG_LEVEL": "info", "LOG_FORMAT": "text",
+		} {
+			want := "($" + name + ")"
+			if value != "" {
+				want = value + ") " + want
+			}
+			if !strings.Contains(help, want) {
+				t.Errorf("%v does not say %s:\n%s", args, want, output)
+			}
+		}
+	}
+}

@@ -1,0 +1,79 @@
+package main_test
+
+import (
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestEmbedded_KeepsItsDataAndEndsWithTheServer(t *testing.T) {
+	t.Parallel()
+	parent, err := os.MkdirTemp("", "onceql-data-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(parent) })
+	// For root it is another user that keeps the data in there.
+	if err := os.Chmod(parent, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Join(parent, "data")
+	start := func() *server {
+		s := launch(t, "DATA_DIR="+dir)
+		s.awaitURL()
+		return s
+	}
+	s := start()
+	wantStatus(t, s.send(create("k", "Apollo")), "EXECUTED")
+	if !strings.Contains(s.stdout.String(), dir) {
+		t.Errorf("the start does not name the data directory:\n%s", s.stdout)
+	}
+	second := launch(t, "DATA_DIR="+dir)
+	if code := second.wait(); code == 0 || !strings.Contains(second.stderr.String(), "in use") {
+		t.Errorf("a second server on the directory ends with %d:\n%s", code, second.stderr)
+	}
+	address := postgresAddress(t, dir)
+	s.kill()
+	wantNobodyAt(t, address)
+	s = start()
+	wantStatus(t, s.send(create("k", "Apollo")), "REPLAYED")
+	address = postgresAddress(t, dir)
+	s.terminate()
+	if code := s.wait(); code != 0 {
+		t.Errorf("exit code %d, want 0:\n%s", code, s.stderr)
+	}
+	wantNobodyAt(t, address)
+	// Nothing of it is left that would keep the next one out.
+	wantStatus(t, start().send(create("k", "Apollo")), "REPLAYED")
+}
+
+// postgresAddress is where the PostgreSQL of the data directory listens.
+func postgresAddress(t testing.TB, dir string) string {
+	t.Helper()
+	// The fourth line is the port.
+	lines, err := os.ReadFile(filepath.Join(dir, "data", "postmaster.pid"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := "127.0.0.1:" + strings.Split(string(lines), "\n")[3]
+	conn, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = conn.Close()
+	return address
+}
+
+// wantNobodyAt waits until nobody listens there any more.
+func wantNobodyAt(t testing.TB, address string) {
+	t.Helper()
+	eventually(t, "PostgreSQL to end", func() bool {
+		conn, err := net.Dial("tcp", address)
+		if err == nil {
+			_ = conn.Close()
+		}
+		return err != nil
+	})
+}
