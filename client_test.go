@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"testing"
@@ -67,9 +68,25 @@ func createWith(key string, input map[string]any) request {
 	return request{Query: createDocument, Variables: map[string]any{"key": key, "input": input}}
 }
 
+// rename asks for the project to be called so.
+func rename(key, id, name string) request {
+	return request{
+		Query: `mutation ($input: UpdateProjectInput!, $key: String!) {
+			updateProject(input: $input, idempotencyKey: $key) { project { id name } } }`,
+		Variables: map[string]any{"key": key, "input": map[string]any{"id": id, "name": name}},
+	}
+}
+
 // client keeps its connections alive, as browsers do.
 var client = &http.Client{
 	Transport: &http.Transport{MaxIdleConnsPerHost: 600, DisableCompression: true},
+	Timeout:   patience,
+}
+
+// prober opens a connection for each request, as load balancers' probes do. Once
+// it is answered, the connections opened before have been accepted too.
+var prober = &http.Client{
+	Transport: &http.Transport{DisableKeepAlives: true},
 	Timeout:   patience,
 }
 
@@ -134,7 +151,7 @@ func (s *server) get(path string) answer {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	response, err := client.Do(get)
+	response, err := prober.Do(get)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -217,6 +234,55 @@ func (d *database) count(sql string, args ...any) int {
 		d.t.Fatal(err)
 	}
 	return n
+}
+
+// hold takes a lock of the table until the function that it returns is called. It
+// does so over a connection of its own: within a transaction Postgres shows its
+// activity as it was at the first look.
+func (d *database) hold(table, mode string) (release func()) {
+	d.t.Helper()
+	holder := connect(d.t, d.url)
+	holder.exec(`begin`)
+	holder.exec(`lock table ` + table + ` in ` + mode + ` mode`)
+	return func() {
+		d.t.Helper()
+		holder.exec(`commit`)
+	}
+}
+
+// groups is how many groups of createProject a server runs side by side.
+const groups = 2
+
+// occupy sends calls, under the keys "busy 0" and so on, until each group is in an
+// effect that holdProjects holds, so that further ones stay in the queue.
+func occupy(s *server, d *database, name string) []*stormOf {
+	s.t.Helper()
+	var busy []*stormOf
+	for i := range groups {
+		busy = append(busy, startStorm(s.t, 1, []*server{s}, func(int) request { return create(fmt.Sprint("busy ", i), name) }))
+		eventually(s.t, "a group to be busy", func() bool { return d.held() == i+1 })
+	}
+	return busy
+}
+
+// holdProjects keeps effects from writing until the function that it returns is
+// called.
+func (d *database) holdProjects() (release func()) {
+	d.t.Helper()
+	return d.hold(`projects`, `exclusive`)
+}
+
+// held is how many connections wait for the lock of holdProjects.
+func (d *database) held() int {
+	d.t.Helper()
+	return d.waiting(`relation = 'projects'::regclass`)
+}
+
+// waiting is how many connections wait for locks of that kind.
+func (d *database) waiting(lock string) int {
+	d.t.Helper()
+	return d.count(`select count(*) from pg_locks
+		where database = (select oid from pg_database where datname = current_database()) and not granted and ` + lock)
 }
 
 // wantStored checks how many projects and how many keys there are.

@@ -2,42 +2,33 @@ package main_test
 
 import (
 	"context"
+	"fmt"
 	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/onceql/onceql/internal/pgtest"
 )
 
 // A crash cuts a server off in the middle of a call: kill -9, or the end of its
-// connection.
+// connections. Each step holds the call where it is named, with Postgres's own
+// means, and tells when it is there and how to let go.
 func TestCrash_AtEachStepTakesEffectOnce(t *testing.T) {
 	t.Parallel()
-	// Each step holds the call where it is named, with Postgres's own means, and
-	// tells when it is there and how to let go.
 	steps := map[string]func(d *database) (there func() bool, release func()){
 		"before the look-up": func(d *database) (func() bool, func()) {
-			d.exec(`begin`)
-			d.exec(`lock table idempotency_keys in access exclusive mode`)
-			return func() bool { return d.waiting(`relation = 'idempotency_keys'::regclass`) }, func() { d.exec(`commit`) }
+			release := d.hold(`idempotency_keys`, `access exclusive`)
+			return func() bool { return d.waiting(`relation = 'idempotency_keys'::regclass`) == 2 }, release
 		},
 		"in the effect": func(d *database) (func() bool, func()) {
 			release := d.holdProjects()
-			return func() bool { return d.waiting(`relation = 'projects'::regclass`) }, release
+			return func() bool { return d.held() == 2 }, release
 		},
 		"between the effect and the row": func(d *database) (func() bool, func()) {
-			d.exec(`begin`)
-			d.exec(`lock table idempotency_keys in exclusive mode`)
-			return func() bool { return d.waiting(`relation = 'idempotency_keys'::regclass`) }, func() { d.exec(`commit`) }
+			release := d.hold(`idempotency_keys`, `exclusive`)
+			return func() bool { return d.waiting(`relation = 'idempotency_keys'::regclass`) == 2 }, release
 		},
-		"in the commit": func(d *database) (func() bool, func()) {
-			d.exec(`create function hold() returns trigger language plpgsql as
-				$$ begin perform pg_advisory_xact_lock(4711); return null; end $$`)
-			d.exec(`create constraint trigger hold after insert on projects
-				deferrable initially deferred for each row execute function hold()`)
-			d.exec(`select pg_advisory_lock(4711)`)
-			return func() bool { return d.waiting(`locktype = 'advisory' and objid = 4711`) },
-				func() { d.exec(`select pg_advisory_unlock(4711)`) }
-		},
+		"in the commit": func(d *database) (func() bool, func()) { return d.holdCommits(2) },
 	}
 	crashes := map[string]func(s *server, d *database){
 		"kill -9": func(s *server, _ *database) { s.kill() },
@@ -51,76 +42,143 @@ func TestCrash_AtEachStepTakesEffectOnce(t *testing.T) {
 			t.Run(crash+" "+step, func(t *testing.T) {
 				t.Parallel()
 				url := pgtest.URL(t)
-				s, d := serve(t, url, "IDEMPOTENCY_WAIT=50s", "IDEMPOTENCY_BUDGET=50s"), connect(t, url)
+				s, d := serve(t, url), connect(t, url)
+				subject := s.send(create("subject", "Mercury")).project().ID
+				d.exec(`create table effects (name text)`)
+				d.exec(`create function note() returns trigger language plpgsql as
+					$$ begin insert into effects values (new.name); return null; end $$`)
+				d.exec(`create trigger note after insert or update on projects for each row execute function note()`)
+
+				// One call by itself, and two that share a flight and run in a group.
+				calls := []request{rename("u", subject, "Gemini"), create("k", "Apollo"), create("k", "Apollo")}
 				there, release := hold(d)
+				answers, errs := make([]answer, len(calls)), make([]error, len(calls))
 				var callers sync.WaitGroup
-				var answers [2]answer
-				var errs [2]error
-				for i := range answers {
-					callers.Go(func() { answers[i], errs[i] = s.try(context.WithoutCancel(t.Context()), create("k", "Apollo")) })
+				for i, call := range calls {
+					callers.Go(func() { answers[i], errs[i] = s.try(context.WithoutCancel(t.Context()), call) })
 				}
-				eventually(t, "the call to come to the step", there)
+				eventually(t, "the calls to come to the step", there)
 				strike(s, d)
 				release()
 				callers.Wait()
 				if crash == "kill -9" {
 					s = serve(t, url)
 				}
-				for i, err := range errs {
-					// Those that are answered are answered right.
-					if err == nil && answers[i].project().Name != "Apollo" {
-						t.Errorf("answered %d %s", answers[i].status, answers[i].raw)
+				for _, err := range errs {
+					if answered := err == nil; answered != (crash != "kill -9") {
+						t.Errorf("answered: %t, %v", answered, err)
 					}
 				}
-				eventually(t, "the retry to be answered", func() bool {
-					return s.send(create("k", "Apollo")).project().Name == "Apollo"
-				})
-				wantStatus(t, s.send(create("k", "Apollo")), "REPLAYED")
-				d.wantStored(1, 1)
+				for i, call := range calls {
+					want := []string{"Gemini", "Apollo", "Apollo"}[i]
+					if errs[i] == nil && answers[i].project().Name != want {
+						t.Errorf("answered %d %s", answers[i].status, answers[i].raw)
+					}
+					eventually(t, "the retry to be answered", func() bool { return s.send(call).project().Name == want })
+					wantStatus(t, s.send(call), "REPLAYED")
+				}
+				d.wantStored(2, 3)
+				for _, name := range []string{"Gemini", "Apollo"} {
+					if n := d.count(`select count(*) from effects where name = $1`, name); n != 1 {
+						t.Errorf("%d effects of the name %s, want 1", n, name)
+					}
+				}
 			})
 		}
 	}
 }
 
-// waiting says whether a connection waits for a lock of that kind.
-func (d *database) waiting(lock string) bool {
+// holdCommits keeps transactions that write projects within their COMMIT until
+// release is called; there says that so many have come to it.
+func (d *database) holdCommits(n int) (there func() bool, release func()) {
 	d.t.Helper()
-	return d.count(`select count(*) from pg_locks
-		where database = (select oid from pg_database where datname = current_database()) and not granted and `+lock) > 0
+	d.exec(`create function hold() returns trigger language plpgsql as
+		$$ begin perform pg_advisory_xact_lock(4711); return null; end $$`)
+	d.exec(`create constraint trigger hold after insert or update on projects
+		deferrable initially deferred for each row execute function hold()`)
+	d.exec(`select pg_advisory_lock(4711)`)
+	return func() bool { return d.waiting(`locktype = 'advisory' and objid = 4711`) == n },
+		func() { d.exec(`select pg_advisory_unlock(4711)`) }
 }
 
-func TestDatabase_GoesAwayAndComesBack(t *testing.T) {
-	t.Parallel()
-	postgres := pgtest.NewServer(t)
-	s := serve(t, postgres.URL())
-	wantStatus(t, s.send(create("before", "Apollo")), "EXECUTED")
-	postgres.Stop(t)
-
-	for i := range 3 {
-		a := s.send(create("during", "Gemini"))
-		switch {
-		case a.status == 503:
-			if a.header.Get("Retry-After") == "" {
-				t.Errorf("a refusal without Retry-After: %v", a.header)
-			}
-		case a.code() != "UNAVAILABLE" && a.code() != "IDEMPOTENCY_IN_PROGRESS" || !a.Errors[0].Extensions.Retryable:
-			t.Errorf("answer %d: %d %s", i, a.status, a.raw)
+// sendInVain sends the request and expects no answer.
+func sendInVain(s *server, r request) (gone chan struct{}) {
+	gone = make(chan struct{})
+	go func() {
+		defer close(gone)
+		if a, err := s.try(context.WithoutCancel(s.t.Context()), r); err == nil {
+			s.t.Errorf("answered %d %s", a.status, a.raw)
 		}
-	}
-	eventually(t, "/readyz to say that the database is away", func() bool { return s.get("/readyz").status == 503 })
-	if got := s.get("/healthz"); got.status != 200 {
-		t.Errorf("/healthz says %d while the database is away", got.status)
-	}
-	eventually(t, "requests to be refused", func() bool {
-		a := s.send(create("during", "Gemini"))
-		return a.status == 503 && a.header.Get("Content-Type") == "text/plain; charset=utf-8" && a.header.Get("Retry-After") != ""
-	})
+	}()
+	return gone
+}
 
-	postgres.Start(t)
-	eventually(t, "the same key to go through", func() bool { return s.send(create("during", "Gemini")).project().Name == "Gemini" })
-	wantStatus(t, s.send(create("before", "Apollo")), "REPLAYED")
-	if got := s.get("/readyz"); got.status != 200 {
-		t.Errorf("/readyz says %d once the database is back", got.status)
+func TestCrash_AfterTheCommitBeforeTheAnswerReplays(t *testing.T) {
+	t.Parallel()
+	url := pgtest.URL(t)
+	s, d := serve(t, url), connect(t, url)
+	there, release := d.holdCommits(1)
+	gone := sendInVain(s, create("k", "Apollo"))
+	eventually(t, "the call to come to its commit", there)
+	// A server that stands still can't answer what commits meanwhile.
+	if err := s.process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
 	}
-	connect(t, postgres.URL()).wantStored(2, 2)
+	release()
+	eventually(t, "the call to be committed", func() bool { return d.count(`select count(*) from projects`) == 1 })
+	s.kill()
+	<-gone
+	wantStatus(t, serve(t, url).send(create("k", "Apollo")), "REPLAYED")
+	d.wantStored(1, 1)
+}
+
+func TestCrash_LeavesACommitBehindThatTheNextServerWaitsFor(t *testing.T) {
+	t.Parallel()
+	url := pgtest.URL(t)
+	s, d := serve(t, url), connect(t, url)
+	there, release := d.holdCommits(1)
+	gone := sendInVain(s, create("k", "Apollo"))
+	eventually(t, "the call to come to its commit", there)
+	s.kill()
+	<-gone
+	// Postgres has not noticed, and goes on with the transaction.
+	next := serve(t, url, "IDEMPOTENCY_WAIT=300ms")
+	wantCode(t, next.send(create("k", "Apollo")), "IDEMPOTENCY_IN_PROGRESS")
+	release()
+	var retried answer
+	eventually(t, "the retry to be answered", func() bool {
+		retried = next.send(create("k", "Apollo"))
+		return retried.code() != "IDEMPOTENCY_IN_PROGRESS"
+	})
+	wantStatus(t, retried, "REPLAYED")
+	d.wantStored(1, 1)
+}
+
+func TestCrash_WithAQueueRunsNothingOfIt(t *testing.T) {
+	t.Parallel()
+	url := pgtest.URL(t)
+	s, d := serve(t, url), connect(t, url)
+	release := d.holdProjects()
+	var gone []chan struct{}
+	for i := range groups {
+		gone = append(gone, sendInVain(s, create(fmt.Sprint("busy ", i), "Gemini")))
+		eventually(t, "a group to be busy", func() bool { return d.held() == i+1 })
+	}
+	for i := range 20 {
+		gone = append(gone, sendInVain(s, create(fmt.Sprint("queued ", i), "Apollo")))
+	}
+	s.get("/healthz")
+	s.kill()
+	for _, g := range gone {
+		<-g
+	}
+	next := serve(t, url)
+	release()
+	for i := range 20 {
+		wantStatus(t, next.send(create(fmt.Sprint("queued ", i), "Apollo")), "EXECUTED")
+	}
+	for i := range groups {
+		wantStatus(t, next.send(create(fmt.Sprint("busy ", i), "Gemini")), "EXECUTED")
+	}
+	d.wantStored(20+groups, 20+groups)
 }

@@ -11,7 +11,7 @@ import (
 func TestWait_EndsBeforeALongExecution(t *testing.T) {
 	t.Parallel()
 	url := pgtest.URL(t)
-	s, d := serve(t, url, "IDEMPOTENCY_WAIT=300ms", "IDEMPOTENCY_BUDGET=50s"), connect(t, url)
+	s, d := serve(t, url, "IDEMPOTENCY_WAIT=300ms"), connect(t, url)
 	release := d.holdProjects()
 	for range 2 {
 		a := s.send(create("k", "Apollo"))

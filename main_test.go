@@ -58,7 +58,7 @@ type server struct {
 }
 
 // command returns the program with the environment, and nothing of the tests'
-// own but what every program needs.
+// own but what every program and the race detector need.
 func command(t testing.TB, env []string, args ...string) *exec.Cmd {
 	t.Helper()
 	path, err := program()
@@ -66,15 +66,20 @@ func command(t testing.TB, env []string, args ...string) *exec.Cmd {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(path, args...)
-	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), "LISTEN_ADDR=127.0.0.1:0"}, env...)
+	cmd.Env = append([]string{
+		"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), "GORACE=" + os.Getenv("GORACE"), "LISTEN_ADDR=127.0.0.1:0",
+	}, env...)
 	return cmd
 }
 
 // serve starts a server on the database and waits until it says where it is. It is
-// stopped after the test.
+// stopped after the test. Its time is ample unless env says otherwise, so that a
+// busy machine fails no test.
 func serve(t testing.TB, databaseURL string, env ...string) *server {
 	t.Helper()
-	s := launch(t, append([]string{"DATABASE_URL=" + databaseURL}, env...)...)
+	s := launch(t, append([]string{
+		"DATABASE_URL=" + databaseURL, "IDEMPOTENCY_WAIT=50s", "IDEMPOTENCY_BUDGET=50s", "DRAIN_TIMEOUT=50s",
+	}, env...)...)
 	s.awaitURL()
 	return s
 }

@@ -89,11 +89,7 @@ func TestReplay_IsOfTheExecutionNotOfTodaysRow(t *testing.T) {
 	t.Parallel()
 	s := serve(t, pgtest.URL(t))
 	first := s.send(create("k", "Apollo"))
-	update := request{
-		Query:     `mutation ($input: UpdateProjectInput!) { updateProject(input: $input, idempotencyKey: "u") { project { id name } } }`,
-		Variables: map[string]any{"input": map[string]any{"id": first.project().ID, "name": "Gemini"}},
-	}
-	wantStatus(t, s.send(update), "EXECUTED")
+	wantStatus(t, s.send(rename("u", first.project().ID, "Gemini")), "EXECUTED")
 	a := s.send(create("k", "Apollo"))
 	wantStatus(t, a, "REPLAYED")
 	if a.project().Name != "Apollo" {

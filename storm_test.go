@@ -1,7 +1,9 @@
 package main_test
 
 import (
+	"net/http/httptrace"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -9,24 +11,56 @@ import (
 	"github.com/onceql/onceql/internal/pgtest"
 )
 
-// storm sends n requests at once, the i-th to the i-th server in turn, and returns
-// the answers.
-func storm(t testing.TB, n int, servers []*server, request func(i int) request) []answer {
+// A stormOf requests is under way until done is closed; then its answers are
+// there.
+type stormOf struct {
+	t       testing.TB
+	n       int
+	sent    atomic.Int64
+	done    chan struct{}
+	answers []answer
+}
+
+// startStorm sends n requests at once, the i-th to the i-th server in turn.
+func startStorm(t testing.TB, n int, servers []*server, request func(i int) request) *stormOf {
 	t.Helper()
-	answers, errs := make([]answer, n), make([]error, n)
+	s := &stormOf{t: t, n: n, done: make(chan struct{}), answers: make([]answer, n)}
+	ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{
+		WroteRequest: func(httptrace.WroteRequestInfo) { s.sent.Add(1) },
+	})
 	var callers sync.WaitGroup
 	for i := range n {
 		callers.Go(func() {
-			answers[i], errs[i] = servers[i%len(servers)].try(t.Context(), request(i))
+			var err error
+			if s.answers[i], err = servers[i%len(servers)].try(ctx, request(i)); err != nil {
+				t.Error(err)
+			}
 		})
 	}
-	callers.Wait()
-	for _, err := range errs {
-		if err != nil {
-			t.Fatal(err)
-		}
+	go func() {
+		callers.Wait()
+		close(s.done)
+	}()
+	return s
+}
+
+// underWay says whether every request is sent.
+func (s *stormOf) underWay() bool { return s.sent.Load() >= int64(s.n) }
+
+// wait returns the answers.
+func (s *stormOf) wait() []answer {
+	s.t.Helper()
+	<-s.done
+	if s.t.Failed() {
+		s.t.FailNow()
 	}
-	return answers
+	return s.answers
+}
+
+// storm is one that nothing is done to.
+func storm(t testing.TB, n int, servers []*server, request func(i int) request) []answer {
+	t.Helper()
+	return startStorm(t, n, servers, request).wait()
 }
 
 // wantOneExecution checks that one of the answers executed, and the others replay
@@ -50,52 +84,41 @@ func wantOneExecution(t testing.TB, answers []answer) {
 	}
 }
 
-// holdProjects keeps effects from writing until the function that it returns is
-// called. It does so over a connection of its own: within a transaction Postgres
-// shows its activity as it was at the first look.
-func (d *database) holdProjects() (release func()) {
-	d.t.Helper()
-	holder := connect(d.t, d.url)
-	holder.exec(`begin`)
-	holder.exec(`lock table projects in exclusive mode`)
-	return func() {
-		d.t.Helper()
-		holder.exec(`commit`)
-	}
-}
-
-// held is how many connections wait for the lock of holdProjects.
-func (d *database) held() int {
-	d.t.Helper()
-	return d.count(`select count(*) from pg_locks
-		where database = (select oid from pg_database where datname = current_database())
-		and relation = 'projects'::regclass and not granted`)
-}
-
 func TestStorm_OfOneKeyCreatesOneProject(t *testing.T) {
 	t.Parallel()
 	url := pgtest.URL(t)
-	s, d := serve(t, url, "IDEMPOTENCY_WAIT=50s", "IDEMPOTENCY_BUDGET=50s"), connect(t, url)
+	s, d := serve(t, url), connect(t, url)
 	release := d.holdProjects()
-	var answers []answer
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		answers = storm(t, 500, []*server{s}, func(int) request { return create("k", "Apollo") })
-	}()
-	eventually(t, "the effect to wait", func() bool { return d.held() == 1 })
-	// All the others wait for it, and what they keep busy is sampled meanwhile.
-	for range 20 {
-		busy := d.count(`select count(*) from pg_stat_activity
-			where datname = current_database() and application_name = 'onceql' and state <> 'idle'
-			and query not like '%ping%'`)
-		if busy > 2 {
-			t.Fatalf("%d connections are busy with one key, want 2 at most", busy)
-		}
+	callers := startStorm(t, 500, []*server{s}, func(int) request { return create("k", "Apollo") })
+	most := 0
+	sample := func() {
+		// The server pings the database once a second, storm or not.
+		most = max(most, d.count(`select count(*) from pg_stat_activity
+			where datname = current_database() and application_name = 'onceql' and state <> 'idle' and query <> '-- ping'`))
+	}
+	eventually(t, "the effect to wait, and all the others for it", func() bool {
+		sample()
+		return d.held() == 1 && callers.underWay()
+	})
+	for range 50 {
+		sample()
+	}
+	if n := d.held(); n != 1 {
+		t.Errorf("%d effects run under one key, want 1", n)
 	}
 	release()
-	<-done
-	wantOneExecution(t, answers)
+	for running := true; running; {
+		sample()
+		select {
+		case <-callers.done:
+			running = false
+		default:
+		}
+	}
+	if most < 1 || most > 2 {
+		t.Errorf("%d connections were busy with one key, want 1 or 2", most)
+	}
+	wantOneExecution(t, callers.wait())
 	d.wantStored(1, 1)
 }
 
@@ -105,18 +128,24 @@ func TestStorm_OfTwoPayloadsOnOneKeyLetsOneWin(t *testing.T) {
 	s, d := serve(t, url), connect(t, url)
 	names := []string{"Apollo", "Gemini"}
 	answers := storm(t, 200, []*server{s}, func(i int) request { return create("k", names[i%2]) })
-	won := map[string]int{}
+	won := map[string][]answer{}
 	for i, a := range answers {
 		if a.code() == "IDEMPOTENCY_KEY_REUSED" {
 			continue
 		}
 		if a.project().Name != names[i%2] {
-			t.Fatalf("asked for %s: %s", names[i%2], a.raw)
+			t.Fatalf("asked for %s: %d %s", names[i%2], a.status, a.raw)
 		}
-		won[names[i%2]]++
+		won[names[i%2]] = append(won[names[i%2]], a)
 	}
 	if len(won) != 1 {
-		t.Errorf("succeeded: %v, want one payload alone", won)
+		t.Fatalf("%d payloads succeeded, want one alone", len(won))
+	}
+	for name, same := range won {
+		if len(same) != 100 {
+			t.Errorf("%d calls for %s succeeded, want all 100", len(same), name)
+		}
+		wantOneExecution(t, same)
 	}
 	d.wantStored(1, 1)
 }
@@ -126,35 +155,42 @@ func TestStorm_OnTwoServersCreatesOneProject(t *testing.T) {
 	url := pgtest.URL(t)
 	d := connect(t, url)
 	servers := []*server{
-		serve(t, url, "IDEMPOTENCY_WAIT=50s"),
-		serve(t, url+"&application_name=second", "IDEMPOTENCY_WAIT=50s"),
+		serve(t, url),
+		serve(t, url),
 	}
 	wantOneExecution(t, storm(t, 200, servers, func(int) request { return create("k", "Apollo") }))
 	d.wantStored(1, 1)
+}
 
-	// A loser waits for the one that executes, and then replays.
+func TestLoser_OnAnotherServerWaitsAndReplays(t *testing.T) {
+	t.Parallel()
+	url := pgtest.URL(t)
+	d := connect(t, url)
+	first := serve(t, url)
+	second := serve(t, url+"&application_name=second")
 	release := d.holdProjects()
-	first, second := make(chan answer, 1), make(chan answer, 1)
-	ask := func(s *server, answers chan<- answer) {
-		a, err := s.try(t.Context(), create("held", "Apollo"))
-		if err != nil {
-			t.Error(err)
-		}
-		answers <- a
-	}
-	go ask(servers[0], first)
+	owner := startStorm(t, 1, []*server{first}, func(int) request { return create("k", "Apollo") })
 	eventually(t, "the first server's effect to wait", func() bool { return d.held() == 1 })
-	go ask(servers[1], second)
-	eventually(t, "the second server to look for the row", func() bool {
-		return d.count(`select count(*) from pg_stat_activity where application_name = 'second' and query = 'rollback'`) > 0
+	losers := startStorm(t, 20, []*server{second}, func(int) request { return create("k", "Apollo") })
+	// It rolls back when it has found the key busy, and has done so for no other.
+	eventually(t, "the second server to have looked for the row", func() bool {
+		return losers.underWay() && d.count(`select count(*) from pg_stat_activity
+			where datname = current_database() and application_name = 'second' and query = 'rollback'`) > 0
 	})
-	if len(second) > 0 {
-		t.Errorf("the second server answered while the first executed: %s", (<-second).raw)
+	select {
+	case <-losers.done:
+		t.Fatalf("the second server answered while the first executed: %s", losers.answers[0].raw)
+	default:
+	}
+	if n := d.held(); n != 1 {
+		t.Errorf("%d effects wait, want that of the first server alone", n)
 	}
 	release()
-	wantStatus(t, <-first, "EXECUTED")
-	wantStatus(t, <-second, "REPLAYED")
-	d.wantStored(2, 2)
+	wantStatus(t, owner.wait()[0], "EXECUTED")
+	for _, a := range losers.wait() {
+		wantStatus(t, a, "REPLAYED")
+	}
+	d.wantStored(1, 1)
 }
 
 func TestStorm_OfManyKeysOnTwoServers(t *testing.T) {
