@@ -133,6 +133,6 @@ func help(options kong.HelpOptions, command *kong.Context) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintln(command.Stdout)
+	_, _ = fmt.Fprintln(command.Stdout)
 	return kong.DefaultHelpPrinter(options, serve)
 }

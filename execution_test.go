@@ -91,13 +91,17 @@ func TestDocument_WithThreeMutationsIsThreeCalls(t *testing.T) {
 	}
 	d.wantStored(2, 2)
 
-	twice := s.send(request{Query: `mutation {
+	document := request{Query: `mutation {
 		first: createProject(input: {name: "Four"}, idempotencyKey: "4") { project { id name } }
 		second: createProject(input: {name: "Four"}, idempotencyKey: "4") { project { id name } }
-	}`})
+	}`}
+	twice := s.send(document)
 	if f := twice.Extensions.Idempotency; f["first"].Status != "EXECUTED" || f["second"].Status != "REPLAYED" ||
 		twice.Data["first"].Project.ID != twice.Data["second"].Project.ID || twice.header.Get("Idempotency-Replayed") != "" {
 		t.Errorf("the same key twice in a document: %s", twice.raw)
+	}
+	if again := s.send(document); again.header.Get("Idempotency-Replayed") != "true" || len(again.Extensions.Idempotency) != 2 {
+		t.Errorf("a document of replays alone: header %q, %s", again.header.Get("Idempotency-Replayed"), again.raw)
 	}
 	d.wantStored(3, 3)
 }

@@ -23,7 +23,9 @@ func TestRowOfAnotherBuild_NeverExecutesAgain(t *testing.T) {
 		"the project is missing":       {`response_json = '{}'`, "UNAVAILABLE"},
 		"a member of another type":     {`response_json = '{"project": 7}'`, "UNAVAILABLE"},
 		"no object":                    {`response_json = '[]'`, "UNAVAILABLE"},
+		"null, as the payload may be":  {`response_json = 'null'`, ""},
 		"an unknown hash version":      {`hash_version = 2`, "UNAVAILABLE"},
+		"no request's id":              {`request_id = null`, ""},
 		"a longer name than today's":   {`response_json = replace(response_json::text, 'Apollo', repeat('A', 300))::json`, ""},
 	} {
 		d.exec(`delete from idempotency_keys where key = 'old'`)

@@ -3,7 +3,6 @@ package main_test
 import (
 	"encoding/json"
 	"fmt"
-	"regexp"
 	"strings"
 	"testing"
 
@@ -92,47 +91,4 @@ func TestBadInput_IsRefusedWithItsCodeAndStoresNothing(t *testing.T) {
 		}
 	}
 	wantStatus(t, s.send(create(strings.Repeat("~", 255), "Apollo")), "EXECUTED")
-}
-
-var logLine = regexp.MustCompile(`^time=\S+ level=[A-Z]+ msg=`)
-
-// wantSoundLog checks that every line of the log is one that the server wrote, and
-// that none has any of the texts.
-func wantSoundLog(t testing.TB, s *server, secrets ...string) {
-	t.Helper()
-	for _, line := range s.stderr.lines() {
-		if !logLine.MatchString(line) {
-			t.Errorf("a forged line in the log: %s", line)
-		}
-		for _, secret := range secrets {
-			if strings.Contains(line, secret) {
-				t.Errorf("the log tells %q: %s", secret, line)
-			}
-		}
-	}
-}
-
-func TestRequestID_IsTakenWhenSaneAndNamesTheExecution(t *testing.T) {
-	t.Parallel()
-	s := serve(t, pgtest.URL(t))
-	first := s.send(create("secret-key", "Secret Name"), "X-Request-Id", "req-1:a/b+c=d_e.f")
-	if got := first.header.Get("X-Request-Id"); got != "req-1:a/b+c=d_e.f" {
-		t.Errorf("the response's id is %q", got)
-	}
-	for _, insane := range []string{"", strings.Repeat("a", 129), "a b", `a"level=ERROR`, "ä", "a\tb"} {
-		a := s.send(create("secret-key", "Secret Name"), "X-Request-Id", insane)
-		id, err := uuid.Parse(a.header.Get("X-Request-Id"))
-		if err != nil || id.Version() != 7 {
-			t.Errorf("for %q the response's id is %q, want a UUIDv7", insane, a.header.Get("X-Request-Id"))
-		}
-		if got := a.Extensions.Idempotency["createProject"].RequestID; got != "req-1:a/b+c=d_e.f" {
-			t.Errorf("the replay names the request %q", got)
-		}
-	}
-	// The log tells a replay from an execution, by the requests' ids.
-	eventually(t, "the log to tell of the replay", func() bool {
-		return strings.Contains(s.stderr.String(), `msg=replayed operation=createProject`) &&
-			strings.Contains(s.stderr.String(), `executedBy=`)
-	})
-	wantSoundLog(t, s, "secret-key", "Secret Name")
 }

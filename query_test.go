@@ -35,25 +35,32 @@ func TestProjects_ArePagedByKeySet(t *testing.T) {
 				Cursor string
 				Node   project
 			}
+			Nodes    []project
 			PageInfo struct {
-				HasNextPage bool
-				EndCursor   string
+				HasNextPage, HasPreviousPage bool
+				StartCursor, EndCursor       string
 			}
 		}
 	}
+	const document = `query ($first: Int!, $after: String, $all: Boolean!) {
+		projects(first: $first, after: $after, includeArchived: $all) {
+			edges { cursor node { id name } } nodes { id name } pageInfo { hasNextPage hasPreviousPage startCursor endCursor } } }`
 	seen := map[string]bool{}
-	variables := map[string]any{}
-	for want := range []int{10, 10, 5} {
-		p := query[page](s, `query ($after: String) { projects(first: 10, after: $after) {
-			edges { cursor node { id name } } pageInfo { hasNextPage endCursor } } }`, variables).Projects
-		for _, edge := range p.Edges {
-			if seen[edge.Node.ID] {
-				t.Errorf("%s is on two pages", edge.Node.Name)
+	variables := map[string]any{"first": 10, "all": false}
+	for i, size := range []int{10, 10, 5} {
+		p := query[page](s, document, variables).Projects
+		if len(p.Edges) != size || len(p.Nodes) != size {
+			t.Fatalf("page %d has %d projects, want %d", i, len(p.Edges), size)
+		}
+		for j, edge := range p.Edges {
+			if seen[edge.Node.ID] || edge.Node != p.Nodes[j] {
+				t.Errorf("page %d: %+v was seen, or is another node: %+v", i, edge.Node, p.Nodes[j])
 			}
 			seen[edge.Node.ID] = true
 		}
-		if last := want == 2; p.PageInfo.HasNextPage == last || p.PageInfo.EndCursor != p.Edges[len(p.Edges)-1].Cursor {
-			t.Errorf("page %d: %+v", want, p.PageInfo)
+		if p.PageInfo.HasNextPage != (i < 2) || p.PageInfo.HasPreviousPage != (i > 0) ||
+			p.PageInfo.StartCursor != p.Edges[0].Cursor || p.PageInfo.EndCursor != p.Edges[size-1].Cursor {
+			t.Errorf("page %d: %+v", i, p.PageInfo)
 		}
 		variables["after"] = p.PageInfo.EndCursor
 	}
@@ -70,8 +77,7 @@ func TestProjects_ArePagedByKeySet(t *testing.T) {
 		Variables: map[string]any{"id": id},
 	}), "EXECUTED")
 	for all, want := range map[bool]int{false: 24, true: 25} {
-		p := query[page](s, `query ($all: Boolean!) { projects(first: 100, includeArchived: $all) {
-			edges { cursor node { id } } pageInfo { hasNextPage endCursor } } }`, map[string]any{"all": all}).Projects
+		p := query[page](s, document, map[string]any{"first": 100, "all": all}).Projects
 		if len(p.Edges) != want {
 			t.Errorf("includeArchived %t lists %d projects, want %d", all, len(p.Edges), want)
 		}

@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"fmt"
 	"net/http/httptrace"
 	"sync"
 	"sync/atomic"
@@ -207,4 +208,41 @@ func TestStorm_OfManyKeysOnTwoServers(t *testing.T) {
 		wantOneExecution(t, same)
 	}
 	d.wantStored(8, 8)
+}
+
+func TestGroup_LetsABadCallFailAlone(t *testing.T) {
+	t.Parallel()
+	url := pgtest.URL(t)
+	s, d := serve(t, url), connect(t, url)
+	// What the effect finds out about a call by itself, and what Postgres throws at
+	// the whole group.
+	const poison = "Poison"
+	names := []string{"Apollo", "", poison, "Gemini", "Mercury"}
+	d.exec(`create function refuse() returns trigger language plpgsql as
+		$$ begin raise exception E'no %\nlevel=ERROR msg=forged', new.name; end $$`)
+	d.exec(`create trigger refuse before insert on projects for each row when (new.name like 'Poison%') execute function refuse()`)
+	release := d.holdProjects()
+	busy := occupy(s, d, "Busy")
+	calls := startStorm(t, 60, []*server{s}, func(i int) request { return create(fmt.Sprint(i), names[i%len(names)]) })
+	eventually(t, "the calls to be sent", calls.underWay)
+	release()
+	for i, a := range calls.wait() {
+		switch names[i%len(names)] {
+		case "":
+			wantCode(t, a, "BAD_USER_INPUT")
+		case poison:
+			wantCode(t, a, "INTERNAL")
+		default:
+			wantStatus(t, a, "EXECUTED")
+		}
+	}
+	for _, b := range busy {
+		wantStatus(t, b.wait()[0], "EXECUTED")
+	}
+	d.wantStored(groups+36, groups+36)
+	wantSoundLog(t, s, "Poison", "forged")
+	// Their keys are not consumed.
+	d.exec(`drop trigger refuse on projects`)
+	wantStatus(t, s.send(create("1", "Apollo")), "EXECUTED")
+	wantStatus(t, s.send(create("2", poison)), "EXECUTED")
 }
