@@ -175,5 +175,9 @@ func (r *report) write(dir string) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(os.MkdirAll(dir, 0o755), os.WriteFile(filepath.Join(dir, "figures.json"), append(text, '\n'), 0o644))
+	err = errors.Join(os.MkdirAll(dir, 0o755), os.WriteFile(filepath.Join(dir, "figures.json"), append(text, '\n'), 0o644))
+	for _, p := range plots {
+		err = errors.Join(err, p.draw(r, dir))
+	}
+	return err
 }
