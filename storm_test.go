@@ -85,42 +85,56 @@ func wantOneExecution(t testing.TB, answers []answer) {
 	}
 }
 
-func TestStorm_OfOneKeyCreatesOneProject(t *testing.T) {
+func TestStorm_OfOneKeyTakesEffectOnce(t *testing.T) {
 	t.Parallel()
-	url := pgtest.URL(t)
-	s, d := serve(t, url), connect(t, url)
-	release := d.holdProjects()
-	callers := startStorm(t, 500, []*server{s}, func(int) request { return create("k", "Apollo") })
-	most := 0
-	sample := func() {
-		// The server pings the database once a second, storm or not.
-		most = max(most, d.count(`select count(*) from pg_stat_activity
-			where datname = current_database() and application_name = 'onceql' and state <> 'idle' and query <> '-- ping'`))
+	for name, call := range map[string]func(subject string) request{
+		"in groups":      func(string) request { return create("k", "Apollo") },
+		"each by itself": func(subject string) request { return rename("k", subject, "Apollo") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			url := pgtest.URL(t)
+			s, d := serve(t, url), connect(t, url)
+			subject := s.send(create("subject", "Mercury")).project().ID
+			release := d.holdProjects()
+			callers := startStorm(t, 500, []*server{s}, func(int) request { return call(subject) })
+			most := 0
+			sample := func() {
+				// The server pings the database once a second, storm or not.
+				most = max(most, d.count(`select count(*) from pg_stat_activity
+					where datname = current_database() and application_name = 'onceql' and state <> 'idle' and query <> '-- ping'`))
+			}
+			eventually(t, "the effect to wait, and all the others for it", func() bool {
+				sample()
+				return d.held() == 1 && callers.underWay()
+			})
+			for range 50 {
+				sample()
+			}
+			if n := d.held(); n != 1 {
+				t.Errorf("%d effects run under one key, want 1", n)
+			}
+			release()
+			for running := true; running; {
+				sample()
+				select {
+				case <-callers.done:
+					running = false
+				default:
+				}
+			}
+			if most < 1 || most > 2 {
+				t.Errorf("%d connections were busy with one key, want 1 or 2", most)
+			}
+			wantOneExecution(t, callers.wait())
+			if n := d.count(`select count(*) from projects where name = 'Apollo'`); n != 1 {
+				t.Errorf("%d projects have the name, want 1", n)
+			}
+			if n := d.count(`select count(*) from idempotency_keys where key = 'k'`); n != 1 {
+				t.Errorf("%d rows of the key, want 1", n)
+			}
+		})
 	}
-	eventually(t, "the effect to wait, and all the others for it", func() bool {
-		sample()
-		return d.held() == 1 && callers.underWay()
-	})
-	for range 50 {
-		sample()
-	}
-	if n := d.held(); n != 1 {
-		t.Errorf("%d effects run under one key, want 1", n)
-	}
-	release()
-	for running := true; running; {
-		sample()
-		select {
-		case <-callers.done:
-			running = false
-		default:
-		}
-	}
-	if most < 1 || most > 2 {
-		t.Errorf("%d connections were busy with one key, want 1 or 2", most)
-	}
-	wantOneExecution(t, callers.wait())
-	d.wantStored(1, 1)
 }
 
 func TestStorm_OfTwoPayloadsOnOneKeyLetsOneWin(t *testing.T) {
