@@ -20,19 +20,20 @@ type answer struct {
 	raw    string
 	Data   map[string]*payload
 	Errors []struct {
-		Message    string
 		Path       []any
-		Extensions struct {
-			Code         string
-			Retryable    bool
-			RetryAfterMs int
-			RequestID    string
-			Limit        string
-		}
+		Extensions failure
 	}
 	Extensions struct {
 		Idempotency map[string]fieldStatus
 	}
+}
+
+// A failure is what an error says for programs.
+type failure struct {
+	Code         string
+	Retryable    bool
+	RetryAfterMs int
+	RequestID    string
 }
 
 type payload struct{ Project project }
@@ -181,13 +182,16 @@ func (a answer) fieldStatus() string {
 	return ""
 }
 
-// code is that of the first error.
-func (a answer) code() string {
+// failure is that of the first error, empty where there is none.
+func (a answer) failure() failure {
 	if len(a.Errors) == 0 {
-		return ""
+		return failure{}
 	}
-	return a.Errors[0].Extensions.Code
+	return a.Errors[0].Extensions
 }
+
+// code is that of the first error.
+func (a answer) code() string { return a.failure().Code }
 
 func wantStatus(t testing.TB, a answer, want string) {
 	t.Helper()

@@ -2,6 +2,7 @@ package main_test
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"time"
 
@@ -16,7 +17,7 @@ func TestWait_EndsBeforeALongExecution(t *testing.T) {
 	for range 2 {
 		a := s.send(create("k", "Apollo"))
 		wantCode(t, a, "IDEMPOTENCY_IN_PROGRESS")
-		if e := a.Errors[0].Extensions; !e.Retryable || e.RetryAfterMs <= 0 || e.RequestID != a.header.Get("X-Request-Id") {
+		if e := a.failure(); !e.Retryable || e.RetryAfterMs <= 0 || e.RequestID != a.header.Get("X-Request-Id") {
 			t.Errorf("the error's extensions: %+v", e)
 		}
 	}
@@ -78,7 +79,7 @@ func TestDocument_WithThreeMutationsIsThreeCalls(t *testing.T) {
 		if a.Data["one"] == nil || a.Data["two"] != nil || a.Data["three"] == nil {
 			t.Fatalf("round %d: data %s", round, a.raw)
 		}
-		if len(a.Errors) != 1 || a.code() != "BAD_USER_INPUT" || a.Errors[0].Path[0] != "two" {
+		if len(a.Errors) != 1 || a.code() != "BAD_USER_INPUT" || fmt.Sprint(a.Errors[0].Path) != "[two]" {
 			t.Errorf("round %d: errors %+v", round, a.Errors)
 		}
 		statuses := a.Extensions.Idempotency
@@ -123,7 +124,7 @@ func TestExpiry_IsByTheDatabasesClock(t *testing.T) {
 	age("61 minutes")
 	a := s.send(create("k", "Apollo"))
 	wantCode(t, a, "IDEMPOTENCY_KEY_EXPIRED")
-	if a.Errors[0].Extensions.Retryable {
+	if a.failure().Retryable {
 		t.Error("an expired key is called retryable")
 	}
 	wantCode(t, s.send(create("k", "Gemini")), "IDEMPOTENCY_KEY_REUSED")

@@ -36,7 +36,7 @@ func TestRowOfAnotherBuild_NeverExecutesAgain(t *testing.T) {
 		a := s.send(create("old", "Apollo"))
 		switch {
 		case c.code == "" && a.fieldStatus() != "REPLAYED", a.code() != c.code,
-			c.code != "" && !a.Errors[0].Extensions.Retryable:
+			c.code != "" && !a.failure().Retryable:
 			t.Errorf("%s: %d %s", name, a.status, a.raw)
 		}
 		d.wantStored(1, 2)

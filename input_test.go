@@ -69,7 +69,7 @@ func TestBadInput_IsRefusedWithItsCodeAndStoresNothing(t *testing.T) {
 		"too many tokens":          {document("{" + strings.Repeat(" a: __typename", 1000) + "}"), "LIMIT_EXCEEDED"},
 	} {
 		a := s.sendRaw(c.body)
-		if a.code() != c.code || a.Errors[0].Extensions.Retryable || a.Errors[0].Extensions.RequestID != a.header.Get("X-Request-Id") {
+		if a.code() != c.code || a.failure().Retryable || a.failure().RequestID != a.header.Get("X-Request-Id") {
 			t.Errorf("%s: %d %s, want %s", name, a.status, a.raw, c.code)
 		}
 	}

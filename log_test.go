@@ -49,7 +49,7 @@ func TestRequestID_IsTakenWhenSaneAndNamesTheExecution(t *testing.T) {
 			t.Errorf("the replay names the request %q", got)
 		}
 	}
-	if longest := strings.Repeat("a", 128); s.send(create("k", ""), "X-Request-Id", longest).Errors[0].Extensions.RequestID != longest {
+	if longest := strings.Repeat("a", 128); s.send(create("k", ""), "X-Request-Id", longest).failure().RequestID != longest {
 		t.Error("an error does not have the id of its request")
 	}
 	// The log tells a replay from an execution, by the requests' ids.

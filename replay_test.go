@@ -119,7 +119,7 @@ func TestReuse_OfAKeyChangesNothing(t *testing.T) {
 		"a name that would be refused": create("bare", ""),
 	} {
 		a := s.send(again)
-		if a.code() != "IDEMPOTENCY_KEY_REUSED" || a.Errors[0].Extensions.Retryable || len(a.Extensions.Idempotency) > 0 ||
+		if a.code() != "IDEMPOTENCY_KEY_REUSED" || a.failure().Retryable || len(a.Extensions.Idempotency) > 0 ||
 			a.header.Get("Idempotency-Replayed") != "" {
 			t.Errorf("%s: %s", name, a.raw)
 		}
