@@ -95,7 +95,7 @@ func newProxy(t testing.TB, address string) (*proxy, string) {
 			p.mu.Lock()
 			p.conns = append(p.conns, client, server)
 			p.mu.Unlock()
-			l := &link{proxy: p, client: client, server: server}
+			l := &link{proxy: p, client: client, server: server, ended: make(chan struct{})}
 			serving.Go(l.requests)
 			serving.Go(l.replies)
 		}
@@ -176,6 +176,8 @@ func (p *proxy) take(these ...fault) fault {
 type link struct {
 	proxy          *proxy
 	client, server net.Conn
+	// ended is closed when the server's side has ended.
+	ended chan struct{}
 
 	mu sync.Mutex
 	// reply is the fault that the reply to the last request meets.
@@ -246,6 +248,10 @@ func (l *link) requests() {
 func (l *link) lostOnTheWay() bool {
 	switch l.proxy.take(requestLost, requestStalled) {
 	case requestLost:
+		// The client hears of it once Postgres has, and has let the locks go: what
+		// it does next does not depend on who was faster.
+		_ = l.server.(*net.TCPConn).CloseWrite()
+		<-l.ended
 		return true
 	case requestStalled:
 		<-l.proxy.over
@@ -270,6 +276,7 @@ func (l *link) expected() fault {
 // replies passes on what the server answers.
 func (l *link) replies() {
 	defer l.cut()
+	defer close(l.ended)
 	for {
 		message, err := message(l.server)
 		if err != nil {
