@@ -6,14 +6,15 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// An execution that loses out, or can't reach the database, is tried so often
-// before its owner hears of it.
+// A caller's execution that loses out, or can't reach the database, is tried so
+// often before the caller hears of it.
 const maxAttempts = 5
 
 var (
@@ -44,7 +45,7 @@ func (e *Engine) run(ctx context.Context, group []*execution) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), e.config.Budget)
 	defer cancel()
 	halve := false
-	for attempt := 1; ; attempt++ {
+	for retry := 0; ; retry++ {
 		var err error
 		group, err = e.attempt(ctx, group, halve)
 		if len(group) == 0 {
@@ -62,19 +63,34 @@ func (e *Engine) run(ctx context.Context, group []*execution) {
 		case !lost && verdict == definite:
 			e.refuse(group, err)
 			return
-		case !lost && verdict == unreachable, ctx.Err() != nil, attempt >= maxAttempts:
+		case !lost && verdict == unreachable, ctx.Err() != nil:
 			e.fail(group, fmt.Errorf("%w: %w", ErrUnavailable, err))
 			return
 		}
-		kind := Retried
-		if errors.Is(err, errUnknown) {
-			kind = CommitUnknown
+		if group = e.again(group, err); len(group) == 0 {
+			return
 		}
-		for _, x := range group {
-			e.observe(Event{Kind: kind, Err: err}, x.owner)
-		}
-		pause(ctx, backoff(attempt-1, 5*time.Millisecond, 200*time.Millisecond))
+		pause(ctx, backoff(retry, 5*time.Millisecond, 200*time.Millisecond))
 	}
+}
+
+// again counts an attempt that came to nothing, and returns the executions that
+// may have another. It is counted by caller, because a flight may be parked
+// between two attempts.
+func (e *Engine) again(group []*execution, err error) []*execution {
+	kind := Retried
+	if errors.Is(err, errUnknown) {
+		kind = CommitUnknown
+	}
+	return slices.DeleteFunc(group, func(x *execution) bool {
+		x.owner.failed++
+		if x.owner.failed < maxAttempts {
+			e.observe(Event{Kind: kind, Err: err}, x.owner)
+			return false
+		}
+		e.fail([]*execution{x}, fmt.Errorf("%w: %w", ErrUnavailable, err))
+		return true
+	})
 }
 
 func (e *Engine) observe(event Event, r *request) {

@@ -65,34 +65,38 @@ func TestTrip_LostAnywhereIsSettled(t *testing.T) {
 // the next caller takes over, and once the network is well the key goes through.
 func TestCommit_ThatIsLostAgainAndAgainHandsOver(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	proxy, url := newProxy(t, w.url)
-	engine := w.engineOn(w.open(url, 4), idempotency.Config{Wait: time.Minute, Budget: 30 * time.Second})
-	var runs atomic.Int32
-	gate := newGate()
-	again := func(text string) effect {
-		return counted(&runs, func(ctx context.Context, tx pgx.Tx) (note, error) {
-			proxy.arm(requestLost)
-			return write(text)(ctx, tx)
+	for name, fault := range map[string]fault{
+		"Postgres lets the locks go": requestLost, "Postgres keeps the locks for a moment": requestLostUnnoticed,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			proxy, url := newProxy(t, w.url)
+			engine := w.engineOn(w.open(url, 4), idempotency.Config{Wait: time.Minute, Budget: 30 * time.Second})
+			var runs atomic.Int32
+			gate := newGate()
+			owner := start(t.Context(), engine, call("k", "a"), gate.before(counted(&runs, func(ctx context.Context, tx pgx.Tx) (note, error) {
+				proxy.arm(fault)
+				return write("owner")(ctx, tx)
+			})))
+			gate.arrived(t)
+			next := start(t.Context(), engine, from("the next", call("k", "b")), write("b"))
+			waiting(t, engine, "k", 2)
+			close(gate.open)
+
+			_, err := replied(t, owner)
+			wantError(t, err, idempotency.ErrUnavailable)
+			if n := runs.Load(); n != maxAttempts {
+				t.Errorf("the owner's effect ran %d times, want %d", n, maxAttempts)
+			}
+			// The last fault met the owner's last COMMIT; the next caller's goes through.
+			o, err := replied(t, next)
+			if err != nil || o.Replayed || o.Value.Text != "b" {
+				t.Errorf("the next caller: %+v, %v; want it executed", o, err)
+			}
+			_, err = do(t.Context(), engine, "k", "a")
+			wantError(t, err, idempotency.ErrKeyReused)
+			w.effects(1)
 		})
 	}
-	owner := start(t.Context(), engine, call("k", "a"), gate.before(again("owner")))
-	gate.arrived(t)
-	next := start(t.Context(), engine, from("the next", call("k", "b")), write("b"))
-	waiting(t, engine, "k", 2)
-	close(gate.open)
-
-	_, err := replied(t, owner)
-	wantError(t, err, idempotency.ErrUnavailable)
-	if n := runs.Load(); n != maxAttempts {
-		t.Errorf("the owner's effect ran %d times, want %d", n, maxAttempts)
-	}
-	// The last fault met the owner's last COMMIT; the next caller's goes through.
-	o, err := replied(t, next)
-	if err != nil || o.Replayed || o.Value.Text != "b" {
-		t.Errorf("the next caller: %+v, %v; want it executed", o, err)
-	}
-	_, err = do(t.Context(), engine, "k", "a")
-	wantError(t, err, idempotency.ErrKeyReused)
-	w.effects(1)
 }

@@ -34,6 +34,8 @@ type request struct {
 	input  any
 	// executionID tells this caller's own committed row from another's.
 	executionID uuid.UUID
+	// failed counts the attempts, as the flight's owner, that came to nothing.
+	failed int
 	// answer takes the one answer; it has room for it, so that nobody waits for
 	// a caller that left.
 	answer chan answer

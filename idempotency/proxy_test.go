@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"sync"
 	"testing"
+	"time"
 )
 
 // A proxy stands between an engine and Postgres and knows their messages. While it
@@ -35,7 +36,10 @@ const (
 	none fault = iota
 	// requestLost: the connection breaks before Postgres hears of the COMMIT.
 	requestLost
-	// requestCut: the same, after Postgres has got the statements before it.
+	// requestLostUnnoticed: the same, but Postgres notices only a moment later, and
+	// keeps the locks until then.
+	requestLostUnnoticed
+	// requestCut: the same as requestLost, after Postgres has got the statements before it.
 	requestCut
 	// replyLost: Postgres carries it out, and the connection breaks before its
 	// reply arrives.
@@ -246,12 +250,19 @@ func (l *link) requests() {
 
 // lostOnTheWay says whether the client's COMMIT ends here.
 func (l *link) lostOnTheWay() bool {
-	switch l.proxy.take(requestLost, requestStalled) {
+	switch l.proxy.take(requestLost, requestLostUnnoticed, requestStalled) {
 	case requestLost:
 		// The client hears of it once Postgres has, and has let the locks go: what
 		// it does next does not depend on who was faster.
 		_ = l.server.(*net.TCPConn).CloseWrite()
 		<-l.ended
+		return true
+	case requestLostUnnoticed:
+		_ = l.client.Close()
+		select {
+		case <-time.After(50 * time.Millisecond):
+		case <-l.proxy.over:
+		}
 		return true
 	case requestStalled:
 		<-l.proxy.over
