@@ -40,20 +40,16 @@ func (q *queue) admit(scope string) (evicted *flight, ok bool) {
 	if !q.full() {
 		return nil, true
 	}
-	fullest, most := "", 0
-	for other, n := range q.scopes {
-		if n > most {
-			fullest, most = other, n
-		}
-	}
-	if most <= 1 || q.scopes[scope]+1 >= most {
-		return nil, false
-	}
+	// Of scopes that are as full, the one whose turn is next gives up.
 	var longest *lane
 	for _, l := range q.turns {
-		if l.scope == fullest && (longest == nil || len(l.flights) > len(longest.flights)) {
+		if longest == nil || q.scopes[l.scope] > q.scopes[longest.scope] ||
+			l.scope == longest.scope && len(l.flights) > len(longest.flights) {
 			longest = l
 		}
+	}
+	if most := q.scopes[longest.scope]; most <= 1 || q.scopes[scope]+1 >= most {
+		return nil, false
 	}
 	last := len(longest.flights) - 1
 	evicted, longest.flights = longest.flights[last], longest.flights[:last]
@@ -61,7 +57,7 @@ func (q *queue) admit(scope string) (evicted *flight, ok bool) {
 		q.turns = slices.DeleteFunc(q.turns, func(l *lane) bool { return l == longest })
 		delete(q.lanes, longest.laneKey)
 	}
-	q.left(fullest, 1)
+	q.left(longest.scope, 1)
 	return evicted, true
 }
 
