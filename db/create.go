@@ -8,15 +8,17 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
 )
 
 // CreateProjects inserts the projects, whose Tenant, ID, Name and Description
 // are set, and returns them as they are stored, in the order of rows.
 func CreateProjects(ctx context.Context, tx pgx.Tx, rows []Project) ([]Project, error) {
 	n := len(rows)
-	tenants, ids, names, descriptions := make([]string, n), make([]uuid.UUID, n), make([]string, n), make([]*string, n)
+	tenants, ids, names, descriptions := make([]string, n), make([]pgtype.UUID, n), make([]string, n), make([]*string, n)
 	for i, row := range rows {
-		tenants[i], ids[i], names[i], descriptions[i] = row.Tenant, row.ID, row.Name, row.Description
+		tenants[i], names[i], descriptions[i] = row.Tenant, row.Name, row.Description
+		ids[i] = pgtype.UUID{Bytes: row.ID, Valid: true}
 	}
 	created, err := projects(ctx, tx, `
 		insert into projects (tenant, id, name, description, created_at, updated_at)

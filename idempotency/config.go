@@ -47,7 +47,7 @@ type Config struct {
 	// purge to calls of Purge. Zero means one minute.
 	PurgeEvery time.Duration
 	// Observer is told what happens, when it is not nil. It is called
-	// synchronously and from many goroutines, and must be quick.
+	// synchronously and from many goroutines, must be quick, and must not panic.
 	Observer func(Event)
 }
 

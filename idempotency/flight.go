@@ -63,7 +63,20 @@ func (e *Engine) do(ctx context.Context, call Call, effect effect, input any) (f
 		executionID: uuid.New(),
 		answer:      make(chan answer, 1),
 	}
-	return e.await(ctx, r)
+	row, err := e.await(ctx, r)
+	if err != nil {
+		return found{}, err
+	}
+	// Here, and not by the worker: what the call's own code does is its caller's.
+	event := Event{Kind: Executed, ExecutedBy: row.requestID}
+	if row.replayed {
+		event.Kind = Replayed
+		if err = row.judge(r, e.config.FingerprintVersion); err != nil {
+			event = Event{Kind: Refused, Err: err}
+		}
+	}
+	e.observe(event, r)
+	return row, err
 }
 
 // join adds the request to its key's flight, and starts one where there is none.
@@ -138,13 +151,8 @@ func (e *Engine) committed(x *execution, row found) {
 	for _, r := range requests {
 		if r == x.owner && row.executionID == x.owner.executionID {
 			r.answer <- answer{found: row}
-			e.observe(Event{Kind: Executed, ExecutedBy: row.requestID}, r)
-		} else if err := row.judge(r, e.config.FingerprintVersion); err != nil {
-			r.answer <- answer{err: err}
-			e.observe(Event{Kind: Refused, Err: err}, r)
 		} else {
 			r.answer <- answer{found: found{record: row.record, replayed: true}}
-			e.observe(Event{Kind: Replayed, ExecutedBy: row.requestID}, r)
 		}
 	}
 }

@@ -152,3 +152,31 @@ func TestExpiry_IsByTheDatabasesClock(t *testing.T) {
 		t.Errorf("a purged key: %+v, want an execution", o)
 	}
 }
+
+// A fingerprint that panics over a row's version is its caller's to recover from:
+// the engine goes on.
+func TestDo_PanicOfAFingerprintIsItsCallers(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	mustDo(t, w.engine(idempotency.Config{}), "k", "a")
+	newer := w.engine(idempotency.Config{FingerprintVersion: 2})
+	c := call("k", "a")
+	c.Fingerprint = func(version int16) ([32]byte, bool) {
+		if version == 1 {
+			panic("a defect")
+		}
+		return [32]byte{2}, true
+	}
+	func() {
+		defer func() {
+			if recover() == nil {
+				t.Error("the caller has seen no panic")
+			}
+		}()
+		_, _ = run(t.Context(), newer, c, write("a"))
+	}()
+	c.Key = "k2"
+	if o, err := run(t.Context(), newer, c, write("a")); err != nil || o.Replayed {
+		t.Errorf("the next call: %+v, %v; want it executed", o, err)
+	}
+}

@@ -52,7 +52,8 @@ select now(),
 // A statement of its own after the locks, so that its snapshot is newer than
 // theirs: whoever held the lock before has become visible. Every key is looked up
 // in the primary key, whatever the planner believes: a plan that it made for a
-// small table, and that pgx keeps, would scan the table when it is large.
+// small table, and that pgx keeps, would scan the table when it is large. What the
+// effect does is planned as its author means it again, once this is planned.
 const (
 	lookupSQL = `
 select ` + recordColumns + `
@@ -62,7 +63,8 @@ cross join lateral (
 	from idempotency_keys as stored
 	where stored.scope = wanted.scope and stored.key = wanted.key
 	limit 1
-) as found`
+) as found
+where ` + restoreSQL
 	// For keys of one scope, which a distributed engine has in one place.
 	lookupInScopeSQL = `
 select ` + recordColumns + `
@@ -72,9 +74,9 @@ cross join lateral (
 	from idempotency_keys as stored
 	where stored.scope = $1 and stored.key = wanted.key
 	limit 1
-) as found`
-	// What the effect does is planned as its author means it.
-	restoreSQL = `select set_config('enable_seqscan', current_setting('onceql.enable_seqscan'), true)`
+) as found
+where ` + restoreSQL
+	restoreSQL = `(select set_config('enable_seqscan', current_setting('onceql.enable_seqscan'), true)) is not null`
 )
 
 // begin is round trip 1: it begins, tries the keys' locks and looks for their
@@ -104,7 +106,6 @@ func (e *Engine) begin(ctx context.Context, conn *pgx.Conn, group []*execution) 
 		found, err = pgx.CollectRows(rows, scanRecord)
 		return err
 	})
-	batch.Queue(restoreSQL)
 	results := conn.SendBatch(ctx, &batch)
 	err := results.Close()
 	t.tx = results.Tx()
