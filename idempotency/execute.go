@@ -138,7 +138,7 @@ func (e *Engine) attempt(ctx context.Context, group []*execution, halve bool) ([
 		return nil, nil
 	}
 
-	if err := runEffects(ctx, conn, tx, todo, halve); err != nil {
+	if err := runEffects(ctx, conn, tx.tx, todo, halve); err != nil {
 		if errors.Is(err, errAbandoned) {
 			// The connection is no longer the pool's, and closed under the effect.
 			_ = conn.Hijack().PgConn().Conn().Close()
@@ -193,50 +193,72 @@ func (e *Engine) answer(tx *transaction, group []*execution) {
 	}
 }
 
-// runEffects runs the effect for the group, or with halve for one half and then
-// the other.
-func runEffects(ctx context.Context, conn *pgxpool.Conn, tx *transaction, group []*execution, halve bool) error {
-	if !halve {
-		return runEffect(ctx, conn, tx.tx, group)
+// A search finds the executions of a failing group that are to blame. The others
+// stand: each part of the group runs after a savepoint.
+type search struct {
+	conn *pgxpool.Conn
+	tx   pgx.Tx
+}
+
+// within runs the effect for parts of the group, which fails as a whole. Each
+// execution that fails alone has the effect's error as its err.
+func (s search) within(ctx context.Context, group []*execution) error {
+	if len(group) == 1 {
+		_, err := s.part(ctx, group)
+		return err
 	}
-	middle := len(group) / 2
-	for _, half := range [][]*execution{group[:middle], group[middle:]} {
-		if err := runHalves(ctx, conn, tx, half); err != nil {
-			return err
-		}
+	first, second := group[:len(group)/2], group[len(group)/2:]
+	failed, err := s.part(ctx, first)
+	if err != nil {
+		return err
+	}
+	if !failed { // So the second half is to blame, and need not run as a whole.
+		return s.within(ctx, second)
+	}
+	_, err = s.part(ctx, second)
+	return err
+}
+
+// part runs the effect for a part, and searches within it when it fails.
+func (s search) part(ctx context.Context, part []*execution) (failed bool, err error) {
+	failure := runEffect(ctx, s.conn, s.tx, part)
+	switch {
+	case failure == nil:
+		return false, s.do(ctx, "release savepoint onceql", "savepoint onceql")
+	case classify(ctx, failure) != definite || errors.As(failure, new(connectionError)):
+		return true, failure
+	}
+	if err := s.do(ctx, "rollback to savepoint onceql"); err != nil {
+		return true, err
+	}
+	if len(part) > 1 {
+		return true, s.within(ctx, part)
+	}
+	part[0].err = failure
+	return true, nil
+}
+
+func (s search) do(ctx context.Context, statements ...string) error {
+	var batch pgx.Batch
+	for _, sql := range statements {
+		batch.Queue(sql)
+	}
+	if err := s.tx.SendBatch(ctx, &batch).Close(); err != nil {
+		return ownError("setting a savepoint", err)
 	}
 	return nil
 }
 
-// runHalves runs the effect for the group after a savepoint, and when it fails for
-// ever smaller parts, until it knows the executions that are to blame: each has
-// the effect's error as its err.
-func runHalves(ctx context.Context, conn *pgxpool.Conn, tx *transaction, group []*execution) error {
-	if len(group) == 0 {
-		return nil
+// runEffects runs the effect for the group, or with halve for its parts.
+func runEffects(ctx context.Context, conn *pgxpool.Conn, tx pgx.Tx, group []*execution, halve bool) error {
+	if !halve {
+		return runEffect(ctx, conn, tx, group)
 	}
-	savepoint, err := tx.tx.Begin(ctx)
-	if err != nil {
-		return ownError("setting a savepoint", err)
+	s := search{conn, tx}
+	if err := s.do(ctx, "savepoint onceql"); err != nil {
+		return err
 	}
-	failure := runEffect(ctx, conn, savepoint, group)
-	if failure == nil {
-		if err := savepoint.Commit(ctx); err != nil {
-			return ownError("releasing a savepoint", err)
-		}
-		return nil
-	}
-	if classify(ctx, failure) != definite || errors.As(failure, new(connectionError)) {
-		return failure
-	}
-	if err := savepoint.Rollback(ctx); err != nil {
-		return ownError("returning to a savepoint", err)
-	}
-	if len(group) == 1 {
-		group[0].err = failure
-		return nil
-	}
-	return runEffects(ctx, conn, tx, group, true)
+	return s.within(ctx, group)
 }
 
 // runEffect runs the group's effect in a goroutine of its own, where a panic and

@@ -52,12 +52,14 @@ select now(),
 // A statement of its own after the locks, so that its snapshot is newer than
 // theirs: whoever held the lock before has become visible. Every key is looked up
 // in the primary key, whatever the planner believes: a plan that it made for a
-// small table, and that pgx keeps, would scan the table when it is large. What the
-// effect does is planned as its author means it again, once this is planned.
+// small table, and that pgx keeps, would scan the table when it is large. The
+// arrays are selected, so that the planner does not see how long they are: it
+// would find each worth a plan of its own. What the effect does is planned as its
+// author means it again, once this is planned.
 const (
 	lookupSQL = `
 select ` + recordColumns + `
-from unnest($1::text[], $2::text[]) as wanted (scope, key)
+from unnest((select $1::text[]), (select $2::text[])) as wanted (scope, key)
 cross join lateral (
 	select *
 	from idempotency_keys as stored
@@ -68,7 +70,7 @@ where ` + restoreSQL
 	// For keys of one scope, which a distributed engine has in one place.
 	lookupInScopeSQL = `
 select ` + recordColumns + `
-from unnest($2::text[]) as wanted (key)
+from unnest((select $2::text[])) as wanted (key)
 cross join lateral (
 	select *
 	from idempotency_keys as stored

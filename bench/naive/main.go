@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"runtime/debug"
 	"time"
 
 	"github.com/99designs/gqlgen/graphql"
@@ -33,6 +34,7 @@ func main() {
 	database := flag.String("database", "", "the database's URL")
 	connections := flag.Int("connections", 18, "connections to the database")
 	flag.Parse()
+	debug.SetGCPercent(400) // As OnceQL does.
 	if err := serve(context.Background(), *database, *connections); err != nil {
 		log.Fatal(err)
 	}
