@@ -31,12 +31,6 @@ type Engine struct {
 	closing        bool
 }
 
-// A line is a queue and the workers that wait for it.
-type line struct {
-	queue *queue
-	work  sync.Cond
-}
-
 // New returns an engine on the pool. The table of Schema has to be there before
 // the first call. New panics when config is not valid, see Config.Validate; end
 // the engine with Close.
@@ -54,9 +48,9 @@ func New(pool *pgxpool.Pool, config Config) *Engine {
 		landed:  make(chan struct{}),
 		flights: map[identity]*flight{},
 	}
+	e.alone.init(&e.mu, config.Queue, 0)
+	e.grouped.init(&e.mu, config.Queue, patience)
 	for line, workers := range map[*line]int{&e.alone: config.Workers, &e.grouped: config.Groups} {
-		line.queue = newQueue(config.Queue)
-		line.work.L = &e.mu
 		for range workers {
 			e.workers.Go(func() { e.serve(ctx, line) })
 		}
@@ -130,6 +124,9 @@ func (e *Engine) serve(ctx context.Context, line *line) {
 			return
 		}
 		e.run(ctx, group)
+		e.mu.Lock()
+		line.running -= len(group)
+		e.mu.Unlock()
 	}
 }
 
@@ -140,7 +137,7 @@ func (e *Engine) next(line *line) []*execution {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for {
-		flights := line.queue.pop(MaxGroup, e.config.GroupBy == GroupByScope)
+		flights := line.pop(e.config.GroupBy == GroupByScope)
 		if flights == nil {
 			if e.closing && len(e.flights) == 0 {
 				return nil
@@ -158,6 +155,8 @@ func (e *Engine) next(line *line) []*execution {
 				e.enqueue(f)
 			}
 		}
+		line.running += len(group)
+		line.stir()
 		if len(group) > 0 {
 			slices.SortFunc(group, func(a, b *execution) int { return a.flight.compare(b.flight.identity) })
 			return group
@@ -175,7 +174,7 @@ func (e *Engine) enqueue(f *flight) {
 	f.group = f.requests[0].group()
 	line := e.line(f)
 	line.queue.push(f)
-	line.work.Signal()
+	line.stir()
 }
 
 func (e *Engine) line(f *flight) *line {

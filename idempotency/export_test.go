@@ -1,5 +1,7 @@
 package idempotency
 
+import "time"
+
 // Waiting tells the tests how many callers wait for the key.
 func (e *Engine) Waiting(scope, key string) int {
 	e.mu.Lock()
@@ -29,3 +31,10 @@ var Backoff = backoff
 
 // PurgeLock is the advisory lock of the server that purges.
 var PurgeLock = purgeLock
+
+// SetPatience sets how long a group waits to become as large as those under way.
+func (e *Engine) SetPatience(patience time.Duration) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.grouped.patience = patience
+}

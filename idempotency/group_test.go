@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -76,6 +77,62 @@ func TestOperation_SlowGroupDelaysOnlyItself(t *testing.T) {
 		}
 	}
 	w.effects(20)
+}
+
+// While a group is under way, fewer calls than it has wait for others to come: a
+// commit for each of them would cost more.
+func TestOperation_GroupWaitsToBeAsLargeAsTheOneUnderWay(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	engine := w.engine(idempotency.Config{Groups: 2})
+	engine.SetPatience(time.Hour)
+	sizes := make(chan int, 10)
+	open := make(chan struct{})
+	operation := idempotency.NewOperation(engine, "write", func(ctx context.Context, tx pgx.Tx, group []*pending) error {
+		sizes <- len(group)
+		if group[0].Input == "held" {
+			<-open
+		}
+		return writes(ctx, tx, group)
+	})
+	var callers sync.WaitGroup
+	send := func(key, text string) {
+		callers.Go(func() {
+			if _, err := operation.Do(t.Context(), call(key, text), text); err != nil {
+				t.Errorf("%s: %v", key, err)
+			}
+		})
+	}
+	size := func(want int) {
+		t.Helper()
+		if n := <-sizes; n != want {
+			t.Errorf("a group of %d ran, want %d", n, want)
+		}
+	}
+	release := hold(t, engine, 2)
+	for i := range 3 {
+		send(fmt.Sprint("held ", i), "held")
+	}
+	queued(t, engine, 3)
+	release()
+	size(3)
+	send("1", "a")
+	send("2", "a")
+	queued(t, engine, 2)
+	select {
+	case n := <-sizes:
+		t.Errorf("a group of %d ran beside one of 3", n)
+	default:
+	}
+	send("3", "a")
+	size(3)
+	// What still waits when the group ends runs then.
+	send("4", "a")
+	queued(t, engine, 1)
+	close(open)
+	size(1)
+	callers.Wait()
+	w.effects(7)
 }
 
 func TestOperation_NoGroupHasAKeyTwice(t *testing.T) {
