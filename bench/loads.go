@@ -53,6 +53,17 @@ func distinct(t *target, connections int, duration time.Duration) ([]measure, er
 	}, err
 }
 
+// ofTenants sends distinct keys of so many tenants, which take turns.
+func ofTenants(t *target, connections, tenants int, duration time.Duration) ([]measure, error) {
+	l := t.loadOf(connections, prefix(), itself, never)
+	l.Duration = duration
+	l.Header = func(out []byte, n int) []byte {
+		return append(strconv.AppendInt(append(out, "X-Tenant: tenant "...), int64(n%tenants), 10), "\r\n"...)
+	}
+	result, err := t.run(l, 0)
+	return []measure{{fmt.Sprintf("tenants: %d, %d", tenants, connections), t.name, result.PerSecond(), "/s"}}, err
+}
+
 // replays sends keys that were sent before, of so many different ones.
 func replays(t *target, connections, keys int, duration time.Duration) ([]measure, error) {
 	names := prefix()

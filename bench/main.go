@@ -21,10 +21,11 @@ import (
 func main() {
 	db.SuperviseEmbedded()
 	rounds := flag.Int("rounds", 3, "interleaved rounds")
-	duration := flag.Duration("duration", 2*time.Second, "of one load")
+	duration := flag.Duration("duration", 1500*time.Millisecond, "of one load")
+	stored := flag.Int("growth", 0, "measure with up to so many stored keys as well, and during a purge")
 	out := flag.String("out", "", "directory for figures.json and the plots; none: the table alone")
 	flag.Parse()
-	if err := run(context.Background(), *rounds, *duration, *out); err != nil {
+	if err := run(context.Background(), *rounds, *duration, *stored, *out); err != nil {
 		log.Fatal(err)
 	}
 }
@@ -40,7 +41,7 @@ var postgresParameters = map[string]string{
 	"autovacuum_naptime": "10s",
 }
 
-func run(ctx context.Context, rounds int, duration time.Duration, out string) error {
+func run(ctx context.Context, rounds int, duration time.Duration, stored int, out string) error {
 	work, err := os.MkdirTemp("", "onceql-bench-")
 	if err != nil {
 		return err
@@ -76,8 +77,14 @@ func run(ctx context.Context, rounds int, duration time.Duration, out string) er
 		}
 		fmt.Fprintf(os.Stderr, "round %d of %d\n", round, rounds)
 	}
-	for _, t := range set.all() {
-		report.add([]measure{{"peak memory", t.name, float64(t.peakMemory()) / (1 << 20), "MiB"}})
+	if stored > 0 {
+		set.stop()
+		g := growth{postgres.URL(), programs, rounds, duration}
+		measures, err := g.measure(ctx, stored)
+		if err != nil {
+			return err
+		}
+		report.add(measures)
 	}
 	if err := report.environment(ctx, postgres.URL(), duration, rounds); err != nil {
 		return err
@@ -90,14 +97,17 @@ func run(ctx context.Context, rounds int, duration time.Duration, out string) er
 }
 
 // programs are the paths of what is measured.
-type programs struct{ onceql, floor, naive string }
+type programs struct{ onceql, floor, naive, tenants string }
 
 func build(dir string) (programs, error) {
-	p := programs{filepath.Join(dir, "onceql"), filepath.Join(dir, "floor"), filepath.Join(dir, "naive")}
+	p := programs{
+		filepath.Join(dir, "onceql"), filepath.Join(dir, "floor"), filepath.Join(dir, "naive"), filepath.Join(dir, "tenants"),
+	}
 	for _, args := range [][]string{
 		{"-C", "..", "build", "-buildvcs=false", "-o", p.onceql, "."},
 		{"-C", "..", "build", "-buildvcs=false", "-tags", "floor", "-o", p.floor, "."},
 		{"build", "-buildvcs=false", "-o", p.naive, "./naive"},
+		{"build", "-buildvcs=false", "-o", p.tenants, "./tenants"},
 	} {
 		if output, err := exec.Command("go", args...).CombinedOutput(); err != nil {
 			return p, fmt.Errorf("go %v: %w\n%s", args, err, output)
@@ -106,19 +116,28 @@ func build(dir string) (programs, error) {
 	return p, nil
 }
 
-// targets are all that is measured.
-type targets struct {
-	onceql, floor, naive, express *target
-	pgbench                       pgbench
+// migrate brings the database to the schema.
+func (p programs) migrate(database string) error {
+	migrate := exec.Command(p.onceql, "migrate", "up")
+	migrate.Env = append(os.Environ(), "DATABASE_URL="+database)
+	if output, err := migrate.CombinedOutput(); err != nil {
+		return fmt.Errorf("migrating: %w\n%s", err, output)
+	}
+	return nil
 }
 
+// targets are all that is measured.
+type targets struct {
+	onceql, floor, naive, express, tenants *target
+	pgbench                                pgbench
+}
+
+// all are the servers that are compared.
 func (s *targets) all() []*target { return []*target{s.onceql, s.floor, s.naive, s.express} }
 
 func (s *targets) stop() {
-	for _, t := range s.all() {
-		if t != nil {
-			t.stop()
-		}
+	for _, t := range append(s.all(), s.tenants) {
+		t.stop()
 	}
 }
 
@@ -128,17 +147,15 @@ var slowProject = []byte("01a20a28-0e1d-775f-8861-2020ed7c5ed6")
 func startAll(ctx context.Context, postgres string, programs programs, work string) (*targets, error) {
 	s := &targets{}
 	databases := map[string]string{}
-	for _, name := range []string{"onceql", "floor", "naive", "express", "pgbench"} {
+	for _, name := range []string{"onceql", "floor", "naive", "express", "pgbench", "tenants"} {
 		address, err := newDatabase(ctx, postgres, name)
 		if err != nil {
 			return nil, err
 		}
 		databases[name] = address
-		if name == "naive" || name == "pgbench" {
-			migrate := exec.Command(programs.onceql, "migrate", "up")
-			migrate.Env = append(os.Environ(), "DATABASE_URL="+address)
-			if output, err := migrate.CombinedOutput(); err != nil {
-				return nil, fmt.Errorf("migrating: %w\n%s", err, output)
+		if name == "naive" || name == "pgbench" || name == "tenants" {
+			if err := programs.migrate(address); err != nil {
+				return nil, err
 			}
 		}
 	}
@@ -153,6 +170,9 @@ func startAll(ctx context.Context, postgres string, programs programs, work stri
 		return s, err
 	}
 	if s.express, err = start("express", databases["express"], rest{}, []string{"NODE_ENV=production"}, "node", "express/server.js"); err != nil {
+		return s, err
+	}
+	if s.tenants, err = start("tenants", databases["tenants"], graphQL{}, nil, programs.tenants); err != nil {
 		return s, err
 	}
 	s.pgbench = pgbench{database: databases["pgbench"], script: filepath.Join(work, "claim.sql")}
@@ -207,9 +227,13 @@ func (s *targets) round(duration time.Duration) ([]measure, error) {
 			failure = err
 		}
 	}
-	for _, connections := range []int{1, 16, 64, 256} {
+	for _, connections := range connections {
 		for _, t := range s.all() {
+			t.resetMemory()
 			take(distinct(t, connections, duration))
+			if connections == 256 {
+				take([]measure{{"memory, 256 connections", t.name, float64(t.peakMemory()) / (1 << 20), "MiB"}}, nil)
+			}
 		}
 		if connections <= 64 { // As many as OnceQL's goal is set against.
 			perSecond, err := s.pgbench.run(connections, max(duration, 2*time.Second))
@@ -220,6 +244,9 @@ func (s *targets) round(duration time.Duration) ([]measure, error) {
 		take(replays(t, 64, 1, duration))
 		take(replays(t, 64, 10_000, duration))
 		take(storm(t, 1000))
+	}
+	for _, tenants := range []int{1, 1000} {
+		take(ofTenants(s.tenants, 256, tenants, duration))
 	}
 	for _, t := range []*target{s.onceql, s.naive} {
 		take(mix(t, 64, duration))

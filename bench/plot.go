@@ -8,21 +8,64 @@ import (
 	"strings"
 )
 
-// A plot draws one figure of several targets over the number of connections.
+// A plot draws figures of several loads or targets as lines over ticks.
 type plot struct {
 	file, title, unit string
-	// suffix is what the names of its loads end in.
-	suffix string
+	ticks             []tick
+	lines             []line
 }
 
-var plots = []plot{
-	{"throughput.svg", "Distinct keys: requests per second over connections", "/s", ""},
-	{"latency-p50.svg", "Distinct keys: median latency over connections", "ms", ", median latency"},
-	{"latency-p99.svg", "Distinct keys: 99th percentile of latency over connections", "ms", ", p99 latency"},
+// A tick is a place on the horizontal axis, from 0 to 1.
+type tick struct {
+	label string
+	at    float64
+}
+
+// A line has a figure for each tick, or none.
+type line struct {
+	name, colour string
+	load         func(tick int) (load, target string)
 }
 
 var colours = map[string]string{
 	"onceql": "#1f6feb", "floor": "#8b949e", "naive": "#d29922", "express": "#3fb950", "pgbench": "#a371f7",
+}
+
+var connections = []int{1, 16, 64, 256}
+
+// overConnections plots all targets.
+func overConnections(file, title, unit, suffix string) plot {
+	p := plot{file: file, title: title, unit: unit}
+	for _, n := range connections {
+		p.ticks = append(p.ticks, tick{fmt.Sprint(n), math.Log2(float64(n)) / 8})
+	}
+	for _, target := range []string{"onceql", "floor", "naive", "express", "pgbench"} {
+		p.lines = append(p.lines, line{target, colours[target], func(i int) (string, string) {
+			return fmt.Sprintf("distinct keys, %d%s", connections[i], suffix), target
+		}})
+	}
+	return p
+}
+
+// overStored plots the kinds of keys.
+func overStored() plot {
+	p := plot{file: "growth.svg", title: "Distinct keys, 64 connections: requests per second over stored keys", unit: "/s"}
+	numbers := stocks(10_000_000)
+	for i, n := range numbers {
+		p.ticks = append(p.ticks, tick{fmt.Sprintf("%.0e", float64(n)), float64(i) / float64(len(numbers)-1)})
+	}
+	p.ticks[0].label = "0"
+	for kind, colour := range map[string]string{"time-ordered": "#1f6feb", "random": "#d29922"} {
+		p.lines = append(p.lines, line{kind, colour, func(i int) (string, string) { return stored(kind, numbers[i]), "onceql" }})
+	}
+	return p
+}
+
+var plots = []plot{
+	overConnections("throughput.svg", "Distinct keys: requests per second over connections", "/s", ""),
+	overConnections("latency-p50.svg", "Distinct keys: median latency over connections", "ms", ", median latency"),
+	overConnections("latency-p99.svg", "Distinct keys: 99th percentile of latency over connections", "ms", ", p99 latency"),
+	overStored(),
 }
 
 const (
@@ -30,21 +73,21 @@ const (
 	left, right, top, bottom = 70.0, 110.0, 40.0, 40.0
 )
 
-// draw writes the plot as SVG: connections on a logarithmic axis, the medians of
-// the rounds as lines and their spread as bars.
+// draw writes the plot as SVG: the medians of the rounds as lines and their spread
+// as bars.
 func (p plot) draw(r *report, dir string) error {
 	var most float64
-	for _, f := range r.Figures {
-		if p.connections(f) > 0 {
-			most = max(most, f.Max)
+	for _, l := range p.lines {
+		for i := range p.ticks {
+			if f := r.figure(l.load(i)); f != nil {
+				most = max(most, f.Max)
+			}
 		}
 	}
 	if most == 0 {
 		return nil
 	}
-	x := func(connections float64) float64 {
-		return left + (width-left-right)*math.Log2(connections)/math.Log2(256)
-	}
+	x := func(t tick) float64 { return left + (width-left-right)*t.at }
 	y := func(value float64) float64 { return height - bottom - (height-top-bottom)*value/most }
 
 	var svg strings.Builder
@@ -55,40 +98,26 @@ func (p plot) draw(r *report, dir string) error {
 		fmt.Fprintf(&svg, `<line x1="%g" x2="%g" y1="%.1f" y2="%.1f" stroke="#e5e5e5"/><text x="%g" y="%.1f" text-anchor="end">%.3g %s</text>`+"\n",
 			left, width-right, y(value), y(value), left-6, y(value)+4, value, p.unit)
 	}
-	for _, connections := range []float64{1, 16, 64, 256} {
-		fmt.Fprintf(&svg, `<text x="%.1f" y="%g" text-anchor="middle">%g</text>`+"\n", x(connections), height-bottom+18, connections)
+	for _, t := range p.ticks {
+		fmt.Fprintf(&svg, `<text x="%.1f" y="%g" text-anchor="middle">%s</text>`+"\n", x(t), height-bottom+18, t.label)
 	}
-	for _, target := range []string{"onceql", "floor", "naive", "express", "pgbench"} {
+	for _, l := range p.lines {
 		var points []string
 		var last float64
-		for _, f := range r.Figures {
-			connections := p.connections(f)
-			if f.Target != target || connections == 0 {
+		for i, t := range p.ticks {
+			f := r.figure(l.load(i))
+			if f == nil {
 				continue
 			}
-			px := x(float64(connections))
 			last = y(f.Median)
-			points = append(points, fmt.Sprintf("%.1f,%.1f", px, last))
-			fmt.Fprintf(&svg, `<line x1="%.1f" x2="%.1f" y1="%.1f" y2="%.1f" stroke="%s"/>`+"\n", px, px, y(f.Min), y(f.Max), colours[target])
+			points = append(points, fmt.Sprintf("%.1f,%.1f", x(t), last))
+			fmt.Fprintf(&svg, `<line x1="%.1f" x2="%.1f" y1="%.1f" y2="%.1f" stroke="%s"/>`+"\n", x(t), x(t), y(f.Min), y(f.Max), l.colour)
 		}
-		if len(points) == 0 {
-			continue
+		if len(points) > 0 {
+			fmt.Fprintf(&svg, `<polyline points="%s" fill="none" stroke="%s" stroke-width="2"/><text x="%g" y="%.1f" fill="%s">%s</text>`+"\n",
+				strings.Join(points, " "), l.colour, width-right+8, last+4, l.colour, l.name)
 		}
-		fmt.Fprintf(&svg, `<polyline points="%s" fill="none" stroke="%s" stroke-width="2"/><text x="%g" y="%.1f" fill="%s">%s</text>`+"\n",
-			strings.Join(points, " "), colours[target], width-right+8, last+4, colours[target], target)
 	}
 	svg.WriteString("</svg>\n")
 	return os.WriteFile(filepath.Join(dir, p.file), []byte(svg.String()), 0o644)
-}
-
-// connections is how many the figure's load has, zero for a load that is not the
-// plot's.
-func (p plot) connections(f *figure) int {
-	var connections int
-	for _, n := range []int{1, 16, 64, 256} {
-		if f.Load == fmt.Sprintf("distinct keys, %d%s", n, p.suffix) {
-			connections = n
-		}
-	}
-	return connections
 }

@@ -68,11 +68,20 @@ func start(name, database string, requests requests, env []string, program strin
 }
 
 func (t *target) stop() {
+	if t == nil || t.command.ProcessState != nil {
+		return
+	}
 	_ = t.command.Process.Signal(syscall.SIGTERM)
 	_ = t.command.Wait()
 }
 
-// peakMemory is the most memory that the server has had, in bytes.
+// resetMemory makes peakMemory forget.
+func (t *target) resetMemory() {
+	_ = os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", t.command.Process.Pid), []byte("5"), 0)
+}
+
+// peakMemory is the most memory that the server has had since it was reset, in
+// bytes.
 func (t *target) peakMemory() int64 {
 	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", t.command.Process.Pid))
 	for line := range strings.Lines(string(text)) {

@@ -18,7 +18,11 @@ create table idempotency_keys (
     expires_at    timestamptz      not null,
     constraint idempotency_keys_pkey primary key (scope, key),
     constraint idempotency_keys_request_hash_check check (octet_length(request_hash) = 32)
-);
+)
+-- All rows are purged in the end, in the order of their age. Vacuumed after 20 % of
+-- them, which is the default, the table grows to 1.4 times its live rows; after
+-- 5 %, to 1.15 times (docs/performance.md).
+with (autovacuum_vacuum_scale_factor = 0.05);
 
 -- The purge walks the oldest rows first.
 create index idempotency_keys_created_at_idx on idempotency_keys (created_at);

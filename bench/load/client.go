@@ -34,15 +34,17 @@ func dial(address, path string) (*client, error) {
 
 func (c *client) close() { _ = c.conn.Close() }
 
-// do posts the body and returns the answer's, which is valid until the next call.
-func (c *client) do(body []byte) (status int, answer []byte, err error) {
+// do posts the body, with the header's lines, and returns the answer's, which is valid until the next call.
+func (c *client) do(header, body []byte) (status int, answer []byte, err error) {
 	c.out = append(c.out[:0], "POST "...)
 	c.out = append(c.out, c.path...)
 	c.out = append(c.out, " HTTP/1.1\r\nHost: "...)
 	c.out = append(c.out, c.host...)
 	c.out = append(c.out, "\r\nContent-Type: application/json\r\nContent-Length: "...)
 	c.out = strconv.AppendInt(c.out, int64(len(body)), 10)
-	c.out = append(c.out, "\r\n\r\n"...)
+	c.out = append(c.out, "\r\n"...)
+	c.out = append(c.out, header...)
+	c.out = append(c.out, "\r\n"...)
 	c.out = append(c.out, body...)
 	if _, err := c.conn.Write(c.out); err != nil {
 		return 0, nil, err

@@ -22,6 +22,8 @@ type Load struct {
 	// wrong with its answer. Both are called side by side.
 	Request func(out []byte, n int) []byte
 	Check   func(n, status int, answer []byte) error
+	// Header appends lines to the head of the n-th request; nil means none.
+	Header func(out []byte, n int) []byte
 	// Class sorts requests for their latencies; nil means that all are of class 0.
 	Class func(n int) int
 }
@@ -81,7 +83,7 @@ func Run(load Load, first int) (Result, error) {
 					classes[class] = append(classes[class], latencies...)
 				}
 			}()
-			var body []byte
+			var header, body []byte
 			for failed.Load() == nil {
 				n := int(next.Add(1)) - 1
 				sent := time.Now()
@@ -90,7 +92,10 @@ func Run(load Load, first int) (Result, error) {
 				}
 				n += first
 				body = load.Request(body[:0], n)
-				status, answer, err := c.do(body)
+				if load.Header != nil {
+					header = load.Header(header[:0], n)
+				}
+				status, answer, err := c.do(header, body)
 				took := time.Since(sent)
 				if err == nil {
 					err = load.Check(n, status, answer)
