@@ -124,6 +124,9 @@ func TestCrash_AfterTheCommitBeforeTheAnswerReplays(t *testing.T) {
 	if err := s.process.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
+	if _, err := syscall.Wait4(s.process.Pid, nil, syscall.WUNTRACED, nil); err != nil { // It stops in a while.
+		t.Fatal(err)
+	}
 	release()
 	eventually(t, "the call to be committed", func() bool { return d.count(`select count(*) from projects`) == 1 })
 	s.kill()

@@ -34,7 +34,7 @@ var schemaSDL []byte
 // its purge and for an operator's requests, and apart from them those of the
 // queries, so that none can starve another.
 const (
-	groups      = 2
+	groups      = 3
 	workers     = 14
 	engineConns = groups + workers + 2
 	queryConns  = 8
@@ -45,9 +45,9 @@ const (
 func anonymous(context.Context) (string, error) { return "", nil }
 
 // collectAt is how much garbage there may be, in percent of what lives, before it
-// is collected. So little lives that Go's 100 would collect a hundred times a
+// is collected. So little lives that Go's 100 would collect it a hundred times a
 // second; GOGC sets another.
-const collectAt = 400
+const collectAt = 300
 
 func main() {
 	db.SuperviseEmbedded()

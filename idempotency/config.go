@@ -27,7 +27,7 @@ type Config struct {
 	Budget time.Duration
 	// Groups is how many groups of Operations run side by side, each on a
 	// connection of the pool. The fewer, the larger the groups get under load.
-	// Zero means 2, or 1 where the pool's MaxConns is less than 6.
+	// Zero means 3, or fewer where the pool's MaxConns is less than 8.
 	Groups int
 	// GroupBy says whose calls may share a group. Zero means GroupByAll.
 	GroupBy GroupBy
@@ -92,7 +92,7 @@ func (c Config) withDefaults(maxConns int32) Config {
 	c.Retention = cmp.Or(c.Retention, max(72*time.Hour, c.TTL))
 	c.Wait = cmp.Or(c.Wait, 5*time.Second)
 	c.Budget = cmp.Or(c.Budget, 10*time.Second)
-	c.Groups = cmp.Or(c.Groups, max(1, min(2, int(maxConns)/2-1)))
+	c.Groups = cmp.Or(c.Groups, max(1, min(3, int(maxConns)/2-1)))
 	c.Workers = cmp.Or(c.Workers, max(1, int(maxConns)-c.Groups-1))
 	c.Queue = cmp.Or(c.Queue, 4096)
 	c.FingerprintVersion = cmp.Or(c.FingerprintVersion, 1)

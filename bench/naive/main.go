@@ -34,7 +34,7 @@ func main() {
 	database := flag.String("database", "", "the database's URL")
 	connections := flag.Int("connections", 18, "connections to the database")
 	flag.Parse()
-	debug.SetGCPercent(400) // As OnceQL does.
+	debug.SetGCPercent(300) // As OnceQL does.
 	if err := serve(context.Background(), *database, *connections); err != nil {
 		log.Fatal(err)
 	}

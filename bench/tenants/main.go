@@ -23,7 +23,7 @@ import (
 const connections = 18
 
 func main() {
-	debug.SetGCPercent(400) // As OnceQL does.
+	debug.SetGCPercent(300) // As OnceQL does.
 	if err := serve(context.Background(), os.Getenv("DATABASE_URL")); err != nil {
 		log.Fatal(err)
 	}
