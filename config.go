@@ -11,6 +11,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/onceql/onceql/db"
+	"github.com/onceql/onceql/graph"
 	"github.com/onceql/onceql/idempotency"
 )
 
@@ -49,7 +50,10 @@ type serveCommand struct {
 	logFlags
 	ListenAddr     string        `env:"LISTEN_ADDR" default:"127.0.0.1:8080" help:"Address to listen on; port 0 takes any free one (${default})."`
 	AllowAnonymous bool          `env:"ALLOW_ANONYMOUS" help:"Serve without authentication beyond the loopback interface."`
-	AuthIssuer     string        `env:"AUTH_ISSUER" hidden:""`
+	AuthIssuer     string        `env:"AUTH_ISSUER" help:"URL of the OpenID Connect issuer whose bearer tokens are accepted. None: everyone is one anonymous tenant."`
+	AuthAudience   string        `env:"AUTH_AUDIENCE" help:"This server's name in the tokens' claim aud; needed with an issuer."`
+	AuthTenant     string        `name:"auth-tenant-claim" env:"AUTH_TENANT_CLAIM" default:"sub" help:"The claim that names the tenant (${default})."`
+	CORSOrigins    []string      `name:"cors-origins" env:"CORS_ORIGINS" help:"Origins whose pages may call the API, such as https://app.example.com, separated by commas."`
 	TTL            time.Duration `name:"idempotency-ttl" env:"IDEMPOTENCY_TTL" default:"24h" help:"How long a result is replayed (${default})."`
 	Retention      time.Duration `name:"idempotency-retention" env:"IDEMPOTENCY_RETENTION" default:"72h" help:"How long a key is kept, and refused once its result is no longer replayed; at least the TTL (${default})."`
 	Wait           time.Duration `name:"idempotency-wait" env:"IDEMPOTENCY_WAIT" default:"5s" help:"How long a call waits for its outcome before it is told to come again (${default})."`
@@ -57,12 +61,44 @@ type serveCommand struct {
 	GroupBy        string        `name:"idempotency-group-by" env:"IDEMPOTENCY_GROUP_BY" default:"all" enum:"all,scope" help:"Whose calls may share a transaction: those of all tenants, or of one (scope), for a distributed engine (${default})."`
 	DrainTimeout   time.Duration `env:"DRAIN_TIMEOUT" default:"15s" help:"How long running requests may take to end after SIGTERM (${default})."`
 	MaxBodyBytes   int64         `env:"MAX_BODY_BYTES" default:"1048576" help:"Size of the largest request body (${default})."`
+	limitFlags
+	timeoutFlags
+}
+
+// limitFlags bound what one document may ask for.
+type limitFlags struct {
+	LimitTokens         int  `env:"LIMIT_TOKENS" default:"1000" help:"Most tokens of a document; the time to validate it grows with their square (${default})."`
+	LimitDepth          int  `env:"LIMIT_DEPTH" default:"12" help:"How deeply fields may be nested (${default})."`
+	LimitAliases        int  `env:"LIMIT_ALIASES" default:"30" help:"Most aliases (${default})."`
+	LimitDirectives     int  `env:"LIMIT_DIRECTIVES" default:"50" help:"Most directives (${default})."`
+	LimitRootFields     int  `env:"LIMIT_ROOT_FIELDS" default:"20" help:"Most root fields (${default})."`
+	LimitKeyedMutations int  `env:"LIMIT_KEYED_MUTATIONS" default:"10" help:"Most mutations with an idempotency key in one document (${default})."`
+	LimitComplexity     int  `env:"LIMIT_COMPLEXITY" default:"5000" help:"Most fields of an answer, those of a page counted as often as the page has items (${default})."`
+	Introspection       bool `env:"INTROSPECTION" default:"true" negatable:"" help:"Answer introspection, and suggest names in errors (${default})."`
+}
+
+func (f limitFlags) limits() graph.Limits {
+	return graph.Limits{
+		Tokens: f.LimitTokens, Depth: f.LimitDepth, Aliases: f.LimitAliases, Directives: f.LimitDirectives,
+		RootFields: f.LimitRootFields, KeyedMutations: f.LimitKeyedMutations, Complexity: f.LimitComplexity,
+	}
+}
+
+// timeoutFlags bound how long a client may take, and a request.
+type timeoutFlags struct {
+	HeaderTimeout  time.Duration `env:"HEADER_TIMEOUT" default:"10s" help:"How long the head of a request may take to arrive (${default})."`
+	BodyTimeout    time.Duration `env:"BODY_TIMEOUT" default:"30s" help:"How long a whole request may take to arrive (${default})."`
+	IdleTimeout    time.Duration `env:"IDLE_TIMEOUT" default:"2m" help:"How long a connection may be idle between two requests (${default})."`
+	RequestTimeout time.Duration `env:"REQUEST_TIMEOUT" default:"1m" help:"How long a request may take until what it still waits for is given up (${default})."`
 }
 
 // Validate is called by kong once the flags are read.
 func (c *serveCommand) Validate() error {
-	if c.AuthIssuer != "" {
-		return errors.New("AUTH_ISSUER is set, and this build can't authenticate: refusing to serve everyone as one anonymous tenant")
+	if (c.AuthIssuer == "") != (c.AuthAudience == "") {
+		return errors.New("AUTH_ISSUER and AUTH_AUDIENCE belong together: who makes the tokens, and for whom")
+	}
+	if err := validateOrigins(c.CORSOrigins); err != nil {
+		return err
 	}
 	host, _, err := net.SplitHostPort(c.ListenAddr)
 	if err != nil {
@@ -71,8 +107,8 @@ func (c *serveCommand) Validate() error {
 	if idempotency.Floor && !loopback(host) {
 		return errors.New("this build stores nothing and replays nothing: it listens on the loopback interface alone")
 	}
-	if !c.AllowAnonymous && !loopback(host) {
-		return fmt.Errorf("LISTEN_ADDR %s can be reached from other machines, and nobody is authenticated: listen on 127.0.0.1, or set ALLOW_ANONYMOUS=true to serve everyone as one tenant", c.ListenAddr)
+	if c.AuthIssuer == "" && !c.AllowAnonymous && !loopback(host) {
+		return fmt.Errorf("LISTEN_ADDR %s can be reached from other machines, and nobody is authenticated: set AUTH_ISSUER and AUTH_AUDIENCE, listen on 127.0.0.1, or set ALLOW_ANONYMOUS=true to serve everyone as one tenant", c.ListenAddr)
 	}
 	switch {
 	case c.DrainTimeout < 0:
@@ -81,6 +117,10 @@ func (c *serveCommand) Validate() error {
 		return errors.New("MAX_BODY_BYTES is less than 1")
 	case c.TTL <= 0 || c.Retention <= 0 || c.Wait <= 0 || c.Budget <= 0:
 		return errors.New("the IDEMPOTENCY_ durations must be more than zero")
+	case min(c.HeaderTimeout, c.BodyTimeout, c.IdleTimeout, c.RequestTimeout) <= 0:
+		return errors.New("HEADER_TIMEOUT, BODY_TIMEOUT, IDLE_TIMEOUT and REQUEST_TIMEOUT must be more than zero")
+	case min(c.LimitTokens, c.LimitDepth, c.LimitAliases, c.LimitDirectives, c.LimitRootFields, c.LimitKeyedMutations, c.LimitComplexity) < 1:
+		return errors.New("the LIMIT_ numbers must be at least 1")
 	}
 	return c.idempotency(nil).Validate()
 }

@@ -44,7 +44,7 @@ func TestCrash_AtEachStepTakesEffectOnce(t *testing.T) {
 				url := pgtest.URL(t)
 				s, d := serve(t, url), connect(t, url)
 				subject := s.send(create("subject", "Mercury")).project().ID
-				d.exec(`create table effects (name text)`)
+				d.exec(`create table effects (name text); grant insert on effects to public`)
 				d.exec(`create function note() returns trigger language plpgsql as
 					$$ begin insert into effects values (new.name); return null; end $$`)
 				d.exec(`create trigger note after insert or update on projects for each row execute function note()`)

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"strings"
 	"text/tabwriter"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/onceql/onceql/db"
 	"github.com/onceql/onceql/migrations"
@@ -18,6 +20,8 @@ import (
 // A database is the PostgreSQL in use, embedded or given.
 type database struct {
 	url, migrationURL string
+	// role is that of url, where it is another than the migrations'.
+	role string
 	// place tells people where the data is.
 	place    string
 	embedded *db.Embedded
@@ -29,22 +33,58 @@ func (f databaseFlags) open(ctx context.Context) (*database, error) {
 		return nil, err
 	}
 	if f.DatabaseURL != "" {
-		migrationURL := f.MigrationDatabaseURL
-		if migrationURL == "" {
-			migrationURL = f.DatabaseURL
+		d := &database{url: f.DatabaseURL, migrationURL: f.DatabaseURL, place: "the PostgreSQL at DATABASE_URL"}
+		if f.MigrationDatabaseURL != "" {
+			d.migrationURL = f.MigrationDatabaseURL
+			if user := userOf(d.url); user != userOf(d.migrationURL) {
+				d.role = user
+			}
 		}
-		return &database{url: f.DatabaseURL, migrationURL: migrationURL, place: "the PostgreSQL at DATABASE_URL"}, nil
+		return d, nil
 	}
 	embedded, err := db.StartEmbedded(ctx, db.EmbeddedConfig{Dir: f.DataDir})
 	if err != nil {
 		return nil, err
 	}
+	const role = "onceql"
+	url, err := embedded.Role(ctx, role)
+	if err != nil {
+		return nil, errors.Join(err, embedded.Stop(context.WithoutCancel(ctx)))
+	}
 	return &database{
-		url:          embedded.URL(),
+		url:          url,
 		migrationURL: embedded.URL(),
+		role:         role,
 		place:        fmt.Sprintf("%s (embedded PostgreSQL)", f.DataDir),
 		embedded:     embedded,
 	}, nil
+}
+
+// userOf is the role that a readable database URL logs in as.
+func userOf(url string) string {
+	config, err := pgx.ParseConfig(url)
+	if err != nil {
+		return ""
+	}
+	return config.User
+}
+
+// migrate brings the database to this build's schema.
+func (d *database) migrate(ctx context.Context) error {
+	if err := migrations.Up(ctx, d.migrationURL); err != nil || d.role == "" {
+		return err
+	}
+	return migrations.Grant(ctx, d.migrationURL, d.role)
+}
+
+// warn says so when the database's last barrier between tenants does not hold the
+// role back.
+func (d *database) warn(ctx context.Context, pool *pgxpool.Pool, log *slog.Logger) {
+	var above bool
+	err := pool.QueryRow(ctx, `select rolsuper or rolbypassrls from pg_roles where rolname = current_user`).Scan(&above)
+	if err == nil && above {
+		log.Warn("the role of DATABASE_URL is above row-level security: give it a role that is not a superuser, and the migrations theirs in MIGRATION_DATABASE_URL")
+	}
 }
 
 // readable refuses a database URL that can't be read, and says nothing of what is
@@ -94,11 +134,11 @@ type migrateUp struct{ databaseFlags }
 
 // Run applies what is pending.
 func (c *migrateUp) Run(ctx context.Context) error {
-	return c.migrate(ctx, func(url string) error {
-		if err := migrations.Up(ctx, url); err != nil {
+	return c.use(ctx, func(d *database) error {
+		if err := d.migrate(ctx); err != nil {
 			return err
 		}
-		return printStatus(ctx, url)
+		return printStatus(ctx, d.migrationURL)
 	})
 }
 
@@ -106,16 +146,16 @@ type migrateStatus struct{ databaseFlags }
 
 // Run lists the migrations.
 func (c *migrateStatus) Run(ctx context.Context) error {
-	return c.migrate(ctx, func(url string) error { return printStatus(ctx, url) })
+	return c.use(ctx, func(d *database) error { return printStatus(ctx, d.migrationURL) })
 }
 
-func (f databaseFlags) migrate(ctx context.Context, use func(url string) error) error {
+func (f databaseFlags) use(ctx context.Context, use func(*database) error) error {
 	database, err := f.open(ctx)
 	if err != nil {
 		return err
 	}
 	defer database.close(context.WithoutCancel(ctx))
-	return use(database.migrationURL)
+	return use(database)
 }
 
 func printStatus(ctx context.Context, url string) error {

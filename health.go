@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/onceql/onceql/idempotency"
+	"github.com/onceql/onceql/internal/identity"
 )
 
 // The database is probed so often, and given so long to answer.
@@ -65,14 +66,15 @@ func (h *health) ready(w http.ResponseWriter, r *http.Request) {
 }
 
 // admit refuses requests that could not be served now, before anything of them
-// is read. Text/plain is the one form of a 503 that Apollo, urql and proxies all
-// retry by themselves.
+// is read but who sends them. Text/plain is the one form of a 503 that Apollo,
+// urql and proxies all retry by themselves.
 func (h *health) admit(engine *idempotency.Engine, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		sender, _ := identity.From(r.Context())
 		switch {
 		case h.down.Load():
 			plain(w, http.StatusServiceUnavailable, "the database can't be reached for now; try again")
-		case engine.Full():
+		case engine.Refuses(sender.Tenant):
 			plain(w, http.StatusServiceUnavailable, "too many requests are waiting; try again")
 		default:
 			next.ServeHTTP(w, r)

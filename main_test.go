@@ -72,13 +72,13 @@ func command(t testing.TB, env []string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// serve starts a server on the database and waits until it says where it is. It is
-// stopped after the test. Its time is ample unless env says otherwise, so that a
+// serve starts a server on the database, as a role that row-level security holds
+// back, and waits until it says where it is. It is stopped after the test. Its time is ample unless env says otherwise, so that a
 // busy machine fails no test.
 func serve(t testing.TB, databaseURL string, env ...string) *server {
 	t.Helper()
 	s := launch(t, append([]string{
-		"DATABASE_URL=" + databaseURL, "IDEMPOTENCY_WAIT=50s", "IDEMPOTENCY_BUDGET=50s", "DRAIN_TIMEOUT=50s",
+		"DATABASE_URL=" + pgtest.AsRole(t, databaseURL), "MIGRATION_DATABASE_URL=" + databaseURL, "IDEMPOTENCY_WAIT=50s", "IDEMPOTENCY_BUDGET=50s", "DRAIN_TIMEOUT=50s",
 	}, env...)...)
 	s.awaitURL()
 	return s

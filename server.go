@@ -16,19 +16,22 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/99designs/gqlgen/graphql/playground"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/onceql/onceql/db"
 	"github.com/onceql/onceql/graph"
 	"github.com/onceql/onceql/idempotency"
 	"github.com/onceql/onceql/idempotency/gqlidem"
+	"github.com/onceql/onceql/internal/identity"
 	"github.com/onceql/onceql/internal/requestid"
-	"github.com/onceql/onceql/migrations"
 )
 
-//go:embed schema.graphql
-var schemaSDL []byte
+var (
+	//go:embed schema.graphql
+	schemaSDL []byte
+	//go:embed page.html
+	page []byte
+)
 
 // The connections: one for each group and each worker of the engine and two for
 // its purge and for an operator's requests, and apart from them those of the
@@ -39,10 +42,6 @@ const (
 	engineConns = groups + workers + 2
 	queryConns  = 8
 )
-
-// anonymous names the one tenant that there is without authentication. No
-// claim can name it: an empty claim is refused.
-func anonymous(context.Context) (string, error) { return "", nil }
 
 // collectAt is how much garbage there may be, in percent of what lives, before it
 // is collected. So little lives that Go's 100 would collect it a hundred times a
@@ -72,7 +71,7 @@ func (c *serveCommand) Run(ctx context.Context) error {
 		return err
 	}
 	defer database.close(running)
-	if err := migrations.Up(ctx, database.migrationURL); err != nil {
+	if err := database.migrate(ctx); err != nil {
 		return err
 	}
 	keyed, err := db.Open(running, database.url, engineConns, log)
@@ -85,18 +84,26 @@ func (c *serveCommand) Run(ctx context.Context) error {
 		return err
 	}
 	defer release(pool)
+	database.warn(ctx, pool, log)
+	identify, err := c.identify(ctx, log)
+	if err != nil {
+		return err
+	}
 
 	engine := idempotency.New(keyed, c.idempotency(observer(log)))
-	once := gqlidem.New(engine, anonymous, gqlidem.WithRequestID(requestid.From))
-	api := graph.NewHandler(
-		graph.NewResolver(once, engine, pool, anonymous), once,
-		graph.Config{MaxBody: c.MaxBodyBytes, Log: log},
-	)
+	once := gqlidem.New(engine, identity.Tenant, gqlidem.WithRequestID(requestid.From))
+	api := graph.NewHandler(graph.NewResolver(once, engine, pool, identity.Tenant), once, graph.Config{
+		MaxBody:    c.MaxBodyBytes,
+		Limits:     c.limits(),
+		HideSchema: !c.Introspection,
+		May:        may,
+		Log:        log,
+	})
 	health := newHealth(pool)
 
 	mux := http.NewServeMux()
-	mux.Handle("/graphql", health.admit(engine, api))
-	mux.Handle("GET /{$}", playground.Handler("OnceQL", "/graphql"))
+	mux.Handle("/graphql", c.crossOrigin(authenticated(identify, health.admit(engine, deadline(c.RequestTimeout, api)))))
+	mux.HandleFunc("GET /{$}", servePage)
 	mux.HandleFunc("GET /schema.graphql", serveSchema)
 	mux.HandleFunc("GET /healthz", health.live)
 	mux.HandleFunc("GET /readyz", health.ready)
@@ -106,11 +113,11 @@ func (c *serveCommand) Run(ctx context.Context) error {
 		return errors.Join(err, once.Close(running))
 	}
 	server := &http.Server{
-		Handler:           requestid.Handler(mux),
-		ReadHeaderTimeout: 10 * time.Second,
-		ReadTimeout:       30 * time.Second,
-		WriteTimeout:      c.Wait + c.Budget + 30*time.Second,
-		IdleTimeout:       2 * time.Minute,
+		Handler:           requestid.Handler(secured(mux)),
+		ReadHeaderTimeout: c.HeaderTimeout,
+		ReadTimeout:       c.BodyTimeout,
+		WriteTimeout:      c.BodyTimeout + c.RequestTimeout + 30*time.Second,
+		IdleTimeout:       c.IdleTimeout,
 		MaxHeaderBytes:    64 << 10,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}
@@ -158,6 +165,11 @@ func drained(what string, err error) error {
 func serveSchema(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	_, _ = w.Write(schemaSDL)
+}
+
+func servePage(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	_, _ = w.Write(page)
 }
 
 // announce says on standard output where everything is.

@@ -20,11 +20,12 @@ func CreateProjects(ctx context.Context, tx pgx.Tx, rows []Project) ([]Project, 
 		tenants[i], names[i], descriptions[i] = row.Tenant, row.Name, row.Description
 		ids[i] = pgtype.UUID{Bytes: row.ID, Valid: true}
 	}
-	created, err := projects(ctx, tx, `
+	inserted, _ := tx.Query(ctx, `
 		insert into projects (tenant, id, name, description, created_at, updated_at)
 		select tenant, id, name, description, now(), now()
 		from unnest($1::text[], $2::uuid[], $3::text[], $4::text[]) as rows (tenant, id, name, description)
 		returning `+projectColumns, tenants, ids, names, descriptions)
+	created, err := pgx.CollectRows(inserted, pgx.RowToStructByPos[Project])
 	if err != nil {
 		return nil, fmt.Errorf("inserting projects: %w", err)
 	}

@@ -3,16 +3,20 @@ package db
 import (
 	"bufio"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
 	"sync"
 	"syscall"
+
+	"github.com/jackc/pgx/v5"
 )
 
 // What StartEmbedded reports. Compare with errors.Is; the text says what to do.
@@ -134,6 +138,33 @@ func StartEmbedded(ctx context.Context, config EmbeddedConfig) (*Embedded, error
 
 // URL is the address of the database, with the superuser's password.
 func (e *Embedded) URL() string { return e.url }
+
+// Role makes a role that may log in and has no rights of its own, with a new
+// password, and returns the address of the database for it.
+func (e *Embedded) Role(ctx context.Context, name string) (address string, err error) {
+	conn, err := pgx.Connect(ctx, e.url)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = conn.Close(ctx) }()
+	var exists bool
+	if err := conn.QueryRow(ctx, `select exists (select from pg_roles where rolname = $1)`, name).Scan(&exists); err != nil {
+		return "", err
+	}
+	verb, password := "create", rand.Text()
+	if exists {
+		verb = "alter"
+	}
+	if _, err := conn.Exec(ctx, verb+` role `+pgx.Identifier{name}.Sanitize()+` login password '`+password+`'`); err != nil {
+		return "", fmt.Errorf("making the role %s: %w", name, err)
+	}
+	parsed, err := url.Parse(e.url)
+	if err != nil {
+		return "", err
+	}
+	parsed.User = url.UserPassword(name, password)
+	return parsed.String(), nil
+}
 
 // Done is closed when PostgreSQL no longer runs.
 func (e *Embedded) Done() <-chan struct{} { return e.done }

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
@@ -39,9 +38,4 @@ func Open(ctx context.Context, url string, maxConns int32, log *slog.Logger) (*p
 		return nil, fmt.Errorf("opening the pool: %w", err)
 	}
 	return pool, nil
-}
-
-// querier is a pool, a connection or a transaction.
-type querier interface {
-	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 )
 
 // ErrNotFound reports a project that the tenant does not have.
@@ -63,11 +64,18 @@ func ArchiveProject(ctx context.Context, tx pgx.Tx, tenant string, id uuid.UUID)
 }
 
 // FindProject returns the tenant's project, or ErrNotFound.
-func FindProject(ctx context.Context, q querier, tenant string, id uuid.UUID) (Project, error) {
-	return project(ctx, q, `
+func FindProject(ctx context.Context, pool *pgxpool.Pool, tenant string, id uuid.UUID) (Project, error) {
+	found, err := ofTenant(ctx, pool, `
 		select `+projectColumns+`
 		from projects
 		where tenant = $1 and id = $2`, tenant, id)
+	if err != nil {
+		return Project{}, fmt.Errorf("finding a project: %w", err)
+	}
+	if len(found) == 0 {
+		return Project{}, ErrNotFound
+	}
+	return found[0], nil
 }
 
 // A ProjectPosition is a project's place among the tenant's projects.
@@ -78,18 +86,18 @@ type ProjectPosition struct {
 
 // ListProjects returns at most limit of the tenant's projects, newest first: those
 // after the position, or from the newest when after is nil.
-func ListProjects(ctx context.Context, q querier, tenant string, limit int, after *ProjectPosition, includeArchived bool) ([]Project, error) {
+func ListProjects(ctx context.Context, pool *pgxpool.Pool, tenant string, limit int, after *ProjectPosition, includeArchived bool) ([]Project, error) {
 	var list []Project
 	var err error
 	if after == nil {
-		list, err = projects(ctx, q, `
+		list, err = ofTenant(ctx, pool, `
 			select `+projectColumns+`
 			from projects
 			where tenant = $1 and ($2 or archived_at is null)
 			order by created_at desc, id desc
 			limit $3`, tenant, includeArchived, limit)
 	} else {
-		list, err = projects(ctx, q, `
+		list, err = ofTenant(ctx, pool, `
 			select `+projectColumns+`
 			from projects
 			where tenant = $1 and ($2 or archived_at is null) and (created_at, id) < ($4, $5)
@@ -102,13 +110,22 @@ func ListProjects(ctx context.Context, q querier, tenant string, limit int, afte
 	return list, nil
 }
 
-func projects(ctx context.Context, q querier, sql string, args ...any) ([]Project, error) {
-	rows, _ := q.Query(ctx, sql, args...)
-	return pgx.CollectRows(rows, pgx.RowToStructByPos[Project])
+// ofTenant returns the projects that the query finds in a transaction of the
+// tenant: row-level security shows it no others. A batch is a transaction.
+func ofTenant(ctx context.Context, pool *pgxpool.Pool, sql, tenant string, args ...any) ([]Project, error) {
+	var found []Project
+	var batch pgx.Batch
+	batch.Queue(`select set_config('onceql.tenants', array[$1::text]::text, true)`, tenant)
+	batch.Queue(sql, append([]any{tenant}, args...)...).Query(func(rows pgx.Rows) (err error) {
+		found, err = pgx.CollectRows(rows, pgx.RowToStructByPos[Project])
+		return err
+	})
+	err := pool.SendBatch(ctx, &batch).Close()
+	return found, err
 }
 
-func project(ctx context.Context, q querier, sql string, args ...any) (Project, error) {
-	rows, _ := q.Query(ctx, sql, args...)
+func project(ctx context.Context, tx pgx.Tx, sql string, args ...any) (Project, error) {
+	rows, _ := tx.Query(ctx, sql, args...)
 	found, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByPos[Project])
 	if errors.Is(err, pgx.ErrNoRows) {
 		return Project{}, ErrNotFound

@@ -138,7 +138,7 @@ func TestProjects_AreTheTenantsOwn(t *testing.T) {
 	project := create(t, pool, db.Project{Tenant: "a", ID: id, Name: "x"})[0]
 	for _, tenant := range []string{"", "b", "A", "a "} {
 		calls := map[string]func(pgx.Tx) (db.Project, error){
-			"find": func(tx pgx.Tx) (db.Project, error) { return db.FindProject(t.Context(), tx, tenant, id) },
+			"find": func(pgx.Tx) (db.Project, error) { return db.FindProject(t.Context(), pool, tenant, id) },
 			"update": func(tx pgx.Tx) (db.Project, error) {
 				return db.UpdateProject(t.Context(), tx, tenant, id, db.ProjectChange{Name: new("theirs")})
 			},

@@ -13,10 +13,6 @@ import (
 	"github.com/vektah/gqlparser/v2/validator/rules"
 )
 
-// Documents of more tokens are refused before they are validated, which takes
-// time that grows with their square. GraphiQL's introspection has 184.
-const maxTokens = 1000
-
 // So many parsed documents are kept, of those that have at most so many bytes: a
 // document of few tokens may be as long as a body, and a parsed one of 1000
 // tokens takes 100 KB.
@@ -56,7 +52,7 @@ func requestError(ctx context.Context, err *gqlerror.Error) *gqlerror.Error {
 	presented := *err
 	switch code := err.Extensions["code"]; {
 	case strings.HasPrefix(err.Message, "exceeded token limit"):
-		return limitExceeded("tokens", fmt.Sprintf("the document has more than %d tokens", maxTokens))
+		return limitExceeded("tokens", "the document has more tokens than the limit of "+strings.TrimPrefix(err.Message, "exceeded token limit of "))
 	case err.Rule == rules.MaxIntrospectionDepth.Name:
 		exceeded := limitExceeded("introspectionDepth", "the introspection nests lists too deeply")
 		exceeded.Locations = err.Locations

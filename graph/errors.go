@@ -25,6 +25,8 @@ import (
 const (
 	CodeBadUserInput     = gqlidem.CodeBadUserInput
 	CodeNotFound         = "NOT_FOUND"
+	CodeUnauthenticated  = "UNAUTHENTICATED"
+	CodeForbidden        = "FORBIDDEN"
 	CodeLimitExceeded    = "LIMIT_EXCEEDED"
 	CodeParseFailed      = errcode.ParseFailed
 	CodeValidationFailed = errcode.ValidationFailed

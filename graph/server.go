@@ -1,11 +1,13 @@
 package graph
 
 import (
+	"context"
 	"log/slog"
 	"net/http"
 
 	"github.com/99designs/gqlgen/graphql/handler"
 	"github.com/99designs/gqlgen/graphql/handler/extension"
+	"github.com/vektah/gqlparser/v2/ast"
 
 	"github.com/onceql/onceql/graph/generated"
 	"github.com/onceql/onceql/graph/transport"
@@ -17,6 +19,13 @@ type Config struct {
 	// MaxBody is the size of the largest request body, in bytes. Zero means
 	// 1 MiB.
 	MaxBody int64
+	// Limits bound each document.
+	Limits Limits
+	// HideSchema switches introspection off, and messages that suggest names.
+	HideSchema bool
+	// May says whether the caller may run operations of the kind; nil means that
+	// everyone may run all.
+	May func(context.Context, ast.Operation) bool
 	// Log takes what clients are not told.
 	Log *slog.Logger
 }
@@ -30,13 +39,21 @@ func NewHandler(resolvers generated.ResolverRoot, once *gqlidem.Once, config Con
 	}))
 	server.AddTransport(transport.Transport{MaxBody: config.MaxBody})
 	server.SetQueryCache(newDocumentCache())
-	server.SetParserTokenLimit(maxTokens)
+	limits := config.Limits.withDefaults()
+	server.SetParserTokenLimit(limits.Tokens)
+	server.SetDisableSuggestion(config.HideSchema)
 	presenter := Presenter{Log: config.Log}
 	server.SetErrorPresenter(presenter.Present)
 	server.SetRecoverFunc(presenter.Recover)
+	if config.May != nil {
+		server.Use(authorization{config.May})
+	}
+	server.Use(limiter{limits, !config.HideSchema})
 	server.Use(surrogates{})
 	server.Use(&variableTypes{})
-	server.Use(extension.Introspection{})
+	if !config.HideSchema {
+		server.Use(extension.Introspection{})
+	}
 	server.Use(once)
 	return gqlidem.WithHeader(server)
 }

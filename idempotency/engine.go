@@ -108,12 +108,12 @@ func (e *Engine) abandon() {
 	}
 }
 
-// Full says whether the queue has no place left: a new call would be refused, or
-// take the place of another scope's.
-func (e *Engine) Full() bool {
+// Refuses says whether a new call of the scope would be refused with ErrOverloaded
+// now, because the queue is full and the scope has its fair share of it.
+func (e *Engine) Refuses(scope string) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.alone.queue.full() || e.grouped.queue.full()
+	return e.alone.queue.refuses(scope) || e.grouped.queue.refuses(scope)
 }
 
 // serve is a worker of the line: it runs one group after the other.

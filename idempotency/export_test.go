@@ -19,6 +19,13 @@ func (e *Engine) Queued() int {
 	return e.alone.queue.size + e.grouped.queue.size
 }
 
+// Full tells the tests whether the queue has no place left.
+func (e *Engine) Full() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.alone.queue.full() || e.grouped.queue.full()
+}
+
 // Closing tells the tests whether Close has begun.
 func (e *Engine) Closing() bool {
 	e.mu.Lock()

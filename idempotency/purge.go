@@ -50,7 +50,8 @@ func (e *Engine) purgeSome(ctx context.Context, oldest *time.Time) (removed int6
 	defer cancel()
 	err = pgx.BeginTxFunc(ctx, e.pool, txOptions, func(tx pgx.Tx) error {
 		var locked bool
-		if err := tx.QueryRow(ctx, `select pg_try_advisory_xact_lock($1)`, purgeLock).Scan(&locked); err != nil || !locked {
+		if err := tx.QueryRow(ctx, `
+			select pg_try_advisory_xact_lock($1) from set_config('onceql.purge', 'on', true)`, purgeLock).Scan(&locked); err != nil || !locked {
 			return err
 		}
 		// The age stands in both places: a key that was made anew is spared.

@@ -33,14 +33,19 @@ func newQueue(limit int) *queue {
 
 func (q *queue) full() bool { return q.size >= q.limit }
 
-// admit makes room for one more flight of the scope. When the queue is full it
-// returns the flight that gives up its place, the last of the fullest scope;
-// it returns false when that would be the newcomer itself.
-func (q *queue) admit(scope string) (evicted *flight, ok bool) {
+// refuses says whether there is no place for one more flight of the scope: the
+// queue is full, and no scope has so many that it gives up one.
+func (q *queue) refuses(scope string) bool {
 	if !q.full() {
-		return nil, true
+		return false
 	}
-	// Of scopes that are as full, the one whose turn is next gives up.
+	most := q.scopes[q.longest().scope]
+	return most <= 1 || q.scopes[scope]+1 >= most
+}
+
+// longest is the longest lane of the scope that has the most flights. Of scopes
+// that are as full, it is the one whose turn is next.
+func (q *queue) longest() *lane {
 	var longest *lane
 	for _, l := range q.turns {
 		if longest == nil || q.scopes[l.scope] > q.scopes[longest.scope] ||
@@ -48,9 +53,20 @@ func (q *queue) admit(scope string) (evicted *flight, ok bool) {
 			longest = l
 		}
 	}
-	if most := q.scopes[longest.scope]; most <= 1 || q.scopes[scope]+1 >= most {
+	return longest
+}
+
+// admit makes room for one more flight of the scope. When the queue is full it
+// returns the flight that gives up its place, the last of the fullest scope;
+// it returns false when there is no place.
+func (q *queue) admit(scope string) (evicted *flight, ok bool) {
+	switch {
+	case !q.full():
+		return nil, true
+	case q.refuses(scope):
 		return nil, false
 	}
+	longest := q.longest()
 	last := len(longest.flights) - 1
 	evicted, longest.flights = longest.flights[last], longest.flights[:last]
 	if last == 0 {

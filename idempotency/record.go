@@ -76,6 +76,10 @@ type Execution struct {
 	RequestID string
 }
 
+// scopeSQL makes the transaction one of the scope, for policies that keep scopes
+// apart. A batch is a transaction, where it has no other.
+const scopeSQL = `select set_config('onceql.tenants', array[$1::text]::text, true)`
+
 // Lookup returns what the scope's key did, and false when that is not known
 // here: the key was never used, its call is in flight, it was purged, or it is
 // not a valid key. Its errors wrap ErrUnavailable when the database can't be
@@ -84,11 +88,17 @@ func (e *Engine) Lookup(ctx context.Context, scope, key string) (Execution, bool
 	if ValidateKey(key) != nil {
 		return Execution{}, false, nil //nolint:nilerr // Nobody can have used it.
 	}
-	rows, _ := e.pool.Query(ctx, `
+	var execution Execution
+	var batch pgx.Batch
+	batch.Queue(scopeSQL, scope)
+	batch.Queue(`
 		select key, operation, created_at, expires_at, expires_at <= now(), coalesce(request_id, '')
 		from idempotency_keys
-		where scope = $1 and key = $2`, scope, key)
-	execution, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByPos[Execution])
+		where scope = $1 and key = $2`, scope, key).Query(func(rows pgx.Rows) (err error) {
+		execution, err = pgx.CollectExactlyOneRow(rows, pgx.RowToStructByPos[Execution])
+		return err
+	})
+	err := e.pool.SendBatch(ctx, &batch).Close()
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return Execution{}, false, nil
@@ -123,6 +133,9 @@ var errReplaying = errors.New("a call replays the key")
 func (e *Engine) forget(ctx context.Context, id identity) (removed bool, err error) {
 	err = pgx.BeginTxFunc(ctx, e.pool, txOptions, func(tx pgx.Tx) error {
 		var locked, there bool
+		if _, err := tx.Exec(ctx, scopeSQL, id.scope); err != nil {
+			return err
+		}
 		if err := tx.QueryRow(ctx, `select pg_try_advisory_xact_lock($1)`, id.lock()).Scan(&locked); err != nil {
 			return err
 		}

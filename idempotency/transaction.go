@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -33,7 +34,8 @@ type transaction struct {
 	synchronous bool
 }
 
-// The settings are the transaction's own. The locks are tried, not waited for:
+// The settings are the transaction's own; the last of them is for policies that
+// keep scopes apart, see Schema. The locks are tried, not waited for:
 // whoever waits does so outside Postgres, where that holds no connection.
 const prepareSQL = `
 select now(),
@@ -43,6 +45,7 @@ select now(),
 	set_config('idle_in_transaction_session_timeout', $1, true),
 	set_config('onceql.enable_seqscan', current_setting('enable_seqscan'), true),
 	set_config('enable_seqscan', 'off', true),
+	set_config('onceql.tenants', ($3::text[])::text, true),
 	array(
 		select pg_try_advisory_xact_lock(l)
 		from unnest($2::bigint[]) with ordinality as locks (l, n)
@@ -96,9 +99,9 @@ func (e *Engine) begin(ctx context.Context, conn *pgx.Conn, group []*execution) 
 
 	var batch pgx.Batch
 	batch.BeginTx(txOptions)
-	batch.Queue(prepareSQL, budget, locks).QueryRow(func(row pgx.Row) error {
+	batch.Queue(prepareSQL, budget, locks, slices.Compact(slices.Clone(scopes))).QueryRow(func(row pgx.Row) error {
 		var ignored string
-		return row.Scan(&t.now, &t.synchronous, &ignored, &ignored, &ignored, &ignored, &ignored, &t.locked)
+		return row.Scan(&t.now, &t.synchronous, &ignored, &ignored, &ignored, &ignored, &ignored, &ignored, &t.locked)
 	})
 	lookup := batch.Queue(lookupSQL, scopes, keys)
 	if scopes[0] == scopes[len(scopes)-1] { // They are sorted.

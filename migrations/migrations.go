@@ -42,6 +42,29 @@ func Up(ctx context.Context, databaseURL string) error {
 	})
 }
 
+// Grant lets the role work on the tables, and no more than that: it can't alter,
+// drop or truncate them, nor change what a key did.
+func Grant(ctx context.Context, databaseURL, role string) error {
+	conn, err := pgx.Connect(ctx, databaseURL)
+	if err != nil {
+		return fmt.Errorf("connecting to grant rights: %w", err)
+	}
+	defer func() { _ = conn.Close(ctx) }()
+	var schema string
+	if err := conn.QueryRow(ctx, `select current_schema()`).Scan(&schema); err != nil {
+		return fmt.Errorf("granting rights: %w", err)
+	}
+	name := pgx.Identifier{role}.Sanitize()
+	_, err = conn.Exec(ctx, `
+		grant usage on schema `+pgx.Identifier{schema}.Sanitize()+` to `+name+`;
+		grant select, insert, delete on idempotency_keys to `+name+`;
+		grant select, insert, update on projects to `+name)
+	if err != nil {
+		return fmt.Errorf("granting rights to the role of DATABASE_URL: %w", err)
+	}
+	return nil
+}
+
 // Status lists every migration of this build, oldest first.
 func Status(ctx context.Context, databaseURL string) ([]Migration, error) {
 	var list []Migration

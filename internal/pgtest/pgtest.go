@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	_ "github.com/jackc/pgx/v5/stdlib" // The driver "pgx" of pgtestdb.
 	"github.com/peterldowns/pgtestdb"
@@ -70,6 +71,8 @@ func URL(t testing.TB) string {
 		Password:   password,
 		Database:   "postgres",
 		Options:    "sslmode=disable",
+		// Above row-level security, as one who looks at all tenants' rows.
+		TestRole: &pgtestdb.Role{Username: "onceql_owner", Password: "onceql_owner", Capabilities: "SUPERUSER"},
 		// A test may leave an engine behind that still works.
 		ForceTerminateConnections: true,
 	}, migrator{})
@@ -85,6 +88,34 @@ func Pool(t testing.TB) *pgxpool.Pool {
 	}
 	t.Cleanup(pool.Close)
 	return pool
+}
+
+// AsRole returns the database's address for a role that is above nothing, as a
+// server should have it, and makes the role where there is none. It owns nothing
+// and has no rights of its own.
+func AsRole(t testing.TB, address string) string {
+	t.Helper()
+	const name = "onceql_tests"
+	conn, err := pgx.Connect(t.Context(), address)
+	if err == nil { // A test may have stopped the server after it made the role.
+		_, err = conn.Exec(t.Context(), `
+			do $$ begin
+				create role `+name+` login password '`+name+`';
+			exception when duplicate_object or unique_violation then null;
+			end $$`)
+		if closing := conn.Close(t.Context()); err == nil {
+			err = closing
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	parsed, err := url.Parse(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	parsed.User = url.UserPassword(name, name)
+	return parsed.String()
 }
 
 // quiet keeps the URL of each database out of the output.

@@ -1,0 +1,77 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/rs/cors"
+
+	"github.com/onceql/onceql/graph"
+	"github.com/onceql/onceql/internal/requestid"
+)
+
+// secured sets the headers that browsers heed on every answer. The policy lets a
+// page load nothing and be framed by nobody; a page that needs more says so.
+func secured(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		header := w.Header()
+		header.Set("Content-Security-Policy", "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
+		header.Set("X-Content-Type-Options", "nosniff")
+		header.Set("X-Frame-Options", "DENY")
+		header.Set("Referrer-Policy", "no-referrer")
+		header.Set("Cross-Origin-Opener-Policy", "same-origin")
+		next.ServeHTTP(w, r)
+	})
+}
+
+// crossOrigin lets pages of the configured origins call the API, and refuses what
+// a browser sends for any other site.
+func (c *serveCommand) crossOrigin(next http.Handler) http.Handler {
+	protection := http.NewCrossOriginProtection()
+	for _, origin := range c.CORSOrigins {
+		// Validate has read it.
+		_ = protection.AddTrustedOrigin(origin)
+	}
+	protection.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		refuse(w, r, http.StatusForbidden, graph.CodeForbidden, "a page of another site may not call this API; see CORS_ORIGINS")
+	}))
+	next = protection.Handler(next)
+	if len(c.CORSOrigins) == 0 {
+		return next
+	}
+	return cors.New(cors.Options{
+		AllowedOrigins: c.CORSOrigins,
+		AllowedMethods: []string{http.MethodGet, http.MethodPost},
+		AllowedHeaders: []string{"Authorization", "Content-Type", "Accept", requestid.Header},
+		ExposedHeaders: []string{"Idempotency-Replayed", "Retry-After", "WWW-Authenticate", requestid.Header},
+		MaxAge:         int((2 * time.Hour).Seconds()),
+	}).Handler(next)
+}
+
+// validateOrigins refuses what is not the origin of a page. A pattern would be
+// one that every page meets, or could.
+func validateOrigins(origins []string) error {
+	for _, origin := range origins {
+		parsed, err := url.Parse(origin)
+		if err != nil || parsed.Scheme == "" || parsed.Host == "" || strings.Contains(origin, "*") || origin != parsed.Scheme+"://"+parsed.Host {
+			return fmt.Errorf("CORS_ORIGINS: %q is not an origin such as https://app.example.com", origin)
+		}
+		if err := http.NewCrossOriginProtection().AddTrustedOrigin(origin); err != nil {
+			return fmt.Errorf("CORS_ORIGINS: %w", err)
+		}
+	}
+	return nil
+}
+
+// deadline gives up what a request still waits for at its end.
+func deadline(timeout time.Duration, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), timeout)
+		defer cancel()
+		next.ServeHTTP(w, r.WithContext(ctx))
+	})
+}

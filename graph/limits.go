@@ -1,0 +1,181 @@
+package graph
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"math"
+	"strings"
+
+	"github.com/99designs/gqlgen/graphql"
+	"github.com/vektah/gqlparser/v2/ast"
+	"github.com/vektah/gqlparser/v2/gqlerror"
+
+	"github.com/onceql/onceql/idempotency/gqlidem"
+)
+
+// Limits bound what one document may ask for. Zero means the default.
+type Limits struct {
+	// Tokens are those of the document, comments aside: 1000. They bound the
+	// time that validation takes, which grows with their square. GraphiQL's
+	// introspection has 184.
+	Tokens int
+	// Depth is how deeply fields may be nested: 12.
+	Depth int
+	// Aliases, Directives and RootFields are counted as they are executed, those
+	// of a fragment each time that it is spread: 30, 50 and 20.
+	Aliases, Directives, RootFields int
+	// KeyedMutations are the root fields with an idempotency key, each a
+	// transaction of its own: 10.
+	KeyedMutations int
+	// Complexity is how many fields may be answered: each counts as one, and
+	// what is in a page as often as the page asks for: 5000.
+	Complexity int
+}
+
+func (l Limits) withDefaults() Limits {
+	return Limits{
+		Tokens:         cmp.Or(l.Tokens, 1000),
+		Depth:          cmp.Or(l.Depth, 12),
+		Aliases:        cmp.Or(l.Aliases, 30),
+		Directives:     cmp.Or(l.Directives, 50),
+		RootFields:     cmp.Or(l.RootFields, 20),
+		KeyedMutations: cmp.Or(l.KeyedMutations, 10),
+		Complexity:     cmp.Or(l.Complexity, 5000),
+	}
+}
+
+// limiter refuses operations that go over the limits. It weighs each fragment
+// once, however often it is spread: its time grows with the document and not with
+// what the document amounts to.
+type limiter struct {
+	Limits
+	introspection bool
+}
+
+// ExtensionName implements graphql.HandlerExtension.
+func (limiter) ExtensionName() string { return "Limits" }
+
+// Validate implements graphql.HandlerExtension.
+func (limiter) Validate(graphql.ExecutableSchema) error { return nil }
+
+// MutateOperationContext implements graphql.OperationContextMutator. It changes
+// nothing: it is called once the document is valid and before any of it runs.
+func (l limiter) MutateOperationContext(_ context.Context, operation *graphql.OperationContext) *gqlerror.Error {
+	s := scale{operation.Variables, map[string]weight{}}
+	w := s.weigh(operation.Operation.SelectionSet)
+	w.directives = sum(w.directives, len(operation.Operation.Directives))
+	if w.introspects && !l.introspection {
+		return limitExceeded("introspection", "introspection is switched off here")
+	}
+	for _, limited := range []struct {
+		name, what string
+		n, most    int
+	}{
+		{"depth", "nests fields", w.depth, l.Depth},
+		{"aliases", "has aliases", w.aliases, l.Aliases},
+		{"directives", "has directives", w.directives, l.Directives},
+		{"rootFields", "has root fields", w.fields, l.RootFields},
+		{"keyedMutations", "has mutations with an idempotency key", w.keyed, l.KeyedMutations},
+		{"complexity", "asks for fields", w.complexity, l.Complexity},
+	} {
+		if limited.n > limited.most {
+			return limitExceeded(limited.name, fmt.Sprintf("the document %s beyond the limit of %d", limited.what, limited.most))
+		}
+	}
+	return nil
+}
+
+// A weight is what a selection set amounts to. Its numbers stay at the largest
+// int32 when they come to it.
+type weight struct {
+	depth, aliases, directives, complexity int
+	// fields and keyed are the fields of the set itself.
+	fields, keyed int
+	introspects   bool
+}
+
+type scale struct {
+	variables map[string]any
+	fragments map[string]weight
+}
+
+func (s scale) weigh(set ast.SelectionSet) (w weight) {
+	for _, selection := range set {
+		switch selection := selection.(type) {
+		case *ast.Field:
+			w.add(s.field(selection))
+			w.directives = sum(w.directives, len(selection.Directives))
+		case *ast.InlineFragment:
+			w.add(s.weigh(selection.SelectionSet))
+			w.directives = sum(w.directives, len(selection.Directives))
+		case *ast.FragmentSpread:
+			fragment, weighed := s.fragments[selection.Name]
+			if !weighed {
+				fragment = s.weigh(selection.Definition.SelectionSet)
+				s.fragments[selection.Name] = fragment
+			}
+			w.add(fragment)
+			w.directives = sum(w.directives, len(selection.Directives))
+		}
+	}
+	return w
+}
+
+func (s scale) field(field *ast.Field) weight {
+	below := s.weigh(field.SelectionSet)
+	w := weight{fields: 1, aliases: below.aliases, directives: below.directives, complexity: 1}
+	if field.Alias != field.Name {
+		w.aliases = sum(w.aliases, 1)
+	}
+	// Introspection is bounded by its tokens and by how deeply it nests lists,
+	// which gqlparser checks.
+	if strings.HasPrefix(field.Name, "__") {
+		w.introspects = field.Name != "__typename"
+		return w
+	}
+	w.depth = below.depth + 1
+	w.complexity = sum(1, s.times(field)*below.complexity)
+	if field.Definition.Directives.ForName(gqlidem.Directive) != nil {
+		w.keyed = 1
+	}
+	return w
+}
+
+// times is how many items the field's page has at most, one for other fields.
+func (s scale) times(field *ast.Field) int {
+	definition := field.Definition.Arguments.ForName("first")
+	if definition == nil {
+		return 1
+	}
+	value := definition.DefaultValue
+	if argument := field.Arguments.ForName("first"); argument != nil {
+		value = argument.Value
+	}
+	if value == nil {
+		return 1
+	}
+	// What is no number of items is refused by the field itself.
+	first, _ := value.Value(s.variables)
+	var n int64
+	switch first := first.(type) {
+	case int64:
+		n = first
+	case json.Number:
+		n, _ = first.Int64()
+	}
+	return int(min(max(n, 1), maxPage))
+}
+
+func (w *weight) add(other weight) {
+	w.depth = max(w.depth, other.depth)
+	w.aliases = sum(w.aliases, other.aliases)
+	w.directives = sum(w.directives, other.directives)
+	w.complexity = sum(w.complexity, other.complexity)
+	w.fields = sum(w.fields, other.fields)
+	w.keyed = sum(w.keyed, other.keyed)
+	w.introspects = w.introspects || other.introspects
+}
+
+func sum(a, b int) int { return min(a+b, math.MaxInt32) }
