@@ -1,11 +1,13 @@
 package main_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"testing"
 	"time"
@@ -34,6 +36,7 @@ type failure struct {
 	Retryable    bool
 	RetryAfterMs int
 	RequestID    string
+	Limit        string
 }
 
 type payload struct{ Project project }
@@ -298,4 +301,26 @@ func (d *database) wantStored(projects, keys int) {
 	if n := d.count(`select count(*) from idempotency_keys`); n != keys {
 		d.t.Errorf("%d keys, want %d", n, keys)
 	}
+}
+
+// exchange sends what a client of one's own might and returns the status and the
+// text of what comes back.
+func (s *server) exchange(t testing.TB, text string) (status int, answer string) {
+	t.Helper()
+	conn, err := net.Dial("tcp", s.address())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	go func() { _, _ = io.WriteString(conn, text) }() // The server may not read all of it.
+	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return response.StatusCode, string(body)
 }

@@ -13,7 +13,7 @@ import (
 
 // variableTypes refuses variables that gqlparser lets pass and that the same
 // literals in a document would be refused for: numbers as String, fractions as
-// ID, and strings as Int or Float.
+// ID, strings as Int or Float, and __typename in an input.
 // https://spec.graphql.org/September2025/#sec-Scalars.Built-in-Scalars
 type variableTypes struct{ schema *ast.Schema }
 
@@ -32,6 +32,9 @@ func (v *variableTypes) MutateOperationContext(_ context.Context, operation *gra
 	for _, definition := range operation.Operation.VariableDefinitions {
 		value := operation.Variables[definition.Variable]
 		if where, typ := v.mismatch("$"+definition.Variable, definition.Type, value); where != "" {
+			if typ == "" {
+				return badInput("%s: unknown field", where)
+			}
 			return badInput("%s: this value is not of type %s", where, typ)
 		}
 	}
@@ -39,7 +42,8 @@ func (v *variableTypes) MutateOperationContext(_ context.Context, operation *gra
 }
 
 // mismatch returns the place of the first value that is not of its type, and the
-// type's name, or nothing. Values have passed gqlparser.
+// type's name, or nothing; a place that should not be there has no type. Values
+// have passed gqlparser.
 func (v *variableTypes) mismatch(where string, typ *ast.Type, value any) (place, typeName string) {
 	if value == nil {
 		return "", ""
@@ -58,6 +62,11 @@ func (v *variableTypes) mismatch(where string, typ *ast.Type, value any) (place,
 	}
 	definition := v.schema.Types[typ.NamedType]
 	if object, ok := value.(map[string]any); ok && definition.Kind == ast.InputObject {
+		// Clients that send back what they were answered have it in there, and
+		// gqlparser lets it pass.
+		if _, sent := object["__typename"]; sent {
+			return where + ".__typename", ""
+		}
 		for _, field := range definition.Fields {
 			if place, typeName = v.mismatch(where+"."+field.Name, field.Type, object[field.Name]); place != "" {
 				return place, typeName

@@ -55,6 +55,9 @@ func (l *line) queue(names ...string) {
 	l.t.Helper()
 	for _, name := range names {
 		scope, key := name[:1], name[1:]
+		if l.engine.Refuses(scope) {
+			l.t.Errorf("%s: there is said to be no place", name)
+		}
 		l.calls[name] = l.send(scope, key)
 		eventually(l.t, name+" is queued", func() bool { return l.engine.Waiting(scope, key) == 1 })
 	}
@@ -63,6 +66,9 @@ func (l *line) queue(names ...string) {
 // refused checks that there is no place for such a call.
 func (l *line) refused(name string) {
 	l.t.Helper()
+	if !l.engine.Refuses(name[:1]) {
+		l.t.Errorf("%s: there is said to be a place", name)
+	}
 	l.overloaded(name, l.send(name[:1], name[1:]))
 }
 
