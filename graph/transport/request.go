@@ -3,6 +3,7 @@ package transport
 import (
 	"bytes"
 	"errors"
+	"io"
 	"mime"
 	"net/http"
 	"net/url"
@@ -32,17 +33,29 @@ func (t Transport) readBody(w http.ResponseWriter, r *http.Request) (*graphql.Ra
 		limit = defaultMaxBody
 	}
 	if r.ContentLength > limit {
+		drain(r)
 		return nil, tooLarge(limit)
 	}
 	var body bytes.Buffer
 	body.Grow(int(min(max(r.ContentLength, 0), bufferAtOnce)) + bytes.MinRead)
 	if _, err := body.ReadFrom(http.MaxBytesReader(w, r.Body, limit)); err != nil {
 		if errors.As(err, new(*http.MaxBytesError)) {
+			drain(r)
 			return nil, tooLarge(limit)
 		}
 		return nil, badInput(http.StatusBadRequest, "the body ended early")
 	}
 	return decodeBody(&body)
+}
+
+// drained is how much of a body that is too large is read to its end. A client that
+// is still sending when the connection closes mostly never sees the answer.
+const drained = 32 << 20
+
+func drain(r *http.Request) {
+	if r.ContentLength <= drained && r.Header.Get("Expect") == "" { // Who asks first is told before.
+		_, _ = io.CopyN(io.Discard, r.Body, drained)
+	}
 }
 
 // checkContent refuses every body but plain JSON in UTF-8. The media type is also
