@@ -1,7 +1,7 @@
 # `make run` starts OnceQL with a PostgreSQL of its own; `make test` passes the
 # tests. Both install what they need on Debian as root, and else name it.
 
-.PHONY: run test lint generate bench bench-full fuzz storm clean
+.PHONY: run build test lint licences vulnerabilities generate bench bench-full fuzz storm clean
 
 # A clone that belongs to another user must build too; git refuses to read it.
 export GOFLAGS += -buildvcs=false
@@ -9,8 +9,13 @@ export GOFLAGS += -buildvcs=false
 # exec, so that a signal to make reaches the server, which drains.
 run:
 	@.ci/install server
-	@go build -o bin/onceql .
+	@$(MAKE) --no-print-directory build
 	@exec ./bin/onceql
+
+# The same bytes from the same sources, wherever they are built.
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+build:
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -buildid= -X main.stamp=$(VERSION)' -o bin/onceql .
 
 test:
 	@.ci/install server tests
@@ -23,6 +28,20 @@ lint:
 	go vet ./...
 	GOOS=darwin go vet ./...
 	bin/golangci-lint run
+
+# The licences of what the program is made of; fails over one that is unknown or asks
+# for more than a notice.
+licences:
+	cd tools && go build -o ../bin/ github.com/google/go-licenses/v2
+	@bin/go-licenses report . --ignore github.com/onceql/onceql 2>/dev/null | awk -F, '{ printf "%-14s %s\n", $$3, $$1 }' | sort
+	@bin/go-licenses check . --ignore github.com/onceql/onceql --disallowed_types forbidden,restricted 2>/dev/null
+
+# Known vulnerabilities that the program can meet. Without a way to their database it
+# says so and passes.
+vulnerabilities:
+	cd tools && go build -o ../bin/ golang.org/x/vuln/cmd/govulncheck
+	@bin/govulncheck . >bin/vulnerabilities.txt 2>&1 && cat bin/vulnerabilities.txt || { cat bin/vulnerabilities.txt; \
+	grep -q 'fetching vulnerabilities' bin/vulnerabilities.txt && echo "the vulnerability database can't be reached: nothing was checked"; }
 
 generate:
 	go generate ./...

@@ -202,8 +202,14 @@ func observer(log *slog.Logger) func(idempotency.Event) {
 	}
 }
 
-// version is the module's, stamped by the go command, or "devel".
+// stamp is the version that `make build` gives the program.
+var stamp string
+
+// version is the stamp, or the module's, which the go command knows, or "devel".
 func version() string {
+	if stamp != "" {
+		return stamp
+	}
 	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" && info.Main.Version != "(devel)" {
 		return info.Main.Version
 	}

@@ -61,7 +61,7 @@ func (s *keySet) VerifySignature(ctx context.Context, token string) ([]byte, err
 		return nil, errSignature
 	}
 	id := signed.Signatures[0].Header.KeyID
-	payload, known := s.verify(signed, id)
+	payload, known := s.verify(ctx, signed, id)
 	if known {
 		if payload == nil {
 			return nil, errSignature
@@ -74,7 +74,7 @@ func (s *keySet) VerifySignature(ctx context.Context, token string) ([]byte, err
 		}
 		return nil, err
 	}
-	if payload, _ = s.verify(signed, id); payload == nil {
+	if payload, _ = s.verify(ctx, signed, id); payload == nil {
 		return nil, errSignature
 	}
 	return payload, nil
@@ -82,11 +82,11 @@ func (s *keySet) VerifySignature(ctx context.Context, token string) ([]byte, err
 
 // verify returns what the token says when a key verifies it, and whether the key
 // is known at all. A token that names none is tried with all.
-func (s *keySet) verify(signed *jose.JSONWebSignature, id string) (payload []byte, known bool) {
+func (s *keySet) verify(ctx context.Context, signed *jose.JSONWebSignature, id string) (payload []byte, known bool) {
 	s.mu.Lock()
 	keys := s.keys
 	if time.Since(s.fetchedAt) > refreshEvery && s.fetching == nil && s.fetches.Allow() {
-		s.fetch() // Meanwhile the known keys are good.
+		s.fetch(ctx) // Meanwhile the known keys are good.
 	}
 	s.mu.Unlock()
 	for i := range keys {
@@ -110,7 +110,7 @@ func (s *keySet) refresh(ctx context.Context) error {
 			defer s.mu.Unlock()
 			return s.failure
 		}
-		s.fetch()
+		s.fetch(ctx)
 	}
 	fetching := s.fetching
 	s.mu.Unlock()
@@ -124,12 +124,14 @@ func (s *keySet) refresh(ctx context.Context) error {
 	return s.failure
 }
 
-// fetch asks the issuer, aside. The caller holds the mutex.
-func (s *keySet) fetch() {
+// fetch asks the issuer, for all who wait and not for the caller alone, who holds
+// the mutex.
+func (s *keySet) fetch(ctx context.Context) {
+	ctx = context.WithoutCancel(ctx)
 	done := make(chan struct{})
 	s.fetching = done
 	go func() {
-		keys, err := s.fetched()
+		keys, err := s.fetched(ctx)
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		if s.failure = err; err == nil {
@@ -142,8 +144,12 @@ func (s *keySet) fetch() {
 
 // fetched returns the keys of the issuer's document that verify signatures. What
 // it can't read of it is left out (RFC 7517, section 5).
-func (s *keySet) fetched() ([]jose.JSONWebKey, error) {
-	response, err := s.client.Get(s.url)
+func (s *keySet) fetched(ctx context.Context) ([]jose.JSONWebKey, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url, nil)
+	if err != nil {
+		return nil, err
+	}
+	response, err := s.client.Do(request)
 	if err != nil {
 		return nil, err
 	}

@@ -16,11 +16,11 @@ import (
 )
 
 var (
-	// ErrUnauthenticated: the token is missing, or not one that the issuer made
-	// for this server and for now.
+	// ErrUnauthenticated reports a token that is missing, or not one that the
+	// issuer made for this server and for now.
 	ErrUnauthenticated = errors.New("not authenticated")
-	// ErrUnavailable: the issuer can't be reached, and what is known of it does
-	// not tell.
+	// ErrUnavailable reports that the issuer can't be reached, and that what is
+	// known of it does not tell.
 	ErrUnavailable = errors.New("the token issuer can't be reached for now")
 )
 

@@ -130,3 +130,21 @@ func TestIdentify_AStormOfUnknownKeysAsksTheIssuerRarely(t *testing.T) {
 		t.Errorf("a good token after the storm: %v", err)
 	}
 }
+
+func TestIdentify_RefusesAWithdrawnKey(t *testing.T) {
+	t.Parallel()
+	i := issuer.New(t)
+	v := verifier(t, i)
+	old := i.Token("acme")
+	if _, err := v.Identify(t.Context(), header(old)); err != nil {
+		t.Fatal(err)
+	}
+	i.Rotate("second")
+	i.Withdraw()
+	if _, err := v.Identify(t.Context(), header(i.Token("acme"))); err != nil {
+		t.Error(err)
+	}
+	if _, err := v.Identify(t.Context(), header(old)); !errors.Is(err, identity.ErrUnauthenticated) {
+		t.Errorf("a withdrawn key: %v, want ErrUnauthenticated", err)
+	}
+}

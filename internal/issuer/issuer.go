@@ -72,29 +72,33 @@ func (i *Issuer) answer(w http.ResponseWriter, document any) {
 // NewKey returns a key that nobody knows of.
 func (i *Issuer) NewKey(id string) *Key {
 	i.t.Helper()
+	return &Key{id, i.generate()}
+}
+
+func (i *Issuer) generate() *ecdsa.PrivateKey {
+	i.t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		i.t.Fatal(err)
 	}
-	return &Key{id, private}
+	return private
 }
 
 // Rotate publishes a new key beside the others and signs with it.
-func (i *Issuer) Rotate(id string) *Key {
+func (i *Issuer) Rotate(id string) {
 	i.t.Helper()
-	key := i.NewKey(id)
-	i.Publish(jose.JSONWebKey{Key: key.Private.(*ecdsa.PrivateKey).Public(), KeyID: id, Use: "sig", Algorithm: "ES256"})
+	private := i.generate()
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	i.current = key
-	return key
+	i.current = &Key{id, private}
+	i.published = append(i.published, jose.JSONWebKey{Key: private.Public(), KeyID: id, Use: "sig", Algorithm: "ES256"})
 }
 
-// Publish adds a key to the document.
-func (i *Issuer) Publish(key jose.JSONWebKey) {
+// Withdraw removes the keys but the current one from the document.
+func (i *Issuer) Withdraw() {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	i.published = append(i.published, key)
+	i.published = i.published[len(i.published)-1:]
 }
 
 // Claims are those of a good token of the tenant, with the scopes.
