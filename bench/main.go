@@ -119,11 +119,16 @@ func build(dir string) (programs, error) {
 // migrate brings the database to the schema.
 func (p programs) migrate(database string) error {
 	migrate := exec.Command(p.onceql, "migrate", "up")
-	migrate.Env = append(os.Environ(), "DATABASE_URL="+database)
+	migrate.Env = append(os.Environ(), "DATABASE_URL="+asRole(database), "MIGRATION_DATABASE_URL="+database)
 	if output, err := migrate.CombinedOutput(); err != nil {
 		return fmt.Errorf("migrating: %w\n%s", err, output)
 	}
 	return nil
+}
+
+// startOnceQL starts it as its operators should: as a role that owns nothing.
+func startOnceQL(database string, p programs) (*target, error) {
+	return start("onceql", asRole(database), graphQL{}, []string{"MIGRATION_DATABASE_URL=" + database}, p.onceql)
 }
 
 // targets are all that is measured.
@@ -160,7 +165,7 @@ func startAll(ctx context.Context, postgres string, programs programs, work stri
 		}
 	}
 	var err error
-	if s.onceql, err = start("onceql", databases["onceql"], graphQL{}, nil, programs.onceql); err != nil {
+	if s.onceql, err = startOnceQL(databases["onceql"], programs); err != nil {
 		return s, err
 	}
 	if s.floor, err = start("floor", databases["floor"], graphQL{marksNothing: true}, nil, programs.floor); err != nil {
@@ -172,7 +177,7 @@ func startAll(ctx context.Context, postgres string, programs programs, work stri
 	if s.express, err = start("express", databases["express"], rest{}, []string{"NODE_ENV=production"}, "node", "express/server.js"); err != nil {
 		return s, err
 	}
-	if s.tenants, err = start("tenants", databases["tenants"], graphQL{}, nil, programs.tenants); err != nil {
+	if s.tenants, err = start("tenants", asRole(databases["tenants"]), graphQL{}, nil, programs.tenants); err != nil {
 		return s, err
 	}
 	s.pgbench = pgbench{database: databases["pgbench"], script: filepath.Join(work, "claim.sql")}

@@ -103,6 +103,17 @@ func (t *target) run(l load.Load, first int) (load.Result, error) {
 	return result, nil
 }
 
+// asRole returns the database's address for a role that row-level security holds
+// back, as OnceQL's own should be.
+func asRole(database string) string {
+	address, err := url.Parse(database)
+	if err != nil {
+		return database
+	}
+	address.User = url.UserPassword("bench", "bench")
+	return address.String()
+}
+
 // newDatabase makes an empty database and returns its URL.
 func newDatabase(ctx context.Context, server, name string) (string, error) {
 	conn, err := pgx.Connect(ctx, server)
@@ -110,6 +121,13 @@ func newDatabase(ctx context.Context, server, name string) (string, error) {
 		return "", err
 	}
 	defer conn.Close(ctx)
+	if _, err := conn.Exec(ctx, `
+		do $$ begin
+			create role bench login password 'bench';
+		exception when duplicate_object then null;
+		end $$`); err != nil {
+		return "", err
+	}
 	if _, err := conn.Exec(ctx, "create database "+pgx.Identifier{name}.Sanitize()); err != nil {
 		return "", err
 	}
