@@ -35,6 +35,7 @@ func TestEmbedded_KeepsItsDataAndEndsWithTheServer(t *testing.T) {
 		t.Errorf("a second server on the directory ends with %d:\n%s", code, second.stderr)
 	}
 	address := postgresAddress(t, dir)
+	wantServedByARoleOfItsOwn(t, dir, address)
 	s.kill()
 	wantNobodyAt(t, address)
 	s = start()
@@ -47,6 +48,24 @@ func TestEmbedded_KeepsItsDataAndEndsWithTheServer(t *testing.T) {
 	wantNobodyAt(t, address)
 	// Nothing of it is left that would keep the next one out.
 	wantStatus(t, start().send(create("k", "Apollo")), "REPLAYED")
+}
+
+// wantServedByARoleOfItsOwn checks that all of the server's connections are of a
+// role that row-level security holds back.
+func wantServedByARoleOfItsOwn(t testing.TB, dir, address string) {
+	t.Helper()
+	password, err := os.ReadFile(filepath.Join(dir, "password"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := connect(t, "postgres://postgres:"+strings.TrimSpace(string(password))+"@"+address+"/postgres")
+	const served = `from pg_stat_activity join pg_roles on rolname = usename where application_name = 'onceql'`
+	if n := d.count(`select count(*) ` + served); n == 0 {
+		t.Error("the server has no connection")
+	}
+	if n := d.count(`select count(*) ` + served + ` and (rolsuper or rolbypassrls or rolcreaterole or rolcreatedb)`); n > 0 {
+		t.Errorf("%d connections of the server are above row-level security", n)
+	}
 }
 
 // postgresAddress is where the PostgreSQL of the data directory listens.
