@@ -56,7 +56,7 @@ func (s *keySet) VerifySignature(ctx context.Context, token string) ([]byte, err
 	for i, algorithm := range algorithms {
 		accepted[i] = jose.SignatureAlgorithm(algorithm)
 	}
-	signed, err := jose.ParseSigned(token, accepted)
+	signed, err := jose.ParseSignedCompact(token, accepted)
 	if err != nil || len(signed.Signatures) != 1 {
 		return nil, errSignature
 	}
