@@ -53,11 +53,11 @@ bench:
 	cd bench && go run . -out ../bin/bench
 
 # The same for longer, with up to 10^7 stored keys and during a purge, for docs/:
-# about 30 minutes and 20 GB of disk.
+# about 10 minutes and 10 GB of disk.
 bench-full:
 	@.ci/install server tests
 	cd bench/express && npm ci --silent
-	cd bench && go run . -rounds 5 -duration 4s -growth 10000000 -out ../docs/bench
+	cd bench && go run . -rounds 3 -duration 3s -growth 10000000 -out ../docs/bench
 
 # The fuzz targets, two minutes each.
 fuzz:
