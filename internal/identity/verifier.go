@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unicode"
 
@@ -54,11 +55,11 @@ type Config struct {
 type Verifier struct {
 	config Config
 	client *http.Client
-	// tries bounds how often discovery is tried.
-	tries *rate.Limiter
-
-	mu       sync.Mutex
-	verifier *oidc.IDTokenVerifier
+	// verifier is nil until discovery has succeeded. One caller at a time tries,
+	// and not too often; the others need not wait for an issuer that hangs.
+	verifier    atomic.Pointer[oidc.IDTokenVerifier]
+	discovering sync.Mutex
+	tries       *rate.Limiter
 }
 
 // NewVerifier returns a verifier and discovers the issuer's keys. When the issuer
@@ -77,11 +78,13 @@ func NewVerifier(ctx context.Context, config Config) (*Verifier, error) {
 // discovered returns what discovery found.
 // https://openid.net/specs/openid-connect-discovery-1_0.html
 func (v *Verifier) discovered(ctx context.Context) (*oidc.IDTokenVerifier, error) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if v.verifier != nil {
-		return v.verifier, nil
+	if verifier := v.verifier.Load(); verifier != nil {
+		return verifier, nil
 	}
+	if !v.discovering.TryLock() {
+		return nil, ErrUnavailable
+	}
+	defer v.discovering.Unlock()
 	if !v.tries.Allow() {
 		return nil, ErrUnavailable
 	}
@@ -99,11 +102,12 @@ func (v *Verifier) discovered(ctx context.Context) (*oidc.IDTokenVerifier, error
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
-	v.verifier = oidc.NewVerifier(v.config.Issuer, newKeySet(document.KeysURL, v.client), &oidc.Config{
+	verifier := oidc.NewVerifier(v.config.Issuer, newKeySet(document.KeysURL, v.client), &oidc.Config{
 		ClientID:             v.config.Audience,
 		SupportedSigningAlgs: algorithms,
 	})
-	return v.verifier, nil
+	v.verifier.Store(verifier)
+	return verifier, nil
 }
 
 // Identify returns whose request it is, or ErrUnauthenticated or ErrUnavailable.
