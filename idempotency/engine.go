@@ -3,7 +3,6 @@ package idempotency
 import (
 	"context"
 	"math/rand/v2"
-	"slices"
 	"sync"
 	"time"
 
@@ -130,9 +129,8 @@ func (e *Engine) serve(ctx context.Context, line *line) {
 	}
 }
 
-// next waits for flights, and returns the executions that their owners ask for,
-// in the order of their keys, or nil once the engine is closing and no flight is
-// left.
+// next waits for flights, and returns the executions that their owners ask for, or
+// nil once the engine is closing and no flight is left.
 func (e *Engine) next(line *line) []*execution {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -158,7 +156,6 @@ func (e *Engine) next(line *line) []*execution {
 		line.running += len(group)
 		line.stir()
 		if len(group) > 0 {
-			slices.SortFunc(group, func(a, b *execution) int { return a.flight.compare(b.flight.identity) })
 			return group
 		}
 	}

@@ -46,6 +46,8 @@ func (e *Engine) run(ctx context.Context, group []*execution) {
 	defer cancel()
 	halve := false
 	for retry := 0; ; retry++ {
+		// In the order of their keys: what an attempt leaves is not.
+		slices.SortFunc(group, func(a, b *execution) int { return a.flight.compare(b.flight.identity) })
 		var err error
 		group, err = e.attempt(ctx, group, halve)
 		if len(group) == 0 {

@@ -3,9 +3,12 @@ package idempotency_test
 import (
 	"context"
 	"errors"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgconn/ctxwatch"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -156,4 +159,52 @@ func TestStandby_PoolThatCancelsAcknowledgesNothing(t *testing.T) {
 		}
 	}
 	p.effects(2)
+}
+
+// Where commits may have to wait for a standby, what a group replays is settled
+// together with what it executes: all of it is found again after a COMMIT whose
+// reply was lost, whatever scopes it is of.
+func TestStandby_MixedGroupIsSettledAfterALostReply(t *testing.T) {
+	t.Parallel()
+	p := newPrimary(t)
+	mustDoIn(t, p.engine(idempotency.Config{}), "b", "0")
+	p.standby("away")
+	defer p.standby("")
+	proxy, url := newProxy(t, p.url)
+	// Its own commits don't wait; it can't know.
+	engine := p.engineOn(p.open(url+"&options=-c%20synchronous_commit%3Dlocal", 4), idempotency.Config{Groups: 1})
+	var runs atomic.Int32
+	operation := idempotency.NewOperation(engine, "write", func(ctx context.Context, tx pgx.Tx, group []*pending) error {
+		runs.Add(1)
+		return writes(ctx, tx, group)
+	})
+	release := hold(t, engine, 1)
+	defer release()
+	var callers sync.WaitGroup
+	for _, c := range []struct {
+		scope, key string
+		replayed   bool
+	}{{"a", "1", false}, {"b", "0", true}, {"b", "2", false}} {
+		callers.Go(func() {
+			o, err := operation.Do(t.Context(), inScope(c.scope, c.key, c.scope+c.key), c.scope+c.key)
+			if err != nil || o.Replayed != c.replayed {
+				t.Errorf("%s%s: %+v, %v; want replayed %t", c.scope, c.key, o, err, c.replayed)
+			}
+		})
+	}
+	queued(t, engine, 3)
+	met := proxy.arm(replyLost)
+	release()
+	callers.Wait()
+	<-met
+	if n := runs.Load(); n != 1 {
+		t.Errorf("the effect ran %d times, want 1", n)
+	}
+}
+
+func mustDoIn(t testing.TB, engine *idempotency.Engine, scope, key string) {
+	t.Helper()
+	if _, err := run(t.Context(), engine, inScope(scope, key, scope+key), write(scope+key)); err != nil {
+		t.Fatal(err)
+	}
 }
