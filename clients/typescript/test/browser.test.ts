@@ -1,0 +1,166 @@
+import { build } from "esbuild";
+import { type Browser, type BrowserContext, chromium, type Page } from "playwright-core";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, test } from "vitest";
+
+import { helped } from "./clients.js";
+import type { front } from "./front.js";
+import { Proxy } from "./proxy.js";
+import { effects } from "./server.js";
+
+type Front = typeof front;
+
+let browser: Browser;
+let context: BrowserContext;
+let proxy: Proxy;
+let name: string;
+
+beforeAll(async () => {
+  const { outputFiles } = await build({ entryPoints: ["test/front.ts"], bundle: true, format: "iife", write: false });
+  proxy = await new Proxy(inject("server")).start();
+  proxy.pages.set("/", { type: "text/html", body: "<!doctype html><script src=/front.js></script>" });
+  proxy.pages.set("/front.js", { type: "text/javascript", body: outputFiles[0]!.text });
+  proxy.pages.set("/favicon.ico", { type: "image/png", body: "" });
+  browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: ["--no-sandbox"] });
+});
+afterAll(async () => {
+  await browser?.close();
+  await proxy?.stop();
+});
+beforeEach(async () => {
+  name = crypto.randomUUID();
+  proxy.faults = [];
+  proxy.naive = false;
+  proxy.offline = false;
+  proxy.arrived.length = 0;
+  context = await browser.newContext();
+});
+afterEach(() => context.close());
+
+const visit = async () => {
+  const page = await context.newPage();
+  await page.goto(proxy.url);
+  return page;
+};
+
+/** Runs a function of the page's front. */
+function call<K extends keyof Front>(page: Page, method: K, ...parameters: Parameters<Front[K]>): Promise<Awaited<ReturnType<Front[K]>>> {
+  return page.evaluate(([method, parameters]) => (window as any).front[method](...parameters), [method, parameters] as const);
+}
+
+/** Sends it and does not wait: the page goes away. */
+const send = (page: Page, ...parameters: Parameters<Front["create"]>) => void call(page, "create", ...parameters).catch(() => {});
+const mutations = () => proxy.arrived.filter(({ query }) => /^\s*mutation/.test(query)).length;
+
+describe.each(Object.keys(helped))("%s in Chromium", (client) => {
+  test.each([
+    { store: "session", total: 1 },
+    { store: "local", total: 1 },
+    // The fault is one that shows: a page's memory ends with the page.
+    { store: "memory", total: 2 },
+    { store: undefined, total: 2 },
+  ] as const)("a reload in the middle, with the store $store: $total", async ({ store, total }) => {
+    const page = await visit();
+    proxy.faults = ["slow"];
+    send(page, client, name, store);
+    await expect.poll(() => effects(name), { timeout: 30_000 }).toBe(1);
+    await page.reload();
+    const seen = await call(page, "create", client, name, store);
+    expect(seen.statuses).toEqual([total === 1 ? "REPLAYED" : "EXECUTED"]);
+    expect(await effects(name)).toBe(total);
+  });
+
+  test.each(["session", "local"] as const)("a duplicated tab has keys of its own, with the store %s", async (store) => {
+    const page = await visit();
+    proxy.faults = ["slow"];
+    send(page, client, name, store);
+    await expect.poll(() => effects(name), { timeout: 30_000 }).toBe(1);
+    // A tab opened by a page gets a copy of its sessionStorage, as a duplicate does.
+    const [duplicate] = await Promise.all([context.waitForEvent("page"), page.evaluate(() => void window.open("/"))]);
+    await duplicate.waitForFunction(() => "front" in window);
+    expect((await call(duplicate, "create", client, name, store)).statuses).toEqual(["EXECUTED"]);
+    expect(await effects(name)).toBe(2);
+  });
+
+  test("a tab that closed leaves its key to the next one, in localStorage", async () => {
+    const page = await visit();
+    proxy.faults = ["slow"];
+    send(page, client, name, "local");
+    await expect.poll(() => effects(name), { timeout: 30_000 }).toBe(1);
+    const other = await visit();
+    await page.close();
+    await expect.poll(async () => (await call(other, "create", client, name, "local")).statuses).toEqual(["REPLAYED"]);
+    expect(await effects(name)).toBe(1);
+    expect(await other.evaluate(() => Object.keys(localStorage))).toEqual([]);
+  });
+
+  test.each([
+    { naive: false, total: 1 },
+    { naive: true, total: 2 },
+  ])("Chromium sends a POST again by itself; naive: $naive, effects: $total", async ({ naive, total }) => {
+    const page = await visit();
+    // A connection that has been used, so that a cut may be one of an idle connection.
+    await call(page, "create", client, "before " + name, "memory", "before");
+    proxy.arrived.length = 0;
+    proxy.naive = naive;
+    proxy.faults = ["cutAfter"];
+    const answers: number[] = [];
+    page.on("response", (response) => answers.push(response.status()));
+    const seen = await call(page, "create", client, name, "memory");
+    expect(seen).toMatchObject({ error: undefined, statuses: [naive ? "EXECUTED" : "REPLAYED"] });
+    expect(answers).toEqual([200]);
+    expect(mutations()).toBe(2);
+    expect(await effects(name)).toBe(total);
+  });
+});
+
+describe("urql's offlineExchange", () => {
+  test("sends what was written offline once, after a reload", async () => {
+    const page = await visit();
+    await call(page, "startOffline", true);
+    await context.setOffline(true);
+    await call(page, "createOffline", name, true);
+    await queued(page, 1);
+    await context.setOffline(false);
+    await page.reload();
+    await call(page, "startOffline", true);
+    await expect.poll(() => effects(name), { timeout: 30_000 }).toBe(1);
+    await queued(page, 0);
+  });
+
+  test.each([
+    { helper: true, total: 1 },
+    { helper: false, total: 2 },
+  ])("sends again what lost its answer; helper: $helper, effects: $total", async ({ helper, total }) => {
+    const page = await visit();
+    // Chromium and the helper try again by themselves first.
+    proxy.faults = Array(20).fill("cutAfter");
+    await call(page, "createOffline", name, helper);
+    await queued(page, 1);
+    const lost = await effects(name);
+    expect(lost).toBeGreaterThanOrEqual(1);
+    proxy.faults = [];
+    await page.reload();
+    await call(page, "startOffline", helper);
+    await queued(page, 0);
+    await expect.poll(() => effects(name)).toBe(lost + total - 1);
+    if (helper) expect(lost).toBe(1);
+  });
+});
+
+/** Waits until so many mutations are in the offline queue's database. */
+async function queued(page: Page, count: number): Promise<void> {
+  const read = () =>
+    page.evaluate(
+      () =>
+        new Promise<number>((resolve, reject) => {
+          const opening = indexedDB.open("graphcache-v4");
+          opening.onerror = () => reject(opening.error);
+          opening.onsuccess = () => {
+            const database = opening.result;
+            const reading = database.transaction("metadata").objectStore("metadata").get("metadata");
+            reading.onsuccess = () => (database.close(), resolve(JSON.parse(reading.result ?? "[]").length));
+          };
+        }),
+    );
+  await expect.poll(read, { timeout: 30_000 }).toBe(count);
+}

@@ -1,0 +1,85 @@
+import { ApolloClient, ApolloLink, CombinedGraphQLErrors, gql, HttpLink, InMemoryCache } from "@apollo/client";
+import { RetryLink } from "@apollo/client/link/retry";
+import { Client as UrqlClient, fetchExchange, mapExchange } from "@urql/core";
+import { retryExchange } from "@urql/exchange-retry";
+
+import * as apollo from "../src/apollo.js";
+import type { CallContext, Options } from "../src/calls.js";
+import type { AnswerError } from "../src/outcome.js";
+import * as urql from "../src/urql.js";
+
+/** What a front end has of a mutation. */
+export interface Seen {
+  ids: string[];
+  statuses: string[];
+  /** The code of the first GraphQL error, or the name of another. */
+  error?: string | undefined;
+}
+
+/** A front end's client. */
+export interface TestClient {
+  mutate(document: string, variables: object, context?: CallContext): Promise<Seen>;
+}
+
+export const createProject = `mutation Create($input: CreateProjectInput!, $idempotencyKey: String! = "") {
+  createProject(input: $input, idempotencyKey: $idempotencyKey) { project { id name } }
+}`;
+
+// Short waits: it is the number of tries that the tests are about.
+const retries = { initialDelayMs: 10, maxDelayMs: 50 };
+
+function seen(data: any, extensions: any, errors: readonly AnswerError[] = [], other?: Error): Seen {
+  const [error] = errors;
+  return {
+    ids: Object.values<any>(data ?? {}).flatMap((payload) => payload?.project.id ?? []),
+    statuses: Object.values<any>(extensions?.idempotency ?? {}).map(({ status }) => status),
+    error: error?.extensions?.code ?? other?.name,
+  };
+}
+
+function apolloOver(links: ApolloLink[]): TestClient {
+  const client = new ApolloClient({ link: ApolloLink.from(links), cache: new InMemoryCache() });
+  return {
+    async mutate(document, variables, context) {
+      const { data, error, extensions } = await client.mutate({ mutation: gql(document), variables, context: context ?? {}, errorPolicy: "all" });
+      return CombinedGraphQLErrors.is(error) ? seen(data, error.extensions, error.errors) : seen(data, extensions, [], error);
+    },
+  };
+}
+
+function urqlOver(url: string, exchanges: ConstructorParameters<typeof UrqlClient>[0]["exchanges"]): TestClient {
+  const client = new UrqlClient({ url: url + "/graphql", exchanges, preferGetMethod: false });
+  return {
+    async mutate(document, variables, context) {
+      const { data, error, extensions } = await client.mutation(document, variables, context).toPromise();
+      return seen(data, extensions, error?.graphQLErrors, error?.networkError);
+    },
+  };
+}
+
+/** The clients with the helpers, by name. */
+export const helped: Record<string, (url: string, options?: Options) => TestClient> = {
+  "Apollo Client": (url, options) => apolloOver([apollo.idempotencyLink(options), apollo.retryKeyed(retries), new HttpLink({ uri: url + "/graphql" })]),
+  urql: (url, options) => urqlOver(url, [urql.idempotencyExchange(options), retryExchange(urql.retryKeyed(retries)), fetchExchange]),
+};
+
+/** The same clients with retries of their own, and a key made where each request is. */
+export const bare: typeof helped = {
+  "Apollo Client": (url) =>
+    apolloOver([
+      new RetryLink({ delay: { initial: 10 } }),
+      new ApolloLink((operation, forward) => {
+        operation.variables = { ...operation.variables, idempotencyKey: crypto.randomUUID() };
+        return forward(operation);
+      }),
+      new HttpLink({ uri: url + "/graphql" }),
+    ]),
+  urql: (url) =>
+    urqlOver(url, [
+      retryExchange({ initialDelayMs: 10, maxNumberAttempts: 6 }),
+      mapExchange({
+        onOperation: (operation) => ({ ...operation, variables: { ...operation.variables, idempotencyKey: crypto.randomUUID() } }),
+      }),
+      fetchExchange,
+    ]),
+};

@@ -1,0 +1,75 @@
+import { createServer, type IncomingMessage, type OutgoingHttpHeaders, request, type ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
+
+/**
+ * What happens to one request for /graphql. `cutBefore`: the connection is cut before
+ * the server has the request. `cutAfter`: when the server has done the work and before
+ * the client has a byte of the answer. `unavailable`: a 503 in its place. `retryable`:
+ * the server does the work, and the client gets a GraphQL error with `retryable: true`.
+ * `slow`: the answer takes a second.
+ */
+export type Fault = "cutBefore" | "cutAfter" | "unavailable" | "retryable" | "slow";
+
+/** A proxy before the server that does what a bad network does. */
+export class Proxy {
+  url = "";
+  /** The bodies of the requests for /graphql that arrived, in order. */
+  readonly arrived: { query: string; variables: Record<string, unknown> }[] = [];
+  /** What happens to the next mutations; those after pass. */
+  faults: Fault[] = [];
+  /** While set, no connection can be made: every request is cut. */
+  offline = false;
+  /** Whether each request gets a key of its own: a server that knows nothing of idempotency. */
+  naive = false;
+  /** Pages that the proxy serves itself. */
+  readonly pages = new Map<string, { type: string; body: string }>();
+  readonly #server = createServer((from, to) => void this.#handle(from, to));
+
+  constructor(readonly upstream: string) {}
+
+  async start(): Promise<this> {
+    await new Promise<void>((resolve) => this.#server.listen(0, "127.0.0.1", resolve));
+    this.url = `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
+    return this;
+  }
+
+  async stop(): Promise<void> {
+    this.#server.closeAllConnections();
+    await new Promise((resolve) => this.#server.close(resolve));
+  }
+
+  async #handle(from: IncomingMessage, to: ServerResponse): Promise<void> {
+    const page = this.pages.get(from.url!);
+    if (page) return void to.writeHead(200, { "Content-Type": page.type }).end(page.body);
+    const chunks: Buffer[] = [];
+    for await (const chunk of from) chunks.push(chunk);
+    if (from.url !== "/graphql" || this.offline) return void from.socket.destroy();
+    const body = JSON.parse(Buffer.concat(chunks).toString());
+    this.arrived.push(structuredClone(body));
+    if (this.naive && body.variables?.idempotencyKey) body.variables.idempotencyKey = crypto.randomUUID();
+    const fault = /^\s*mutation/.test(body.query) ? this.faults.shift() : undefined;
+    if (fault === "cutBefore") return void from.socket.destroy();
+    if (fault === "unavailable") {
+      return void to.writeHead(503, { "Content-Type": "text/plain", "Retry-After": "1" }).end("unavailable");
+    }
+    const answer = await this.#forward(from, JSON.stringify(body));
+    if (fault === "cutAfter") return void from.socket.destroy();
+    if (fault === "slow") await new Promise((resolve) => setTimeout(resolve, 1000));
+    if (fault === "retryable") {
+      const error = { message: "the outcome is not known", path: ["createProject"], extensions: { code: "UNAVAILABLE", retryable: true, retryAfterMs: 50 } };
+      return void to.writeHead(200, { "Content-Type": "application/json" }).end(JSON.stringify({ data: { createProject: null }, errors: [error] }));
+    }
+    to.writeHead(answer.status, answer.headers).end(answer.body);
+  }
+
+  #forward({ method, headers }: IncomingMessage, body: string): Promise<{ status: number; headers: OutgoingHttpHeaders; body: Buffer }> {
+    return new Promise((resolve, reject) => {
+      const to = request(this.upstream + "/graphql", { method, headers: { ...headers, "content-length": Buffer.byteLength(body) } }, async (answer) => {
+        const chunks: Buffer[] = [];
+        for await (const chunk of answer) chunks.push(chunk);
+        resolve({ status: answer.statusCode!, headers: answer.headers, body: Buffer.concat(chunks) });
+      });
+      to.on("error", reject).end(body);
+    });
+  }
+}

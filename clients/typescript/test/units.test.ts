@@ -1,0 +1,141 @@
+import { gzipSync } from "node:zlib";
+
+import { build } from "esbuild";
+import { parse, print } from "graphql";
+import { describe, expect, test } from "vitest";
+
+import { idempotencyKeys } from "../src/codegen.js";
+import { fingerprint, keyedFields } from "../src/document.js";
+import { newKey, retryDelay } from "../src/index.js";
+
+test.each(["index", "apollo", "urql", "stores", "codegen"])("the entry %s has at most 2 kB compressed", async (entry) => {
+  const { outputFiles } = await build({
+    entryPoints: [`dist/${entry}.js`],
+    bundle: true,
+    minify: true,
+    format: "esm",
+    packages: "external",
+    write: false,
+  });
+  expect(gzipSync(outputFiles[0]!.contents, { level: 9 }).length).toBeLessThanOrEqual(2048);
+});
+
+test("what is not imported is not bundled", async () => {
+  const { outputFiles } = await build({
+    stdin: { contents: `export { retryDelay } from "./dist/index.js"`, resolveDir: "." },
+    bundle: true,
+    format: "esm",
+    write: false,
+  });
+  expect(outputFiles[0]!.text).not.toMatch(/UnsettledError|getRandomValues/);
+});
+
+test("keys are UUIDs of version 7 in the order of their making", () => {
+  const before = Date.now();
+  const key = newKey();
+  expect(key).toMatch(/^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/);
+  expect(parseInt(key.replace("-", "").slice(0, 12), 16)).toBeGreaterThanOrEqual(before);
+  expect(new Set(Array.from({ length: 1000 }, newKey)).size).toBe(1000);
+});
+
+describe("a fingerprint", () => {
+  const document = parse(`mutation M($input: I!, $k: String!) { a(input: $input, idempotencyKey: $k) { id } }`);
+  const of = (variables: object, in_ = document) => fingerprint(keyedFields(in_), variables as Record<string, unknown>);
+
+  test("is the same whatever the key, the order of properties and the selection", () => {
+    const same = of({ k: "1", input: { x: 1, y: [{ a: null, b: "" }] } });
+    expect(of({ input: { y: [{ b: "", a: null }], x: 1 }, k: "2" })).toBe(same);
+    expect(of({ input: { x: 1, y: [{ a: null, b: "" }] } }, parse(`mutation ($input: I!, $k: String!) { z: a(input: $input, idempotencyKey: $k) { __typename } }`))).toBe(same);
+  });
+
+  test("differs with the payload", () => {
+    const inputs = [{}, { x: null }, { x: 0 }, { x: "0" }, { x: [0] }, { x: [0, 1] }, { x: [1, 0] }, { loc: 1 }, { loc: { end: 1 } }, { y: { x: 0 } }];
+    expect(new Set(inputs.map((input) => of({ input }))).size).toBe(inputs.length);
+  });
+});
+
+test("keyed fields are found in fragments, and others are not", () => {
+  const document = parse(`
+    mutation M($k: String!, $l: String!) {
+      ... on Mutation { x: a(idempotencyKey: $k) { id } }
+      ...F
+      b(idempotencyKey: "literal") { id }
+      c(key: $k) { id }
+    }
+    fragment F on Mutation { d(idempotencyKey: $l) { id } }`);
+  expect(keyedFields(document).map(({ responseKey, variable }) => [responseKey, variable])).toEqual([["x", "k"], ["d", "l"]]);
+  expect(keyedFields({})).toEqual([]);
+});
+
+describe("the delay before another try", () => {
+  const http = (status: number, retryAfter?: string) => ({ response: new Response(null, { status, headers: retryAfter ? { "Retry-After": retryAfter } : {} }) });
+  const graphql = (...extensions: object[]) => ({ errors: extensions.map((extensions) => ({ message: "", extensions })) });
+
+  test.each([
+    ["nothing was answered", {}, 0, 300],
+    ["503", http(503), 0, 300],
+    ["503 with Retry-After", http(503, "2"), 2000, 2300],
+    ["429", http(429), 0, 300],
+    ["408", http(408), 0, 300],
+    ["a retryable error", graphql({ retryable: true, retryAfterMs: 700 }), 700, 1000],
+    ["one of two errors is retryable", graphql({ retryable: false }, { retryable: true, retryAfterMs: 50 }), 50, 350],
+  ])("is bounded when %s", (_, failure, least, most) => {
+    for (let i = 0; i < 100; i++) {
+      const delay = retryDelay(1, failure);
+      expect(delay).toBeGreaterThanOrEqual(least);
+      expect(delay).toBeLessThanOrEqual(most);
+    }
+  });
+
+  test.each([
+    ["400", http(400)],
+    ["401", http(401)],
+    ["a final error", graphql({ retryable: false })],
+    ["an error that does not say", graphql({})],
+    ["the caller gave up", { name: "AbortError" }],
+  ])("is none when %s", (_, failure) => expect(retryDelay(1, failure)).toBeUndefined());
+
+  test("doubles up to its bound, for as many attempts as there are", () => {
+    const longest = (attempt: number) => Math.max(...Array.from({ length: 500 }, () => retryDelay(attempt, {}, { maxDelayMs: 2000 })!));
+    expect(longest(3)).toBeGreaterThan(900);
+    expect(longest(5)).toBeLessThanOrEqual(2000);
+    expect(retryDelay(6, {})).toBeUndefined();
+  });
+});
+
+describe("the documentTransforms entry", () => {
+  const schema = parse(`
+    schema { query: Q mutation: Changes }
+    directive @idempotent on FIELD_DEFINITION
+    type Q { a(idempotencyKey: String): Int @idempotent }
+    type Changes { a(x: Int, idempotencyKey: String!): P @idempotent  unkeyed(x: Int): P }
+    extend type Changes { b(idempotencyKey: String!): P @idempotent }
+    type P { a: Int }`);
+  const transform = async (document: string) => {
+    const [file] = await idempotencyKeys.transform({ documents: [{ document: parse(document) }], schema, config: {} });
+    return print(file!.document!);
+  };
+
+  test("gives each idempotent field a variable of its own", async () => {
+    expect(await transform(`mutation M($x: Int) { a(x: $x) { a } two: a { a } ... on Changes { b { a } } unkeyed { a } }`)).toBe(
+      print(parse(`mutation M($x: Int, $idempotencyKey: String! = "", $idempotencyKey2: String! = "", $idempotencyKey3: String! = "") {
+        a(x: $x, idempotencyKey: $idempotencyKey) { a }
+        two: a(idempotencyKey: $idempotencyKey2) { a }
+        ... on Changes { b(idempotencyKey: $idempotencyKey3) { a } }
+        unkeyed { a }
+      }`)),
+    );
+  });
+
+  test.each([
+    `mutation ($idempotencyKey: String!) { a(idempotencyKey: $idempotencyKey) { a } }`,
+    `mutation { a(idempotencyKey: "mine") { a } }`,
+    `mutation { unkeyed { a } }`,
+    `query { a }`,
+    `fragment F on P { a }`,
+  ])("leaves %s as it is", async (document) => expect(await transform(document)).toBe(print(parse(document))));
+
+  test("takes no name that is taken", async () => {
+    expect(await transform(`mutation ($idempotencyKey: Int) { a(x: $idempotencyKey) { a } }`)).toContain("idempotencyKey: $idempotencyKey2)");
+  });
+});
