@@ -45,6 +45,7 @@ vulnerabilities:
 
 generate:
 	go generate ./...
+	cd clients/examples/genqlient && go generate ./...
 
 # OnceQL beside its floor and its peers, on one PostgreSQL: under 4 minutes.
 bench:

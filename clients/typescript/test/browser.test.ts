@@ -118,7 +118,7 @@ describe("urql's offlineExchange", () => {
     const page = await visit();
     await call(page, "startOffline", true);
     await context.setOffline(true);
-    await call(page, "createOffline", name, true);
+    await call(page, "createOffline", name);
     await queued(page, 1);
     await context.setOffline(false);
     await page.reload();
@@ -134,7 +134,8 @@ describe("urql's offlineExchange", () => {
     const page = await visit();
     // Chromium and the helper try again by themselves first.
     proxy.faults = Array(20).fill("cutAfter");
-    await call(page, "createOffline", name, helper);
+    await call(page, "startOffline", helper);
+    await call(page, "createOffline", name);
     await queued(page, 1);
     const lost = await effects(name);
     expect(lost).toBeGreaterThanOrEqual(1);
@@ -158,7 +159,7 @@ async function queued(page: Page, count: number): Promise<void> {
           opening.onsuccess = () => {
             const database = opening.result;
             const reading = database.transaction("metadata").objectStore("metadata").get("metadata");
-            reading.onsuccess = () => (database.close(), resolve(JSON.parse(reading.result ?? "[]").length));
+            reading.onsuccess = () => (database.close(), resolve((reading.result ?? []).length));
           };
         }),
     );

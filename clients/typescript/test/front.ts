@@ -22,37 +22,30 @@ export const front = {
     return open.get(id)!.mutate(createProject, { input: { name } }, { intent });
   },
 
-  /** Sends it through urql's offline queue, above the helper or above a key for each try. */
-  createOffline(name: string, withHelper: boolean): void {
-    void offline(withHelper).mutation(createProject, { input: { name } }).toPromise();
+  /**
+   * Opens urql's offline queue, as an app does when it starts, above the helper or
+   * above a key for each try. What is left in it is sent.
+   */
+  async startOffline(withHelper: boolean): Promise<void> {
+    await new Promise<void>((onCacheHydrated) => {
+      const queue = offlineExchange({
+        storage: makeDefaultStorage({ onCacheHydrated }),
+        optimistic: { createProject: () => ({ __typename: "CreateProjectPayload", project: { __typename: "Project", id: "new", name: "" } }) },
+      });
+      const keyed = withHelper ? [idempotencyExchange(), retryExchange(retryKeyed({ attempts: 2, initialDelayMs: 10 }))] : [newKeys];
+      offline = new Client({ url: location.origin + "/graphql", preferGetMethod: false, exchanges: [queue, ...keyed, fetchExchange] });
+    });
   },
 
-  /** Opens the offline queue, as an app does when it starts. */
-  startOffline(withHelper: boolean): void {
-    offline(withHelper);
+  createOffline(name: string): void {
+    void offline.mutation(createProject, { input: { name } }).toPromise();
   },
 };
 
-let queue: Client | undefined;
+let offline: Client;
 
-function offline(withHelper: boolean): Client {
-  const keyed = withHelper
-    ? idempotencyExchange()
-    : mapExchange({ onOperation: (operation) => ({ ...operation, variables: { ...operation.variables, idempotencyKey: crypto.randomUUID() } }) });
-  return (queue ??= new Client({
-    url: location.origin + "/graphql",
-    preferGetMethod: false,
-    exchanges: withHelper
-      ? [queueExchange(), keyed, retryExchange(retryKeyed({ attempts: 2, initialDelayMs: 10 })), fetchExchange]
-      : [queueExchange(), keyed, fetchExchange],
-  }));
-}
-
-function queueExchange() {
-  return offlineExchange({
-    storage: makeDefaultStorage(),
-    optimistic: { createProject: () => ({ __typename: "CreateProjectPayload", project: { __typename: "Project", id: "new", name: "" } }) },
-  });
-}
+const newKeys = mapExchange({
+  onOperation: (operation) => ({ ...operation, variables: { ...operation.variables, idempotencyKey: crypto.randomUUID() } }),
+});
 
 Object.assign(window, { front });

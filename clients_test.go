@@ -1,0 +1,95 @@
+package main_test
+
+import (
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"os/exec"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/onceql/onceql/internal/npm"
+	"github.com/onceql/onceql/internal/pgtest"
+)
+
+// TestClients runs the tests of @onceql/client with the real clients and Chromium,
+// and the example of each consumer, against a server.
+func TestClients(t *testing.T) {
+	t.Parallel()
+	address := pgtest.URL(t)
+	s, database := serve(t, address), connect(t, address)
+	t.Run("typescript", func(t *testing.T) {
+		tests := npm.Command(t, "clients", "npm", "test", "-w", "typescript")
+		tests.Env = append(tests.Environ(), "ONCEQL_URL="+s.url, "CI=true")
+		tests.Stdout = t.Output()
+		if err := tests.Run(); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Run("examples/apollo", func(t *testing.T) {
+		testExample(t, s, database, func(url, name string) *exec.Cmd {
+			return npm.Command(t, "clients", "npm", "test", "-w", "examples/apollo", "--", url, name)
+		})
+	})
+	t.Run("examples/urql", func(t *testing.T) {
+		testExample(t, s, database, func(url, name string) *exec.Cmd {
+			return npm.Command(t, "clients", "npm", "test", "-w", "examples/urql", "--", url, name)
+		})
+	})
+	t.Run("examples/genqlient", func(t *testing.T) {
+		const dir = "clients/examples/genqlient"
+		tests := exec.CommandContext(t.Context(), "go", "test", "./...")
+		tests.Dir = dir
+		if out, err := tests.CombinedOutput(); err != nil {
+			t.Errorf("%v\n%s", err, out)
+		}
+		testExample(t, s, database, func(url, name string) *exec.Cmd {
+			run := exec.CommandContext(t.Context(), "go", "run", ".", url, name)
+			run.Dir, run.Stderr = dir, t.Output()
+			return run
+		})
+	})
+}
+
+// testExample runs an example that creates a project of the name. The connection is
+// cut when its first request has been executed: it has to try again, and the project
+// whose id it prints is the only one.
+func testExample(t *testing.T, s *server, database *database, example func(url, name string) *exec.Cmd) {
+	t.Helper()
+	upstream, err := url.Parse(s.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var requests atomic.Int32
+	network := httptest.NewServer(&httputil.ReverseProxy{
+		Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(upstream) },
+		ModifyResponse: func(*http.Response) error {
+			if requests.Add(1) == 1 {
+				return errors.New("the first answer is lost")
+			}
+			return nil
+		},
+		ErrorHandler: func(http.ResponseWriter, *http.Request, error) { panic(http.ErrAbortHandler) },
+	})
+	defer network.Close()
+
+	name := "of " + t.Name()
+	out, err := example(network.URL+"/graphql", name).Output()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if requests.Load() != 2 {
+		t.Errorf("it sent %d requests, want 2", requests.Load())
+	}
+	lines := strings.Fields(string(out))
+	id := lines[len(lines)-1]
+	if got := database.count("select count(*) from projects where name = $1", name); got != 1 {
+		t.Errorf("%d projects, want 1", got)
+	}
+	if got := database.count("select count(*) from projects where name = $1 and id::text = $2", name, id); got != 1 {
+		t.Errorf("it printed %q, which is not its project:\n%s", id, out)
+	}
+}
