@@ -1,7 +1,7 @@
 # `make run` starts OnceQL with a PostgreSQL of its own; `make test` passes the
 # tests. Both install what they need on Debian as root, and else name it.
 
-.PHONY: run build test lint licences vulnerabilities generate bench bench-full fuzz storm clean
+.PHONY: run build playground test lint licences vulnerabilities generate bench bench-full fuzz storm clean
 
 # A clone that belongs to another user must build too; git refuses to read it.
 export GOFLAGS += -buildvcs=false
@@ -14,11 +14,18 @@ run:
 
 # The same bytes from the same sources, wherever they are built.
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
-build:
+build: playground
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -buildid= -X main.stamp=$(VERSION)' -o bin/onceql .
+
+# The page at /. Without Node.js the server is built all the same, with a plain one.
+playground: playground/dist/app/index.html.gz
+playground/dist/app/index.html.gz: $(addprefix playground/,index.html package-lock.json tsconfig.json vite.config.ts) $(wildcard playground/src/*) $(wildcard clients/typescript/src/*)
+	@command -v npm >/dev/null || { echo "no npm, no playground: install Node.js 20 or newer"; exit 0; }; \
+	cd playground && npm ci --silent --no-audit --no-fund && npm run build --silent || echo "the playground could not be built"
 
 test:
 	@.ci/install server tests
+	@$(MAKE) --no-print-directory playground
 	go test -race -shuffle=on ./...
 
 lint:
@@ -72,4 +79,4 @@ storm:
 	go test -race -count=100 -timeout 60m -run 'Concurrent|Waiters|Engines|Engine_' ./idempotency
 
 clean:
-	rm -rf bin graph/transport/audit/node_modules
+	rm -rf bin playground/dist/app clients/typescript/dist graph/transport/audit/node_modules clients/node_modules playground/node_modules

@@ -54,6 +54,21 @@ func TestClients(t *testing.T) {
 	})
 }
 
+// TestPlayground runs the tests of the playground, in Chromium.
+func TestPlayground(t *testing.T) {
+	t.Parallel()
+	s := serve(t, pgtest.URL(t))
+	if page := s.get("/"); !strings.Contains(page.raw, "/playground/assets/") {
+		t.Fatal("the playground has not been built: make playground")
+	}
+	tests := npm.Command(t, "playground", "npm", "test")
+	tests.Env = append(tests.Environ(), "ONCEQL_URL="+s.url, "CI=true")
+	tests.Stdout = t.Output()
+	if err := tests.Run(); err != nil {
+		t.Error(err)
+	}
+}
+
 // testExample runs an example that creates a project of the name. The connection is
 // cut when its first request has been executed: it has to try again, and the project
 // whose id it prints is the only one.

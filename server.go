@@ -24,14 +24,11 @@ import (
 	"github.com/onceql/onceql/idempotency/gqlidem"
 	"github.com/onceql/onceql/internal/identity"
 	"github.com/onceql/onceql/internal/requestid"
+	"github.com/onceql/onceql/playground"
 )
 
-var (
-	//go:embed schema.graphql
-	schemaSDL []byte
-	//go:embed page.html
-	page []byte
-)
+//go:embed schema.graphql
+var schemaSDL []byte
 
 // The connections: one for each group and each worker of the engine and two for
 // its purge and for an operator's requests, and apart from them those of the
@@ -103,7 +100,8 @@ func (c *serveCommand) Run(ctx context.Context) error {
 
 	mux := http.NewServeMux()
 	mux.Handle("/graphql", c.crossOrigin(authenticated(identify, health.admit(engine, deadline(c.RequestTimeout, api)))))
-	mux.HandleFunc("GET /{$}", servePage)
+	mux.Handle("GET /{$}", playground.Handler())
+	mux.Handle("GET /playground/", playground.Handler())
 	mux.HandleFunc("GET /schema.graphql", serveSchema)
 	mux.HandleFunc("GET /healthz", health.live)
 	mux.HandleFunc("GET /readyz", health.ready)
@@ -165,11 +163,6 @@ func drained(what string, err error) error {
 func serveSchema(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	_, _ = w.Write(schemaSDL)
-}
-
-func servePage(w http.ResponseWriter, _ *http.Request) {
-	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	_, _ = w.Write(page)
 }
 
 // announce says on standard output where everything is.

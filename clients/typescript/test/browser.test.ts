@@ -4,7 +4,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, t
 
 import { helped } from "./clients.js";
 import type { front } from "./front.js";
-import { Proxy } from "./proxy.js";
+import { isMutation, Proxy } from "./proxy.js";
 import { effects } from "./server.js";
 
 type Front = typeof front;
@@ -49,7 +49,7 @@ function call<K extends keyof Front>(page: Page, method: K, ...parameters: Param
 
 /** Sends it and does not wait: the page goes away. */
 const send = (page: Page, ...parameters: Parameters<Front["create"]>) => void call(page, "create", ...parameters).catch(() => {});
-const mutations = () => proxy.arrived.filter(({ query }) => /^\s*mutation/.test(query)).length;
+const mutations = () => proxy.arrived.filter(({ query }) => isMutation(query)).length;
 
 describe.each(Object.keys(helped))("%s in Chromium", (client) => {
   test.each([

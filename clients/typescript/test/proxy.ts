@@ -10,6 +10,8 @@ import type { AddressInfo } from "node:net";
  */
 export type Fault = "cutBefore" | "cutAfter" | "unavailable" | "retryable" | "slow";
 
+export const isMutation = (query: string): boolean => /^(\s*#.*\n)*\s*mutation/.test(query);
+
 /** A proxy before the server that does what a bad network does. */
 export class Proxy {
   url = "";
@@ -43,11 +45,15 @@ export class Proxy {
     if (page) return void to.writeHead(200, { "Content-Type": page.type }).end(page.body);
     const chunks: Buffer[] = [];
     for await (const chunk of from) chunks.push(chunk);
-    if (from.url !== "/graphql" || this.offline) return void from.socket.destroy();
+    if (this.offline) return void from.socket.destroy();
+    if (from.url !== "/graphql") {
+      const answer = await this.#forward(from, "");
+      return void to.writeHead(answer.status, answer.headers).end(answer.body);
+    }
     const body = JSON.parse(Buffer.concat(chunks).toString());
     this.arrived.push(structuredClone(body));
     if (this.naive && body.variables?.idempotencyKey) body.variables.idempotencyKey = crypto.randomUUID();
-    const fault = /^\s*mutation/.test(body.query) ? this.faults.shift() : undefined;
+    const fault = isMutation(body.query) ? this.faults.shift() : undefined;
     if (fault === "cutBefore") return void from.socket.destroy();
     if (fault === "unavailable") {
       return void to.writeHead(503, { "Content-Type": "text/plain", "Retry-After": "1" }).end("unavailable");
@@ -62,9 +68,9 @@ export class Proxy {
     to.writeHead(answer.status, answer.headers).end(answer.body);
   }
 
-  #forward({ method, headers }: IncomingMessage, body: string): Promise<{ status: number; headers: OutgoingHttpHeaders; body: Buffer }> {
+  #forward({ method, url, headers }: IncomingMessage, body: string): Promise<{ status: number; headers: OutgoingHttpHeaders; body: Buffer }> {
     return new Promise((resolve, reject) => {
-      const to = request(this.upstream + "/graphql", { method, headers: { ...headers, "content-length": Buffer.byteLength(body) } }, async (answer) => {
+      const to = request(this.upstream + url, { method, headers: { ...headers, "content-length": Buffer.byteLength(body) } }, async (answer) => {
         const chunks: Buffer[] = [];
         for await (const chunk of answer) chunks.push(chunk);
         resolve({ status: answer.statusCode!, headers: answer.headers, body: Buffer.concat(chunks) });

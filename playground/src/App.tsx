@@ -1,0 +1,68 @@
+import { createGraphiQLFetcher } from "@graphiql/toolkit";
+import { GraphiQL, HISTORY_PLUGIN } from "graphiql";
+import { useEffect } from "react";
+
+import { newKey } from "../../clients/typescript/src/key";
+import { endpoint, recordedFetch } from "./calls";
+import { Footer } from "./Footer";
+import { idempotencyPlugin } from "./Panel";
+import { listTabs } from "./tabs";
+
+const createProject = `# Send this twice: the second
+# answer is a replay of the first.
+mutation CreateProject(
+  $input: CreateProjectInput!
+  $idempotencyKey: String!
+) {
+  createProject(
+    input: $input
+    idempotencyKey: $idempotencyKey
+  ) {
+    project {
+      id
+      name
+      createdAt
+    }
+  }
+}
+`;
+
+const fetcher = createGraphiQLFetcher({ url: endpoint, fetch: recordedFetch, enableIncrementalDelivery: false });
+const plugins = [idempotencyPlugin, HISTORY_PLUGIN];
+const firstTab = { query: createProject, variables: JSON.stringify({ input: { name: "Apollo" }, idempotencyKey: newKey() }, null, 2) };
+
+/** What the editors held before a reload. GraphiQL restores a tab's variables where they have been edited, and else none. */
+function lastTab(): Partial<typeof firstTab> {
+  try {
+    const { tabs, activeTabIndex } = JSON.parse(localStorage.getItem("graphiql:tabState")!);
+    return tabs[activeTabIndex];
+  } catch {
+    return {};
+  }
+}
+
+const { query = firstTab.query, variables = firstTab.variables } = lastTab();
+const hasRoom = matchMedia("(min-width: 900px)").matches;
+
+export function App() {
+  useEffect(listTabs, []);
+  return (
+    <GraphiQL
+      fetcher={fetcher}
+      plugins={plugins}
+      visiblePlugin={hasRoom ? idempotencyPlugin : undefined}
+      defaultTabs={[firstTab]}
+      initialQuery={query}
+      initialVariables={variables}
+      defaultEditorToolsVisibility="variables"
+      shouldPersistHeaders={false}
+    >
+      <GraphiQL.Logo>
+        <a href="/schema.graphql">OnceQL schema</a>
+      </GraphiQL.Logo>
+      <GraphiQL.Footer>
+        <Footer />
+      </GraphiQL.Footer>
+    </GraphiQL>
+  );
+}

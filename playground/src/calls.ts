@@ -1,0 +1,162 @@
+// The calls of this session: what was sent under which idempotency key, and what was
+// answered. They outlive a reload, in sessionStorage.
+import { type DocumentNode, Kind, parse, valueFromASTUntyped } from "graphql";
+import { useSyncExternalStore } from "react";
+
+import { keyedFields } from "../../clients/typescript/src/document";
+
+export const endpoint = "/graphql";
+
+/** One answer about one keyed field. */
+export interface Answer {
+  field: string;
+  key: string;
+  /** EXECUTED, REPLAYED, the code of an error, or NO ANSWER. */
+  status: string;
+  executedAt?: string;
+  expiresAt?: string;
+  /** How long it took, in milliseconds. */
+  took: number;
+}
+
+/** What was sent first under a key, and all that was answered. */
+export interface Call {
+  key: string;
+  operation: string;
+  /** The arguments without the key, as JSON. */
+  payload: string;
+  query: string;
+  variables: Record<string, unknown>;
+  answers: Answer[];
+}
+
+interface Session {
+  calls: Call[];
+  /** The answers to the last request, one for each keyed field. */
+  last: Answer[];
+  /** How many sends have been answered; many at once are one. */
+  sends: number;
+  /** Whether each send gets a new key. */
+  keyPerSend: boolean;
+}
+
+export interface Request {
+  query: string;
+  variables: Record<string, unknown>;
+  operationName?: string;
+}
+
+const storageKey = "onceql:playground";
+const mostCalls = 100;
+
+let session: Session = { calls: JSON.parse(sessionStorage.getItem(storageKey) ?? "[]"), last: [], sends: 0, keyPerSend: false };
+const listeners = new Set<() => void>();
+
+function change(next: Partial<Session>): void {
+  session = { ...session, ...next };
+  sessionStorage.setItem(storageKey, JSON.stringify(session.calls));
+  for (const listener of listeners) listener();
+}
+
+/** The session, as it changes. */
+export function useSession(): Session {
+  return useSyncExternalStore(
+    (listener) => (listeners.add(listener), () => listeners.delete(listener)),
+    () => session,
+  );
+}
+
+export const setKeyPerSend = (keyPerSend: boolean): void => change({ keyPerSend });
+
+export const forgetCalls = (): void => change({ calls: [], last: [] });
+
+/** The fetch of GraphiQL: what it sends becomes part of the session. */
+export const recordedFetch: typeof fetch = async (input, init) => {
+  const request = JSON.parse(String(init!.body)) as Request;
+  const [response, answers] = await recorded(request, () => fetch(input, init));
+  if (answers.length) change({ last: answers, sends: session.sends + 1 });
+  return response;
+};
+
+/** Sends a request many times at once. Resolves to all answers, and the results in them. */
+export async function sendMany(request: Request, headers: Record<string, string>, times: number): Promise<{ answers: Answer[]; results: Set<string> }> {
+  const results = new Set<string>();
+  const all = await Promise.all(
+    Array.from({ length: times }, async () => {
+      const [response, answers] = await recorded(request, () => post(request, headers));
+      const { data } = await response.json();
+      if (data) results.add(JSON.stringify(data));
+      return answers;
+    }),
+  );
+  change({ last: all.at(-1)!, sends: session.sends + 1 });
+  return { answers: all.flat(), results };
+}
+
+/** Sends a request that is no part of the session. */
+export function post(request: Request, headers: Record<string, string>): Promise<Response> {
+  return fetch(endpoint, {
+    method: "POST",
+    headers: { ...headers, "Content-Type": "application/json" },
+    body: JSON.stringify(request),
+  });
+}
+
+async function recorded(request: Request, send: () => Promise<Response>): Promise<[Response, Answer[]]> {
+  const started = performance.now();
+  let body: any;
+  try {
+    const response = await send();
+    body = await response.clone().json().catch(() => ({ errors: [{ extensions: { code: `HTTP ${response.status}` } }] }));
+    return [response, record(request, body, performance.now() - started)];
+  } catch (error) {
+    record(request, { errors: [{ extensions: { code: "NO ANSWER" } }] }, performance.now() - started);
+    throw error;
+  }
+}
+
+function record({ query, variables = {} }: Request, body: any, took: number): Answer[] {
+  const document = parsed(query);
+  const fields = document ? keyedFields(document) : [];
+  const calls = [...session.calls];
+  const answers = fields.map(({ responseKey, name, variable }): Answer => {
+    const status = body.extensions?.idempotency?.[responseKey];
+    const error = body.errors?.find(({ path }: { path?: unknown[] }) => !path || path[0] === responseKey);
+    const answer: Answer = {
+      field: responseKey,
+      key: String(variables[variable] ?? ""),
+      status: status?.status ?? error?.extensions?.code ?? "UNKNOWN",
+      executedAt: status?.executedAt,
+      expiresAt: status?.expiresAt,
+      took,
+    };
+    if (!answer.key) return answer;
+    const at = calls.findIndex(({ key }) => key === answer.key);
+    const call = at < 0 ? { key: answer.key, operation: name, payload: payloadOf(document!, responseKey, variables), query, variables, answers: [] } : calls[at]!;
+    if (at >= 0) calls.splice(at, 1);
+    calls.unshift({ ...call, answers: [...call.answers, answer] });
+    return answer;
+  });
+  if (answers.length) change({ calls: calls.slice(0, mostCalls) });
+  return answers;
+}
+
+export function parsed(query: string): DocumentNode | undefined {
+  try {
+    return parse(query);
+  } catch {
+    return undefined;
+  }
+}
+
+function payloadOf(document: DocumentNode, responseKey: string, variables: Record<string, unknown>): string {
+  for (const definition of document.definitions) {
+    if (definition.kind !== Kind.OPERATION_DEFINITION) continue;
+    for (const node of definition.selectionSet.selections) {
+      if (node.kind !== Kind.FIELD || (node.alias ?? node.name).value !== responseKey) continue;
+      const payload = node.arguments!.filter(({ name }) => name.value !== "idempotencyKey");
+      return JSON.stringify(Object.fromEntries(payload.map(({ name, value }) => [name.value, valueFromASTUntyped(value, variables)])));
+    }
+  }
+  return "";
+}
