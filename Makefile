@@ -21,7 +21,7 @@ build: playground
 playground: playground/dist/app/index.html.gz
 playground/dist/app/index.html.gz: $(addprefix playground/,index.html package-lock.json tsconfig.json vite.config.ts) $(wildcard playground/src/*) $(wildcard clients/typescript/src/*)
 	@command -v npm >/dev/null || { echo "no npm, no playground: install Node.js 20 or newer"; exit 0; }; \
-	cd playground && npm ci --silent --no-audit --no-fund && npm run build --silent || echo "the playground could not be built"
+	cd playground && npm ci --silent --no-audit --no-fund && npm run build --silent || echo "the playground could not be built; the server has a plain page in its place"
 
 test:
 	@.ci/install server tests

@@ -2,7 +2,6 @@ import { defineConfig } from "vitest/config";
 
 export default defineConfig({
   test: {
-    globalSetup: "test/global.ts",
     include: ["test/**/*.test.ts"],
     // A busy machine fails no test.
     testTimeout: 60_000,

@@ -2,10 +2,10 @@ import { mkdirSync } from "node:fs";
 
 import axe from "axe-core";
 import { type Browser, type BrowserContext, chromium, type Page } from "playwright-core";
-import { afterAll, afterEach, beforeAll, beforeEach, expect, inject, test } from "vitest";
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
 
 import { Proxy } from "../../clients/typescript/test/proxy";
-import { effects } from "../../clients/typescript/test/server";
+import { effects, server } from "../../clients/typescript/test/server";
 
 const screenshots = "../bin/screenshots";
 const uuid = /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/;
@@ -17,7 +17,7 @@ let faults: string[];
 
 beforeAll(async () => {
   mkdirSync(screenshots, { recursive: true });
-  proxy = await new Proxy(inject("server")).start();
+  proxy = await new Proxy(server).start();
   browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: ["--no-sandbox"] });
 });
 afterAll(async () => {

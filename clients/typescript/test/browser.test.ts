@@ -1,11 +1,11 @@
 import { build } from "esbuild";
 import { type Browser, type BrowserContext, chromium, type Page } from "playwright-core";
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, test } from "vitest";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 
 import { helped } from "./clients.js";
 import type { front } from "./front.js";
 import { isMutation, Proxy } from "./proxy.js";
-import { effects } from "./server.js";
+import { effects, server } from "./server.js";
 
 type Front = typeof front;
 
@@ -16,7 +16,7 @@ let name: string;
 
 beforeAll(async () => {
   const { outputFiles } = await build({ entryPoints: ["test/front.ts"], bundle: true, format: "iife", write: false });
-  proxy = await new Proxy(inject("server")).start();
+  proxy = await new Proxy(server).start();
   proxy.pages.set("/", { type: "text/html", body: "<!doctype html><script src=/front.js></script>" });
   proxy.pages.set("/front.js", { type: "text/javascript", body: outputFiles[0]!.text });
   proxy.pages.set("/favicon.ico", { type: "image/png", body: "" });

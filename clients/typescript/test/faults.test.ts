@@ -1,13 +1,13 @@
-import { afterAll, beforeAll, beforeEach, describe, expect, inject, test } from "vitest";
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 
 import type { Outcome } from "../src/index.js";
 import { bare, createProject, helped, type Seen } from "./clients.js";
 import { type Fault, Proxy } from "./proxy.js";
-import { effects } from "./server.js";
+import { effects, server } from "./server.js";
 
 let proxy: Proxy;
 let name: string;
-beforeAll(async () => void (proxy = await new Proxy(inject("server")).start()));
+beforeAll(async () => void (proxy = await new Proxy(server).start()));
 afterAll(() => proxy.stop());
 beforeEach(() => {
   name = crypto.randomUUID();

@@ -1,9 +1,9 @@
-import { afterAll, beforeAll, beforeEach, describe, expect, inject, test } from "vitest";
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 
 import type { Options, Outcome } from "../src/index.js";
 import { createProject, helped } from "./clients.js";
 import { type Fault, Proxy } from "./proxy.js";
-import { effects } from "./server.js";
+import { effects, server } from "./server.js";
 
 const twoProjects = `mutation Two($a: CreateProjectInput!, $b: CreateProjectInput!, $keyA: String! = "", $keyB: String! = "") {
   first: createProject(input: $a, idempotencyKey: $keyA) { project { id } }
@@ -14,7 +14,7 @@ let proxy: Proxy;
 let name: string;
 let outcomes: Outcome[];
 const options: Options = { onOutcome: (outcome) => outcomes.push(outcome) };
-beforeAll(async () => void (proxy = await new Proxy(inject("server")).start()));
+beforeAll(async () => void (proxy = await new Proxy(server).start()));
 afterAll(() => proxy.stop());
 beforeEach(() => {
   name = crypto.randomUUID();

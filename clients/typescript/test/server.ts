@@ -1,10 +1,8 @@
-import { inject } from "vitest";
+/** The server under test, such as http://127.0.0.1:8080; TestClients and TestPlayground start one. */
+export const server = process.env.ONCEQL_URL ?? missing();
 
-declare module "vitest" {
-  interface ProvidedContext {
-    /** Where the server under test is. */
-    server: string;
-  }
+function missing(): never {
+  throw new Error("ONCEQL_URL must name a running server; `go test -run 'TestClients|TestPlayground' .` starts one");
 }
 
 /** The number of projects of that name that the server has. */
@@ -20,8 +18,8 @@ export async function effects(name: string): Promise<number> {
 }
 
 /** Asks the server itself, with no proxy between. */
-export async function ask(query: string, variables: object): Promise<any> {
-  const response = await fetch(inject("server") + "/graphql", {
+async function ask(query: string, variables: object): Promise<any> {
+  const response = await fetch(server + "/graphql", {
     method: "POST",
     headers: { "Content-Type": "application/json" },
     body: JSON.stringify({ query, variables }),
