@@ -21,6 +21,9 @@ func TestClients(t *testing.T) {
 	t.Parallel()
 	address := pgtest.URL(t)
 	s, database := serve(t, address), connect(t, address)
+	if out, err := npm.Command(t, "clients", "npm", "run", "build", "-w", "typescript").Output(); err != nil {
+		t.Fatalf("building @onceql/client: %v\n%s", err, out)
+	}
 	t.Run("typescript", func(t *testing.T) {
 		tests := npm.Command(t, "clients", "npm", "test", "-w", "typescript")
 		tests.Env = append(tests.Environ(), "ONCEQL_URL="+s.url, "CI=true")

@@ -3,7 +3,7 @@
  * are made of this.
  */
 export { type Call, type CallContext, keyedCalls, type KeyStore, type OnPayloadChange, type Options, UnsettledError } from "./calls.js";
-export type { ParsedDocument } from "./document.js";
+export { type KeyedField, keyedFields, type ParsedDocument } from "./document.js";
 export { newKey } from "./key.js";
 export type { Answer, AnswerError, Outcome } from "./outcome.js";
 export { type Failure, retryDelay, type RetryOptions } from "./retry.js";

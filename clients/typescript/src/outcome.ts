@@ -31,9 +31,9 @@ export interface Outcome {
   error?: AnswerError | undefined;
 }
 
-// Refusals that depend on more than the call: they say nothing of what an earlier
-// try with the same key did.
-const passing = /^(UNAUTHENTICATED|FORBIDDEN|INTERNAL)$/;
+// Refusals that depend on the token or on the server's version, too: they say nothing
+// of what an earlier try with the same key did.
+const passing = /^(UNAUTH|FORBID|INTERNAL|GRAPHQL|LIMIT)/;
 
 /** Whether the refusal answers for every earlier try with the key, too. */
 export const isFinal = ({ outcome, error }: Outcome): boolean => outcome === "refused" && !passing.test(error?.extensions?.code);

@@ -10,7 +10,7 @@ export interface RetryOptions {
   maxDelayMs?: number;
 }
 
-/** How a try failed: with GraphQL errors, with an HTTP status, or without any answer. */
+/** How a try failed: with GraphQL errors, with an HTTP status, or without a whole answer. */
 export interface Failure {
   errors?: readonly AnswerError[] | undefined;
   response?: Response | undefined;
@@ -25,8 +25,8 @@ export const isRetryable = ({ extensions }: AnswerError): boolean => extensions?
  * How long to wait, in milliseconds, before the try that follows the attempt-th;
  * undefined when another try can't help. GraphQL errors are heeded by their
  * `retryable` and `retryAfterMs`, else HTTP by its status and the seconds of its
- * Retry-After (RFC 9110, section 10.2.3); no answer at all is worth another try. The
- * wait is random, so that clients cut off together do not come back together.
+ * Retry-After (RFC 9110, section 10.2.3); no answer, or half of one, is worth another
+ * try. The wait is random, so that clients cut off together do not come back together.
  */
 export function retryDelay(attempt: number, { errors, response, name }: Failure, options: RetryOptions = {}): number | undefined {
   const { attempts = 6, initialDelayMs = 300, maxDelayMs = 10_000 } = options;
@@ -35,7 +35,7 @@ export function retryDelay(attempt: number, { errors, response, name }: Failure,
     if (!errors.some(isRetryable)) return undefined;
     asked = Math.max(...errors.map(({ extensions }) => extensions?.retryAfterMs ?? 0));
   } else if (response) {
-    if (!/408|429|5../.test(`${response.status}`)) return undefined;
+    if (!/408|429|[25]../.test(`${response.status}`)) return undefined;
     asked = Number(response.headers.get("Retry-After")) * 1000 || 0;
   }
   if (attempt >= attempts || name === "AbortError") return undefined;

@@ -2,10 +2,10 @@ import { ApolloClient, ApolloLink, CombinedGraphQLErrors, gql, HttpLink, InMemor
 import { RetryLink } from "@apollo/client/link/retry";
 import { Client as UrqlClient, fetchExchange, mapExchange } from "@urql/core";
 import { retryExchange } from "@urql/exchange-retry";
+import { parse } from "graphql";
 
 import * as apollo from "../src/apollo.js";
-import type { CallContext, Options } from "../src/calls.js";
-import type { AnswerError } from "../src/outcome.js";
+import { type Answer, type AnswerError, type CallContext, keyedCalls, keyedFields, type Options, retryDelay } from "../src/index.js";
 import * as urql from "../src/urql.js";
 
 /** What a front end has of a mutation. */
@@ -57,13 +57,55 @@ function urqlOver(url: string, exchanges: ConstructorParameters<typeof UrqlClien
   };
 }
 
+/** The helper of docs/clients.md for a client that has none, with its waits as an option. */
+function fetchOver(url: string, open: ReturnType<typeof keyedCalls>, most = 6): TestClient {
+  async function mutate(query: string, variables: Record<string, unknown>, context: CallContext = {}): Promise<Answer & { data?: unknown; name?: string | undefined }> {
+    const document = parse(query);
+    const call = await open(document, variables, context);
+    const attempts = keyedFields(document).length ? most : 1;
+    for (let attempt = 1; ; attempt++) {
+      let answer: Answer & { data?: unknown } = {};
+      let response: Response | undefined;
+      let name: string | undefined;
+      try {
+        response = await fetch(url + "/graphql", {
+          method: "POST",
+          headers: { "Content-Type": "application/json" },
+          body: JSON.stringify({ query, variables: call.variables }),
+        });
+        answer = await response.json();
+      } catch (error) {
+        ({ name } = error as Error);
+      }
+      const failed = name !== undefined || answer.errors;
+      const delay = failed ? retryDelay(attempt, { ...answer, response, name }, { ...retries, attempts }) : undefined;
+      if (delay === undefined) {
+        call.settle(answer);
+        return { ...answer, name };
+      }
+      await new Promise((resolve) => setTimeout(resolve, delay));
+    }
+  }
+  return {
+    async mutate(document, variables, context) {
+      try {
+        const { data, extensions, errors, name } = await mutate(document, variables as Record<string, unknown>, context);
+        return seen(data, extensions, errors, name ? new Error(name) : undefined);
+      } catch (error) {
+        return seen(undefined, undefined, [], error as Error);
+      }
+    },
+  };
+}
+
 /** The clients with the helpers, by name. */
 export const helped: Record<string, (url: string, options?: Options) => TestClient> = {
   "Apollo Client": (url, options) => apolloOver([apollo.idempotencyLink(options), apollo.retryKeyed(retries), new HttpLink({ uri: url + "/graphql" })]),
   urql: (url, options) => urqlOver(url, [urql.idempotencyExchange(options), retryExchange(urql.retryKeyed(retries)), fetchExchange]),
+  fetch: (url, options) => fetchOver(url, keyedCalls(options)),
 };
 
-/** The same clients with retries of their own, and a key made where each request is. */
+/** The same clients with retries of their own, or of their user, and a key made where each request is. */
 export const bare: typeof helped = {
   "Apollo Client": (url) =>
     apolloOver([
@@ -82,4 +124,5 @@ export const bare: typeof helped = {
       }),
       fetchExchange,
     ]),
+  fetch: (url) => fetchOver(url, keyedCalls(), 1),
 };

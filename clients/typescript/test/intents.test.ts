@@ -101,6 +101,17 @@ describe.each(Object.keys(helped))("%s", (client) => {
     expect(outcomes.map(({ outcome }) => outcome)).toEqual(["refused", "refused", "executed"]);
   });
 
+  test("a refusal of the request keeps the key of an earlier try", async () => {
+    const { mutate } = helped[client]!(proxy.url, options);
+    loseAnswers();
+    await mutate(createProject, { input: { name } }, { intent: "create" });
+    // As after a deployment: the front end asks for a field that is no more.
+    const stale = createProject.replace("id name", "id gone");
+    expect(await mutate(stale, { input: { name } }, { intent: "create" })).toMatchObject({ error: "GRAPHQL_VALIDATION_FAILED" });
+    expect(await mutate(createProject, { input: { name } }, { intent: "create" })).toMatchObject({ statuses: ["REPLAYED"] });
+    expect(await effects(name)).toBe(1);
+  });
+
   test("the caller's own key wins, and is refused for another payload", async () => {
     const { mutate } = helped[client]!(proxy.url, options);
     const own = "own-" + name;

@@ -4,11 +4,11 @@ import type { AddressInfo } from "node:net";
 /**
  * What happens to one request for /graphql. `cutBefore`: the connection is cut before
  * the server has the request. `cutAfter`: when the server has done the work and before
- * the client has a byte of the answer. `unavailable`: a 503 in its place. `retryable`:
+ * the client has a byte of the answer. `cutWithin`: when it has half of it. `unavailable`: a 503 in its place. `retryable`:
  * the server does the work, and the client gets a GraphQL error with `retryable: true`.
  * `slow`: the answer takes a second.
  */
-export type Fault = "cutBefore" | "cutAfter" | "unavailable" | "retryable" | "slow";
+export type Fault = "cutBefore" | "cutAfter" | "cutWithin" | "unavailable" | "retryable" | "slow";
 
 export const isMutation = (query: string): boolean => /^(\s*#.*\n)*\s*mutation/.test(query);
 
@@ -60,6 +60,10 @@ export class Proxy {
     }
     const answer = await this.#forward(from, JSON.stringify(body));
     if (fault === "cutAfter") return void from.socket.destroy();
+    if (fault === "cutWithin") {
+      to.writeHead(answer.status, answer.headers);
+      return void to.write(answer.body.subarray(0, answer.body.length / 2), () => from.socket.destroy());
+    }
     if (fault === "slow") await new Promise((resolve) => setTimeout(resolve, 1000));
     if (fault === "retryable") {
       const error = { message: "the outcome is not known", path: ["createProject"], extensions: { code: "UNAVAILABLE", retryable: true, retryAfterMs: 50 } };

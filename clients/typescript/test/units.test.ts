@@ -77,6 +77,7 @@ describe("the delay before another try", () => {
     ["503 with Retry-After", http(503, "2"), 2000, 2300],
     ["429", http(429), 0, 300],
     ["408", http(408), 0, 300],
+    ["the answer broke off", http(200), 0, 300],
     ["a retryable error", graphql({ retryable: true, retryAfterMs: 700 }), 700, 1000],
     ["one of two errors is retryable", graphql({ retryable: false }, { retryable: true, retryAfterMs: 50 }), 50, 350],
   ])("is bounded when %s", (_, failure, least, most) => {
