@@ -42,6 +42,7 @@ licences:
 	cd tools && go build -o ../bin/ github.com/google/go-licenses/v2
 	@bin/go-licenses report . --ignore github.com/onceql/onceql 2>/dev/null | awk -F, '{ printf "%-14s %s\n", $$3, $$1 }' | sort
 	@bin/go-licenses check . --ignore github.com/onceql/onceql --disallowed_types forbidden,restricted 2>/dev/null
+	@node playground/licences.mjs
 
 # Known vulnerabilities that the program can meet. Without a way to their database it
 # says so and passes.
