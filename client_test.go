@@ -83,7 +83,7 @@ func rename(key, id, name string) request {
 
 // client keeps its connections alive, as browsers do.
 var client = &http.Client{
-	Transport: &http.Transport{MaxIdleConnsPerHost: 600, DisableCompression: true},
+	Transport: &http.Transport{MaxIdleConnsPerHost: 600, DisableCompression: true, ExpectContinueTimeout: patience},
 	Timeout:   patience,
 }
 

@@ -16,9 +16,11 @@ func TestDrain_AnswersWhatRunsAndExitsZero(t *testing.T) {
 	url := pgtest.URL(t)
 	s, d := serve(t, url), connect(t, url)
 	release := d.holdProjects()
+	// The body is sent when the server's handler reads it. A server that drains drops
+	// what it has accepted and has not begun to read.
 	running := append(occupy(s, d, "Apollo"),
-		startStorm(t, 20, []*server{s}, func(i int) request { return create(fmt.Sprint("queued ", i), "Apollo") }))
-	eventually(t, "the others to be sent", running[groups].underWay)
+		startStorm(t, 20, []*server{s}, func(i int) request { return create(fmt.Sprint("queued ", i), "Apollo") }, "Expect", "100-continue"))
+	eventually(t, "the others to be read", running[groups].underWay)
 	s.get("/healthz")
 	s.terminate()
 	eventually(t, "the server to take no new work", func() bool {

@@ -23,7 +23,7 @@ type stormOf struct {
 }
 
 // startStorm sends n requests at once, the i-th to the i-th server in turn.
-func startStorm(t testing.TB, n int, servers []*server, request func(i int) request) *stormOf {
+func startStorm(t testing.TB, n int, servers []*server, request func(i int) request, header ...string) *stormOf {
 	t.Helper()
 	s := &stormOf{t: t, n: n, done: make(chan struct{}), answers: make([]answer, n)}
 	ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{
@@ -33,7 +33,7 @@ func startStorm(t testing.TB, n int, servers []*server, request func(i int) requ
 	for i := range n {
 		callers.Go(func() {
 			var err error
-			if s.answers[i], err = servers[i%len(servers)].try(ctx, request(i)); err != nil {
+			if s.answers[i], err = servers[i%len(servers)].try(ctx, request(i), header...); err != nil {
 				t.Error(err)
 			}
 		})

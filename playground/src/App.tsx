@@ -1,5 +1,5 @@
 import { createGraphiQLFetcher } from "@graphiql/toolkit";
-import { GraphiQL, HISTORY_PLUGIN } from "graphiql";
+import { GraphiQL } from "graphiql";
 import { useEffect } from "react";
 
 import { newKey } from "../../clients/typescript/src/key";
@@ -28,7 +28,8 @@ mutation CreateProject(
 `;
 
 const fetcher = createGraphiQLFetcher({ url: endpoint, fetch: recordedFetch, enableIncrementalDelivery: false });
-const plugins = [idempotencyPlugin, HISTORY_PLUGIN];
+// GraphiQL's history would keep the headers, and a token with them.
+const plugins = [idempotencyPlugin];
 const firstTab = { query: createProject, variables: JSON.stringify({ input: { name: "Apollo" }, idempotencyKey: newKey() }, null, 2) };
 
 /** What the editors held before a reload. GraphiQL restores a tab's variables where they have been edited, and else none. */

@@ -90,7 +90,7 @@ describe.each(Object.keys(helped))("%s in Chromium", (client) => {
     await page.close();
     await expect.poll(async () => (await call(other, "create", client, name, "local")).statuses).toEqual(["REPLAYED"]);
     expect(await effects(name)).toBe(1);
-    expect(await other.evaluate(() => Object.keys(localStorage))).toEqual([]);
+    await expect.poll(() => other.evaluate(() => Object.keys(localStorage))).toEqual([]);
   });
 
   test.each([
