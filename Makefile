@@ -20,8 +20,10 @@ build: playground
 # The page at /. Without Node.js the server is built all the same, with a plain one.
 playground: playground/dist/app/index.html.gz
 playground/dist/app/index.html.gz: $(addprefix playground/,index.html package-lock.json tsconfig.json vite.config.ts) $(wildcard playground/src/*) $(wildcard clients/typescript/src/*)
-	@command -v npm >/dev/null || { echo "no npm, no playground: install Node.js 20 or newer"; exit 0; }; \
-	cd playground && npm ci --silent --no-audit --no-fund && npm run build --silent || echo "the playground could not be built; the server has a plain page in its place"
+	@if ! command -v npm >/dev/null; then echo "no npm, no playground: install Node.js 20 or newer"; exit 0; fi; \
+	echo "building the playground"; cd playground && \
+	npm ci --silent --no-audit --no-fund --fetch-retries=1 --fetch-timeout=30000 && npm run build --silent || \
+	echo "the playground could not be built; the server has a plain page in its place"
 
 test:
 	@.ci/install server tests
