@@ -69,6 +69,15 @@ describe.each(Object.keys(helped))("%s in Chromium", (client) => {
     expect(await effects(name)).toBe(total);
   });
 
+  test("offline, an error; back online, the same click again: one project", async () => {
+    const page = await visit();
+    await context.setOffline(true);
+    expect(await call(page, "create", client, name, "session")).toMatchObject({ ids: [], error: expect.any(String) });
+    await context.setOffline(false);
+    expect(await call(page, "create", client, name, "session")).toMatchObject({ statuses: ["EXECUTED"] });
+    expect(await effects(name)).toBe(1);
+  });
+
   test.each(["session", "local"] as const)("a duplicated tab has keys of its own, with the store %s", async (store) => {
     const page = await visit();
     proxy.faults = ["slow"];
