@@ -25,7 +25,7 @@ export function CallList({ calls, onUse }: { calls: Call[]; onUse: (request: Req
 }
 
 function Outcomes({ call: { answers } }: { call: Call }) {
-  const statuses = [...Map.groupBy(answers, ({ status }) => status)];
+  const statuses = [...Map.groupBy(answers, ({ status }) => status)].sort();
   const executedAt = answers.find((answer) => answer.executedAt)?.executedAt;
   return (
     <>

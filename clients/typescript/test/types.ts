@@ -1,4 +1,7 @@
 // Checked by tsc alone: what the options do not let one do.
+import type { DefaultContext } from "@apollo/client";
+import type { OperationContext } from "@urql/core";
+
 import { idempotencyLink } from "../src/apollo.js";
 import { localStore, sessionStore } from "../src/stores.js";
 import { idempotencyExchange } from "../src/urql.js";
@@ -15,3 +18,10 @@ idempotencyLink({ store: sessionStore() });
 idempotencyLink({ store: localStorage, user });
 // @ts-expect-error It asks, or it does not.
 idempotencyExchange({ onPayloadChange: "reuse" });
+
+export const apolloContext: DefaultContext = { intent: "create", onPayloadChange: "newKey" };
+// @ts-expect-error An intent is a name.
+export const apolloIntent: DefaultContext = { intent: 1 };
+export const urqlContext: Partial<OperationContext> = { intent: "create", onPayloadChange: "newKey" };
+// @ts-expect-error An intent is a name.
+export const urqlIntent: Partial<OperationContext> = { intent: 1 };
