@@ -37,6 +37,8 @@ lint:
 	go vet ./...
 	GOOS=darwin go vet ./...
 	bin/golangci-lint run
+	cd clients && npm ci --silent --no-audit --no-fund
+	clients/node_modules/.bin/prettier --check --ignore-path .gitignore 'clients/**/*.ts' 'playground/**/*.{ts,tsx,css,html,mjs}'
 
 # The licences of what the program is made of; fails over one that is unknown or asks
 # for more than a notice.

@@ -36,14 +36,15 @@ const firstTab = { query: createProject, variables: JSON.stringify({ input: { na
 function lastTab(): Partial<typeof firstTab> {
   try {
     const { tabs, activeTabIndex } = JSON.parse(localStorage.getItem("graphiql:tabState")!);
-    return tabs[activeTabIndex];
+    return tabs[activeTabIndex] ?? {};
   } catch {
     return {};
   }
 }
 
 const { query = firstTab.query, variables = firstTab.variables } = lastTab();
-const hasRoom = matchMedia("(min-width: 900px)").matches;
+// Afterwards GraphiQL remembers which panel is open, but not that none is.
+const opensPanel = !localStorage.getItem("graphiql:tabState") && matchMedia("(min-width: 900px)").matches;
 
 export function App() {
   useEffect(listTabs, []);
@@ -51,7 +52,7 @@ export function App() {
     <GraphiQL
       fetcher={fetcher}
       plugins={plugins}
-      visiblePlugin={hasRoom ? idempotencyPlugin : undefined}
+      visiblePlugin={opensPanel ? idempotencyPlugin : undefined}
       defaultTabs={[firstTab]}
       initialQuery={query}
       initialVariables={variables}

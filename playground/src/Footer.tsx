@@ -14,7 +14,9 @@ export function Footer() {
 
   return (
     <div className="last-answer" role="status" aria-label="Last answer">
-      {last.length === 0 ? "Send a mutation to see whether it executed or was replayed." : last.map((answer) => <Line key={answer.field} answer={answer} />)}
+      {last.length === 0
+        ? "Send a mutation to see whether it executed or was replayed."
+        : last.map((answer) => <Line key={answer.field} answer={answer} />)}
     </div>
   );
 }

@@ -19,6 +19,8 @@ export function Lookup({ current, headers }: { current: string; headers: Record<
   const [found, setFound] = useState<IdempotentCall | string>("");
   const id = useId();
   useEffect(() => setKey(current), [current]);
+  // What was found is about another key.
+  useEffect(() => setFound(""), [key]);
 
   const ask = async (event: FormEvent) => {
     event.preventDefault();

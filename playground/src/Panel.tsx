@@ -36,7 +36,10 @@ function Panel() {
       const { answers, results } = await sendMany(request, editors.headers, times);
       const counts = Map.groupBy(answers, ({ status }) => status);
       const statuses = [...counts].sort().map(([status, { length }]) => `${length} ${status}`);
-      setSummary(`${statuses.join(", ")}; ${results.size} distinct ${results.size === 1 ? "result" : "results"}, in ${(performance.now() - started).toFixed(0)} ms.`);
+      if (!statuses.length) return setSummary("All were answered; none of them has an idempotency key in a variable.");
+      setSummary(
+        `${statuses.join(", ")}; ${results.size} distinct ${results.size === 1 ? "result" : "results"}, in ${(performance.now() - started).toFixed(0)} ms.`,
+      );
     } catch {
       setSummary("Not all were answered. Send them again: the key is the same.");
     }
@@ -49,7 +52,7 @@ function Panel() {
         Key <code className="key">{editors.key || "none yet"}</code>
       </p>
       <div className="actions">
-        <button type="button" onClick={() => editors.mintKey()}>
+        <button type="button" disabled={!editors.mintsKey} onClick={() => editors.mintKey()}>
           New key
         </button>
         <button type="button" onClick={send} title="With one key: a new one, if this one has been sent">

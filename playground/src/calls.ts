@@ -1,6 +1,6 @@
 // The calls of this session: what was sent under which idempotency key, and what was
 // answered. They outlive a reload, in sessionStorage.
-import { type DocumentNode, Kind, parse, valueFromASTUntyped } from "graphql";
+import { type ArgumentNode, BREAK, type DocumentNode, parse, separateOperations, valueFromASTUntyped, visit } from "graphql";
 import { useSyncExternalStore } from "react";
 
 import { keyedFields } from "../../clients/typescript/src/document";
@@ -49,13 +49,25 @@ export interface Request {
 const storageKey = "onceql:playground";
 const mostCalls = 100;
 
-let session: Session = { calls: JSON.parse(sessionStorage.getItem(storageKey) ?? "[]"), last: [], sends: 0, keyPerSend: false };
+let session: Session = { calls: storedCalls(), last: [], sends: 0, keyPerSend: false };
 const listeners = new Set<() => void>();
 
 function change(next: Partial<Session>): void {
   session = { ...session, ...next };
-  sessionStorage.setItem(storageKey, JSON.stringify(session.calls));
+  try {
+    sessionStorage.setItem(storageKey, JSON.stringify(session.calls));
+  } catch {
+    // The storage is full or forbidden: the list ends with the page, but an answer still arrives.
+  }
   for (const listener of listeners) listener();
+}
+
+function storedCalls(): Call[] {
+  try {
+    return JSON.parse(sessionStorage.getItem(storageKey) ?? "[]");
+  } catch {
+    return [];
+  }
 }
 
 /** The session, as it changes. */
@@ -79,13 +91,17 @@ export const recordedFetch: typeof fetch = async (input, init) => {
 };
 
 /** Sends a request many times at once. Resolves to all answers, and the results in them. */
-export async function sendMany(request: Request, headers: Record<string, string>, times: number): Promise<{ answers: Answer[]; results: Set<string> }> {
+export async function sendMany(
+  request: Request,
+  headers: Record<string, string>,
+  times: number,
+): Promise<{ answers: Answer[]; results: Set<string> }> {
   const results = new Set<string>();
   const all = await Promise.all(
     Array.from({ length: times }, async () => {
       const [response, answers] = await recorded(request, () => post(request, headers));
       const { data } = await response.json();
-      if (data) results.add(JSON.stringify(data));
+      if (Object.values(data ?? {}).some((field) => field !== null)) results.add(JSON.stringify(data));
       return answers;
     }),
   );
@@ -107,16 +123,21 @@ async function recorded(request: Request, send: () => Promise<Response>): Promis
   let body: any;
   try {
     const response = await send();
-    body = await response.clone().json().catch(() => ({ errors: [{ extensions: { code: `HTTP ${response.status}` } }] }));
+    body = await response
+      .clone()
+      .json()
+      .catch(() => ({ errors: [{ extensions: { code: `HTTP ${response.status}` } }] }));
     return [response, record(request, body, performance.now() - started)];
   } catch (error) {
-    record(request, { errors: [{ extensions: { code: "NO ANSWER" } }] }, performance.now() - started);
+    const last = record(request, { errors: [{ extensions: { code: "NO ANSWER" } }] }, performance.now() - started);
+    if (last.length) change({ last });
     throw error;
   }
 }
 
-function record({ query, variables = {} }: Request, body: any, took: number): Answer[] {
-  const document = parsed(query);
+function record(request: Request, body: any, took: number): Answer[] {
+  const { query, variables = {} } = request;
+  const document = executed(request);
   const fields = document ? keyedFields(document) : [];
   const calls = [...session.calls];
   const answers = fields.map(({ responseKey, name, variable }): Answer => {
@@ -132,7 +153,10 @@ function record({ query, variables = {} }: Request, body: any, took: number): An
     };
     if (!answer.key) return answer;
     const at = calls.findIndex(({ key }) => key === answer.key);
-    const call = at < 0 ? { key: answer.key, operation: name, payload: payloadOf(document!, responseKey, variables), query, variables, answers: [] } : calls[at]!;
+    const call =
+      at < 0
+        ? { key: answer.key, operation: name, payload: payloadOf(document!, responseKey, variables), query, variables, answers: [] }
+        : calls[at]!;
     if (at >= 0) calls.splice(at, 1);
     calls.unshift({ ...call, answers: [...call.answers, answer] });
     return answer;
@@ -141,22 +165,27 @@ function record({ query, variables = {} }: Request, body: any, took: number): An
   return answers;
 }
 
-export function parsed(query: string): DocumentNode | undefined {
+/** What a request executes of its document: one operation with its fragments. Undefined while the document isn't whole. */
+export function executed({ query, operationName }: Pick<Request, "query" | "operationName">): DocumentNode | undefined {
   try {
-    return parse(query);
+    const operations = separateOperations(parse(query));
+    return operationName ? operations[operationName] : Object.values(operations)[0];
   } catch {
     return undefined;
   }
 }
 
 function payloadOf(document: DocumentNode, responseKey: string, variables: Record<string, unknown>): string {
-  for (const definition of document.definitions) {
-    if (definition.kind !== Kind.OPERATION_DEFINITION) continue;
-    for (const node of definition.selectionSet.selections) {
-      if (node.kind !== Kind.FIELD || (node.alias ?? node.name).value !== responseKey) continue;
-      const payload = node.arguments!.filter(({ name }) => name.value !== "idempotencyKey");
-      return JSON.stringify(Object.fromEntries(payload.map(({ name, value }) => [name.value, valueFromASTUntyped(value, variables)])));
-    }
-  }
-  return "";
+  let payload = "";
+  visit(document, {
+    Field({ alias, name, arguments: given = [] }) {
+      if ((alias ?? name).value !== responseKey || !given.some(isKey)) return;
+      const rest = given.filter((argument) => !isKey(argument));
+      payload = JSON.stringify(Object.fromEntries(rest.map(({ name, value }) => [name.value, valueFromASTUntyped(value, variables)])));
+      return BREAK;
+    },
+  });
+  return payload;
 }
+
+const isKey = ({ name }: ArgumentNode): boolean => name.value === "idempotencyKey";

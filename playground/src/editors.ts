@@ -1,9 +1,10 @@
 // What the editors hold, and how the panel changes it.
-import { useHeadersEditorState, useOperationsEditorState, useVariablesEditorState } from "@graphiql/react";
+import { tryParseJSONC, useGraphiQL, useHeadersEditorState, useOperationsEditorState, useVariablesEditorState } from "@graphiql/react";
+import { applyEdits, modify } from "jsonc-parser";
 
 import { keyedFields } from "../../clients/typescript/src/document";
 import { newKey } from "../../clients/typescript/src/key";
-import { parsed, type Request } from "./calls";
+import { executed, type Request } from "./calls";
 
 export interface Editors {
   /** What would be sent, or undefined while the document, or the JSON, is not whole. */
@@ -11,6 +12,8 @@ export interface Editors {
   headers: Record<string, string> | undefined;
   /** The key that would be sent; empty when the document has none. */
   key: string;
+  /** Whether the document has a key in a variable, and the variables can be read. */
+  mintsKey: boolean;
   /** Puts a new key into each variable that is one. Returns the request with it. */
   mintKey(): Request | undefined;
   show(request: Request): void;
@@ -20,19 +23,27 @@ export function useEditors(): Editors {
   const [query, setQuery] = useOperationsEditorState();
   const [variablesText, setVariables] = useVariablesEditorState();
   const [headersText] = useHeadersEditorState();
-  const document = parsed(query);
+  const operationName = useGraphiQL((state) => state.operationName);
+  const document = executed({ query, operationName });
   const variables = object(variablesText);
   const keys = document ? keyedFields(document).map(({ variable }) => variable) : [];
-  const request = document && variables && { query, variables };
+  const request = document && variables && { query, variables, operationName };
   return {
     request,
     headers: object(headersText) as Record<string, string> | undefined,
     key: String((keys[0] && variables?.[keys[0]]) ?? ""),
+    mintsKey: request !== undefined && keys.length > 0,
     mintKey() {
       if (!request || !keys.length) return request;
-      const minted = { ...variables, ...Object.fromEntries(keys.map((variable) => [variable, newKey()])) };
-      setVariables(JSON.stringify(minted, null, 2));
-      return { query, variables: minted };
+      const minted = Object.fromEntries(keys.map((variable) => [variable, newKey()]));
+      // Only the keys are rewritten: comments, and numbers beyond JavaScript's, stay as they are.
+      const text = Object.entries(minted).reduce(
+        (text, [variable, key]) =>
+          applyEdits(text, modify(text, [variable], key, { formattingOptions: { insertSpaces: true, tabSize: 2 } })),
+        variablesText.trim() || "{}",
+      );
+      setVariables(text);
+      return { ...request, variables: { ...variables, ...minted } };
     },
     show({ query, variables }) {
       setQuery(query);
@@ -41,10 +52,10 @@ export function useEditors(): Editors {
   };
 }
 
+/** The text as GraphiQL reads it: JSON, in which comments are allowed. */
 function object(text: string): Record<string, unknown> | undefined {
   try {
-    const value: unknown = JSON.parse(text.trim() || "{}");
-    return value && typeof value === "object" && !Array.isArray(value) ? (value as Record<string, unknown>) : undefined;
+    return tryParseJSONC(text) ?? {};
   } catch {
     return undefined;
   }

@@ -49,8 +49,14 @@ async function open(options: Parameters<Browser["newContext"]>[0] = {}): Promise
 const ready = (page: Page) => page.getByRole("region", { name: "Variables" }).getByText("idempotencyKey").waitFor();
 const execute = (page: Page) => page.getByRole("button", { name: /^Execute/ }).click();
 const lastAnswer = (page: Page) => page.getByRole("status", { name: "Last answer" });
-const currentKey = (page: Page) => page.getByLabel("What happened to this key?").inputValue();
 const keys = (page: Page) => page.getByRole("list", { name: "Keys of this session" }).getByRole("listitem");
+
+/** The key that would be sent, once there is one. */
+async function currentKey(page: Page): Promise<string> {
+  const input = page.getByLabel("What happened to this key?");
+  await expect.poll(() => input.inputValue()).not.toBe("");
+  return input.inputValue();
+}
 
 async function says(of: ReturnType<typeof lastAnswer>, text: RegExp): Promise<void> {
   await of.filter({ hasText: text }).waitFor({ timeout: 20_000 });
@@ -79,7 +85,9 @@ test("opens ready: the first send executes, the second is a replay, another payl
   await says(lastAnswer(page), /^IDEMPOTENCY_KEY_REUSED/);
 
   expect(await keys(page).count()).toBe(1);
-  expect(await keys(page).first().innerText()).toMatch(new RegExp(`${key}[^]*{"input":{"name":"Apollo"}}[^]*EXECUTED[^]*IDEMPOTENCY_KEY_REUSED[^]*REPLAYED`));
+  expect(await keys(page).first().innerText()).toMatch(
+    new RegExp(`${key}[^]*{"input":{"name":"Apollo"}}[^]*EXECUTED[^]*IDEMPOTENCY_KEY_REUSED[^]*REPLAYED`),
+  );
 });
 
 test("a new key makes another call, and the list brings the first back", async () => {
@@ -163,6 +171,48 @@ test("what Chromium sends again by itself takes effect once", async () => {
   expect(await effects(name)).toBe(1);
 });
 
+test("an answer that does not come is said, and the next send executes", async () => {
+  const page = await open();
+  await page.route("**/graphql", (route) => route.abort());
+  await execute(page);
+  await says(lastAnswer(page), /^NO ANSWER/);
+  await page.unroute("**/graphql");
+  await execute(page);
+  await says(lastAnswer(page), /^EXECUTED/);
+  expect(faults.splice(0)).toEqual(["Failed to load resource: net::ERR_FAILED"]);
+});
+
+test("opens with a session that can't be read, and keeps comments in the variables", async () => {
+  const page = await open();
+  await page.evaluate(() => sessionStorage.setItem("onceql:playground", "no JSON"));
+  await page.reload();
+  await ready(page);
+  const first = await currentKey(page);
+  const variables = page.getByRole("region", { name: "Variables" });
+  await variables.locator(".monaco-editor:visible").first().click();
+  await page.keyboard.press("ControlOrMeta+Home");
+  await page.keyboard.insertText("// a comment\n");
+  await page.getByRole("button", { name: "New key" }).click();
+  await expect.poll(() => currentKey(page)).not.toBe(first);
+  await variables.getByText("// a comment").waitFor();
+  await execute(page);
+  await says(lastAnswer(page), /^EXECUTED/);
+});
+
+test("of several operations the one that is sent counts", async () => {
+  const page = await open();
+  await page.getByRole("region", { name: "Operation Editor" }).locator(".monaco-editor").first().click();
+  await page.keyboard.press("ControlOrMeta+End");
+  await page.keyboard.insertText(
+    "mutation Other($input: CreateProjectInput!, $idempotencyKey: String!) { other: createProject(input: $input, idempotencyKey: $idempotencyKey) { project { id } } }\n",
+  );
+  await page.keyboard.press("ControlOrMeta+Home");
+  for (let i = 0; i < 4; i++) await page.keyboard.press("ArrowDown");
+  await page.keyboard.press("Control+Enter");
+  await says(lastAnswer(page), /^EXECUTED createProject/);
+  expect(await lastAnswer(page).innerText()).not.toContain("other");
+});
+
 test("sends the headers of the headers editor, and does not keep them", async () => {
   const page = await open();
   await page.getByRole("button", { name: "Headers" }).click();
@@ -170,10 +220,16 @@ test("sends the headers of the headers editor, and does not keep them", async ()
   await page.keyboard.insertText(`{"Authorization": "Bearer token-of-a-test"}`);
   const [request] = await Promise.all([page.waitForRequest((request) => request.method() === "POST"), execute(page)]);
   expect(request.headers().authorization).toBe("Bearer token-of-a-test");
-  const [schema] = await Promise.all([page.waitForRequest((request) => request.method() === "POST"), page.getByRole("button", { name: /^Re-fetch GraphQL schema/ }).click()]);
+  const [schema] = await Promise.all([
+    page.waitForRequest((request) => request.method() === "POST"),
+    page.getByRole("button", { name: /^Re-fetch GraphQL schema/ }).click(),
+  ]);
   expect(schema.headers().authorization).toBe("Bearer token-of-a-test");
   expect(schema.postData()).toContain("IntrospectionQuery");
-  const [many] = await Promise.all([page.waitForRequest((request) => request.method() === "POST"), page.getByRole("button", { name: /^Send ×20/ }).click()]);
+  const [many] = await Promise.all([
+    page.waitForRequest((request) => request.method() === "POST"),
+    page.getByRole("button", { name: /^Send ×20/ }).click(),
+  ]);
   expect(many.headers().authorization).toBe("Bearer token-of-a-test");
   await says(page.getByRole("status", { name: "Result of sending 20 times" }), /EXECUTED/);
   const stored = () => page.evaluate(() => JSON.stringify({ ...localStorage, ...sessionStorage }));

@@ -33,12 +33,16 @@ function idempotentFields(schema: DocumentNode): Set<string> {
     (definition) => definition.kind === Kind.OBJECT_TYPE_DEFINITION || definition.kind === Kind.OBJECT_TYPE_EXTENSION,
   );
   const fields = types.filter(({ name }) => name.value === mutation).flatMap(({ fields = [] }) => fields);
-  return new Set(fields.filter(({ directives }) => directives?.some(({ name }) => name.value === "idempotent")).map(({ name }) => name.value));
+  return new Set(
+    fields.filter(({ directives }) => directives?.some(({ name }) => name.value === "idempotent")).map(({ name }) => name.value),
+  );
 }
 
 function withKeys(document: DocumentNode, keyed: Set<string>): DocumentNode {
   const definitions = document.definitions.map((definition) =>
-    definition.kind === Kind.OPERATION_DEFINITION && definition.operation === "mutation" ? operationWithKeys(definition, keyed) : definition,
+    definition.kind === Kind.OPERATION_DEFINITION && definition.operation === "mutation"
+      ? operationWithKeys(definition, keyed)
+      : definition,
   );
   return { ...document, definitions };
 }
@@ -53,7 +57,10 @@ function operationWithKeys(operation: OperationDefinitionNode, keyed: Set<string
     for (let n = 2; names.has(name); n++) name = `idempotencyKey${n}`;
     names.add(name);
     const added = parse(`mutation ($${name}: String! = "") { f(idempotencyKey: $${name}) }`, { noLocation: true });
-    const { variableDefinitions: [variable], selectionSet } = added.definitions[0] as Required<OperationDefinitionNode>;
+    const {
+      variableDefinitions: [variable],
+      selectionSet,
+    } = added.definitions[0] as Required<OperationDefinitionNode>;
     variableDefinitions.push(variable!);
     return { ...field, arguments: [...(field.arguments ?? []), ...(selectionSet.selections[0] as Required<FieldNode>).arguments] };
   };

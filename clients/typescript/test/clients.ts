@@ -41,7 +41,12 @@ function apolloOver(links: ApolloLink[]): TestClient {
   const client = new ApolloClient({ link: ApolloLink.from(links), cache: new InMemoryCache() });
   return {
     async mutate(document, variables, context) {
-      const { data, error, extensions } = await client.mutate({ mutation: gql(document), variables, context: context ?? {}, errorPolicy: "all" });
+      const { data, error, extensions } = await client.mutate({
+        mutation: gql(document),
+        variables,
+        context: context ?? {},
+        errorPolicy: "all",
+      });
       return CombinedGraphQLErrors.is(error) ? seen(data, error.extensions, error.errors) : seen(data, extensions, [], error);
     },
   };
@@ -59,7 +64,11 @@ function urqlOver(url: string, exchanges: ConstructorParameters<typeof UrqlClien
 
 /** The helper of docs/clients.md for a client that has none, with its waits as an option. */
 function fetchOver(url: string, open: ReturnType<typeof keyedCalls>, most = 6): TestClient {
-  async function mutate(query: string, variables: Record<string, unknown>, context: CallContext = {}): Promise<Answer & { data?: unknown; name?: string | undefined }> {
+  async function mutate(
+    query: string,
+    variables: Record<string, unknown>,
+    context: CallContext = {},
+  ): Promise<Answer & { data?: unknown; name?: string | undefined }> {
     const document = parse(query);
     const call = await open(document, variables, context);
     const attempts = keyedFields(document).length ? most : 1;
@@ -100,7 +109,8 @@ function fetchOver(url: string, open: ReturnType<typeof keyedCalls>, most = 6): 
 
 /** The clients with the helpers, by name. */
 export const helped: Record<string, (url: string, options?: Options) => TestClient> = {
-  "Apollo Client": (url, options) => apolloOver([apollo.idempotencyLink(options), apollo.retryKeyed(retries), new HttpLink({ uri: url + "/graphql" })]),
+  "Apollo Client": (url, options) =>
+    apolloOver([apollo.idempotencyLink(options), apollo.retryKeyed(retries), new HttpLink({ uri: url + "/graphql" })]),
   urql: (url, options) => urqlOver(url, [urql.idempotencyExchange(options), retryExchange(urql.retryKeyed(retries)), fetchExchange]),
   fetch: (url, options) => fetchOver(url, keyedCalls(options)),
 };

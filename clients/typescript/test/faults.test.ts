@@ -46,7 +46,9 @@ describe.each(Object.keys(helped))("%s", (client) => {
 
     expect(await effects(name)).toBe(1);
     expect(seen).toEqual({ ids: [expect.any(String)], statuses: [status], error: undefined });
-    expect(outcomes).toMatchObject([{ outcome: status.toLowerCase(), field: "createProject", key: expect.stringMatching(/^[0-9a-f-]{36}$/) }]);
+    expect(outcomes).toMatchObject([
+      { outcome: status.toLowerCase(), field: "createProject", key: expect.stringMatching(/^[0-9a-f-]{36}$/) },
+    ]);
     const keys = proxy.arrived.slice(before).map(({ variables }) => variables.idempotencyKey);
     expect(keys).toEqual(Array(requests).fill(outcomes[0]!.key));
   });

@@ -30,7 +30,9 @@ export const front = {
     await new Promise<void>((onCacheHydrated) => {
       const queue = offlineExchange({
         storage: makeDefaultStorage({ onCacheHydrated }),
-        optimistic: { createProject: () => ({ __typename: "CreateProjectPayload", project: { __typename: "Project", id: "new", name: "" } }) },
+        optimistic: {
+          createProject: () => ({ __typename: "CreateProjectPayload", project: { __typename: "Project", id: "new", name: "" } }),
+        },
       });
       const keyed = withHelper ? [idempotencyExchange(), retryExchange(retryKeyed({ attempts: 2, initialDelayMs: 10 }))] : [newKeys];
       offline = new Client({ url: location.origin + "/graphql", preferGetMethod: false, exchanges: [queue, ...keyed, fetchExchange] });

@@ -81,7 +81,9 @@ describe.each(Object.keys(helped))("%s", (client) => {
     const { mutate } = helped[client]!(proxy.url, { ...options, onPayloadChange: "newKey" });
     loseAnswers();
     await mutate(createProject, { input: { name } }, { intent: "create" });
-    expect(await mutate(createProject, { input: { name, description: "edited" } }, { intent: "create" })).toMatchObject({ statuses: ["EXECUTED"] });
+    expect(await mutate(createProject, { input: { name, description: "edited" } }, { intent: "create" })).toMatchObject({
+      statuses: ["EXECUTED"],
+    });
     expect(await effects(name)).toBe(2);
   });
 
@@ -96,7 +98,9 @@ describe.each(Object.keys(helped))("%s", (client) => {
   test("a refused payload may be corrected", async () => {
     const { mutate } = helped[client]!(proxy.url, options);
     expect(await mutate(createProject, { input: { name: "" } }, { intent: "create" })).toMatchObject({ error: "BAD_USER_INPUT" });
-    expect(await mutate(createProject, { input: { name: 1 } }, { intent: "create" })).toMatchObject({ error: expect.stringMatching(/BAD_USER_INPUT|GRAPHQL_VALIDATION_FAILED/) });
+    expect(await mutate(createProject, { input: { name: 1 } }, { intent: "create" })).toMatchObject({
+      error: expect.stringMatching(/BAD_USER_INPUT|GRAPHQL_VALIDATION_FAILED/),
+    });
     expect(await mutate(createProject, { input: { name } }, { intent: "create" })).toMatchObject({ statuses: ["EXECUTED"] });
     expect(outcomes.map(({ outcome }) => outcome)).toEqual(["refused", "refused", "executed"]);
   });
@@ -116,8 +120,12 @@ describe.each(Object.keys(helped))("%s", (client) => {
     const { mutate } = helped[client]!(proxy.url, options);
     const own = "own-" + name;
     expect(await mutate(createProject, { input: { name }, idempotencyKey: own })).toMatchObject({ statuses: ["EXECUTED"] });
-    expect(await mutate(createProject, { input: { name }, idempotencyKey: own }, { intent: "create" })).toMatchObject({ statuses: ["REPLAYED"] });
-    expect(await mutate(createProject, { input: { name: name + "!" }, idempotencyKey: own })).toMatchObject({ error: "IDEMPOTENCY_KEY_REUSED" });
+    expect(await mutate(createProject, { input: { name }, idempotencyKey: own }, { intent: "create" })).toMatchObject({
+      statuses: ["REPLAYED"],
+    });
+    expect(await mutate(createProject, { input: { name: name + "!" }, idempotencyKey: own })).toMatchObject({
+      error: "IDEMPOTENCY_KEY_REUSED",
+    });
     expect(keys()).toEqual([own, own, own]);
     expect(await effects(name)).toBe(1);
   });
@@ -137,7 +145,9 @@ describe.each(Object.keys(helped))("%s", (client) => {
     const variables = { a: { name }, b: { name: "" } };
     expect(await mutate(twoProjects, variables, { intent: "two" })).toMatchObject({ statuses: ["EXECUTED"], error: "BAD_USER_INPUT" });
     expect(await mutate(twoProjects, variables, { intent: "two" })).toMatchObject({ statuses: ["REPLAYED"], error: "BAD_USER_INPUT" });
-    expect(await mutate(twoProjects, { ...variables, b: { name: "corrected" } }, { intent: "two" })).toMatchObject({ error: "UnsettledError" });
+    expect(await mutate(twoProjects, { ...variables, b: { name: "corrected" } }, { intent: "two" })).toMatchObject({
+      error: "UnsettledError",
+    });
     expect(await effects(name)).toBe(1);
   });
 
@@ -165,7 +175,11 @@ describe.each(Object.keys(helped))("%s", (client) => {
   test("nothing of a payload is stored", async () => {
     const store = new Map<string, string>();
     loseAnswers();
-    await helped[client]!(proxy.url, { store, user: () => "ann" }).mutate(createProject, { input: { name, description: "secret" } }, { intent: "create" });
+    await helped[client]!(proxy.url, { store, user: () => "ann" }).mutate(
+      createProject,
+      { input: { name, description: "secret" } },
+      { intent: "create" },
+    );
     expect(JSON.stringify([...store])).not.toMatch(new RegExp(`secret|${name}`));
   });
 

@@ -66,19 +66,32 @@ export class Proxy {
     }
     if (fault === "slow") await new Promise((resolve) => setTimeout(resolve, 1000));
     if (fault === "retryable") {
-      const error = { message: "the outcome is not known", path: ["createProject"], extensions: { code: "UNAVAILABLE", retryable: true, retryAfterMs: 50 } };
-      return void to.writeHead(200, { "Content-Type": "application/json" }).end(JSON.stringify({ data: { createProject: null }, errors: [error] }));
+      const error = {
+        message: "the outcome is not known",
+        path: ["createProject"],
+        extensions: { code: "UNAVAILABLE", retryable: true, retryAfterMs: 50 },
+      };
+      return void to
+        .writeHead(200, { "Content-Type": "application/json" })
+        .end(JSON.stringify({ data: { createProject: null }, errors: [error] }));
     }
     to.writeHead(answer.status, answer.headers).end(answer.body);
   }
 
-  #forward({ method, url, headers }: IncomingMessage, body: string): Promise<{ status: number; headers: OutgoingHttpHeaders; body: Buffer }> {
+  #forward(
+    { method, url, headers }: IncomingMessage,
+    body: string,
+  ): Promise<{ status: number; headers: OutgoingHttpHeaders; body: Buffer }> {
     return new Promise((resolve, reject) => {
-      const to = request(this.upstream + url, { method, headers: { ...headers, "content-length": Buffer.byteLength(body) } }, async (answer) => {
-        const chunks: Buffer[] = [];
-        for await (const chunk of answer) chunks.push(chunk);
-        resolve({ status: answer.statusCode!, headers: answer.headers, body: Buffer.concat(chunks) });
-      });
+      const to = request(
+        this.upstream + url,
+        { method, headers: { ...headers, "content-length": Buffer.byteLength(body) } },
+        async (answer) => {
+          const chunks: Buffer[] = [];
+          for await (const chunk of answer) chunks.push(chunk);
+          resolve({ status: answer.statusCode!, headers: answer.headers, body: Buffer.concat(chunks) });
+        },
+      );
       to.on("error", reject).end(body);
     });
   }

@@ -10,7 +10,10 @@ export async function effects(name: string): Promise<number> {
   let count = 0;
   let after: string | null = null;
   do {
-    const { projects } = await ask(`query ($after: String) { projects(first: 100, after: $after) { nodes { name } pageInfo { hasNextPage endCursor } } }`, { after });
+    const { projects } = await ask(
+      `query ($after: String) { projects(first: 100, after: $after) { nodes { name } pageInfo { hasNextPage endCursor } } }`,
+      { after },
+    );
     count += projects.nodes.filter((project: { name: string }) => project.name === name).length;
     after = projects.pageInfo.hasNextPage ? projects.pageInfo.endCursor : null;
   } while (after);

@@ -45,11 +45,27 @@ describe("a fingerprint", () => {
   test("is the same whatever the key, the order of properties and the selection", () => {
     const same = of({ k: "1", input: { x: 1, y: [{ a: null, b: "" }] } });
     expect(of({ input: { y: [{ b: "", a: null }], x: 1 }, k: "2" })).toBe(same);
-    expect(of({ input: { x: 1, y: [{ a: null, b: "" }] } }, parse(`mutation ($input: I!, $k: String!) { z: a(input: $input, idempotencyKey: $k) { __typename } }`))).toBe(same);
+    expect(
+      of(
+        { input: { x: 1, y: [{ a: null, b: "" }] } },
+        parse(`mutation ($input: I!, $k: String!) { z: a(input: $input, idempotencyKey: $k) { __typename } }`),
+      ),
+    ).toBe(same);
   });
 
   test("differs with the payload", () => {
-    const inputs = [{}, { x: null }, { x: 0 }, { x: "0" }, { x: [0] }, { x: [0, 1] }, { x: [1, 0] }, { loc: 1 }, { loc: { end: 1 } }, { y: { x: 0 } }];
+    const inputs = [
+      {},
+      { x: null },
+      { x: 0 },
+      { x: "0" },
+      { x: [0] },
+      { x: [0, 1] },
+      { x: [1, 0] },
+      { loc: 1 },
+      { loc: { end: 1 } },
+      { y: { x: 0 } },
+    ];
     expect(new Set(inputs.map((input) => of({ input }))).size).toBe(inputs.length);
   });
 });
@@ -63,12 +79,17 @@ test("keyed fields are found in fragments, and others are not", () => {
       c(key: $k) { id }
     }
     fragment F on Mutation { d(idempotencyKey: $l) { id } }`);
-  expect(keyedFields(document).map(({ responseKey, variable }) => [responseKey, variable])).toEqual([["x", "k"], ["d", "l"]]);
+  expect(keyedFields(document).map(({ responseKey, variable }) => [responseKey, variable])).toEqual([
+    ["x", "k"],
+    ["d", "l"],
+  ]);
   expect(keyedFields({})).toEqual([]);
 });
 
 describe("the delay before another try", () => {
-  const http = (status: number, retryAfter?: string) => ({ response: new Response(null, { status, headers: retryAfter ? { "Retry-After": retryAfter } : {} }) });
+  const http = (status: number, retryAfter?: string) => ({
+    response: new Response(null, { status, headers: retryAfter ? { "Retry-After": retryAfter } : {} }),
+  });
   const graphql = (...extensions: object[]) => ({ errors: extensions.map((extensions) => ({ message: "", extensions })) });
 
   test.each([
@@ -119,12 +140,14 @@ describe("the documentTransforms entry", () => {
 
   test("gives each idempotent field a variable of its own", async () => {
     expect(await transform(`mutation M($x: Int) { a(x: $x) { a } two: a { a } ... on Changes { b { a } } unkeyed { a } }`)).toBe(
-      print(parse(`mutation M($x: Int, $idempotencyKey: String! = "", $idempotencyKey2: String! = "", $idempotencyKey3: String! = "") {
+      print(
+        parse(`mutation M($x: Int, $idempotencyKey: String! = "", $idempotencyKey2: String! = "", $idempotencyKey3: String! = "") {
         a(x: $x, idempotencyKey: $idempotencyKey) { a }
         two: a(idempotencyKey: $idempotencyKey2) { a }
         ... on Changes { b(idempotencyKey: $idempotencyKey3) { a } }
         unkeyed { a }
-      }`)),
+      }`),
+      ),
     );
   });
 
@@ -137,6 +160,8 @@ describe("the documentTransforms entry", () => {
   ])("leaves %s as it is", async (document) => expect(await transform(document)).toBe(print(parse(document))));
 
   test("takes no name that is taken", async () => {
-    expect(await transform(`mutation ($idempotencyKey: Int) { a(x: $idempotencyKey) { a } }`)).toContain("idempotencyKey: $idempotencyKey2)");
+    expect(await transform(`mutation ($idempotencyKey: Int) { a(x: $idempotencyKey) { a } }`)).toContain(
+      "idempotencyKey: $idempotencyKey2)",
+    );
   });
 });
