@@ -1,9 +1,7 @@
 // The calls of this session: what was sent under which idempotency key, and what was
 // answered. They outlive a reload, in sessionStorage.
-import { type ArgumentNode, BREAK, type DocumentNode, parse, separateOperations, valueFromASTUntyped, visit } from "graphql";
+import { type DocumentNode, parse, separateOperations, valueFromASTUntyped, visit } from "graphql";
 import { useSyncExternalStore } from "react";
-
-import { keyedFields } from "../../clients/typescript/src/document";
 
 export const endpoint = "/graphql";
 
@@ -137,28 +135,22 @@ async function recorded(request: Request, send: () => Promise<Response>): Promis
 
 function record(request: Request, body: any, took: number): Answer[] {
   const { query, variables = {} } = request;
-  const document = executed(request);
-  const fields = document ? keyedFields(document) : [];
   const calls = [...session.calls];
-  const answers = fields.map(({ responseKey, name, variable }): Answer => {
-    const status = body.extensions?.idempotency?.[responseKey];
-    const error = body.errors?.find(({ path }: { path?: unknown[] }) => !path || path[0] === responseKey);
+  const answers = keyedFieldsOf(request).map(({ field, key, operation, payload }): Answer => {
+    const status = body.extensions?.idempotency?.[field];
+    const error = body.errors?.find(({ path }: { path?: unknown[] }) => !path || path[0] === field);
     const answer: Answer = {
-      field: responseKey,
-      key: String(variables[variable] ?? ""),
+      field,
+      key,
       status: status?.status ?? error?.extensions?.code ?? "UNKNOWN",
       executedAt: status?.executedAt,
       expiresAt: status?.expiresAt,
       took,
     };
-    if (!answer.key) return answer;
-    const at = calls.findIndex(({ key }) => key === answer.key);
-    const call =
-      at < 0
-        ? { key: answer.key, operation: name, payload: payloadOf(document!, responseKey, variables), query, variables, answers: [] }
-        : calls[at]!;
-    if (at >= 0) calls.splice(at, 1);
-    calls.unshift({ ...call, answers: [...call.answers, answer] });
+    if (!key) return answer;
+    const at = calls.findIndex((call) => call.key === key);
+    const [call] = at < 0 ? [{ key, operation, payload, query, variables, answers: [] }] : calls.splice(at, 1);
+    calls.unshift({ ...call!, answers: [...call!.answers, answer] });
     return answer;
   });
   if (answers.length) change({ calls: calls.slice(0, mostCalls) });
@@ -175,17 +167,26 @@ export function executed({ query, operationName }: Pick<Request, "query" | "oper
   }
 }
 
-function payloadOf(document: DocumentNode, responseKey: string, variables: Record<string, unknown>): string {
-  let payload = "";
-  visit(document, {
-    Field({ alias, name, arguments: given = [] }) {
-      if ((alias ?? name).value !== responseKey || !given.some(isKey)) return;
-      const rest = given.filter((argument) => !isKey(argument));
-      payload = JSON.stringify(Object.fromEntries(rest.map(({ name, value }) => [name.value, valueFromASTUntyped(value, variables)])));
-      return BREAK;
-    },
-  });
-  return payload;
+interface KeyedField {
+  /** The field's alias or name. */
+  field: string;
+  operation: string;
+  key: string;
+  payload: string;
 }
 
-const isKey = ({ name }: ArgumentNode): boolean => name.value === "idempotencyKey";
+/** The fields that a request gives an idempotency key, in a variable or literally. */
+export function keyedFieldsOf(request: Request): KeyedField[] {
+  const document = executed(request);
+  const fields: KeyedField[] = [];
+  if (!document) return fields;
+  visit(document, {
+    Field({ alias, name, arguments: given = [] }) {
+      const values = given.map(({ name, value }) => [name.value, valueFromASTUntyped(value, request.variables)] as const);
+      const { idempotencyKey, ...payload } = Object.fromEntries(values);
+      if (idempotencyKey === undefined) return;
+      fields.push({ field: (alias ?? name).value, operation: name.value, key: String(idempotencyKey), payload: JSON.stringify(payload) });
+    },
+  });
+  return fields;
+}

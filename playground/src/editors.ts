@@ -4,7 +4,7 @@ import { applyEdits, modify } from "jsonc-parser";
 
 import { keyedFields } from "../../clients/typescript/src/document";
 import { newKey } from "../../clients/typescript/src/key";
-import { executed, type Request } from "./calls";
+import { executed, keyedFieldsOf, type Request } from "./calls";
 
 export interface Editors {
   /** What would be sent, or undefined while the document, or the JSON, is not whole. */
@@ -31,7 +31,7 @@ export function useEditors(): Editors {
   return {
     request,
     headers: object(headersText) as Record<string, string> | undefined,
-    key: String((keys[0] && variables?.[keys[0]]) ?? ""),
+    key: (request && keyedFieldsOf(request)[0]?.key) ?? "",
     mintsKey: request !== undefined && keys.length > 0,
     mintKey() {
       if (!request || !keys.length) return request;

@@ -199,6 +199,20 @@ test("opens with a session that can't be read, and keeps comments in the variabl
   await says(lastAnswer(page), /^EXECUTED/);
 });
 
+test("a key in the document is a key", async () => {
+  const page = await open();
+  const key = crypto.randomUUID();
+  await page.getByRole("region", { name: "Operation Editor" }).locator(".monaco-editor").first().click();
+  await page.keyboard.press("ControlOrMeta+A");
+  await page.keyboard.press("Delete");
+  await page.keyboard.insertText(`mutation { createProject(input: { name: "literal" }, idempotencyKey: "${key}") { project { id } } }`);
+  await expect.poll(() => currentKey(page)).toBe(key);
+  await execute(page);
+  await says(lastAnswer(page), /^EXECUTED createProject/);
+  expect(await keys(page).innerText()).toMatch(new RegExp(`${key}[^]*{"input":{"name":"literal"}}`));
+  expect(await page.getByRole("button", { name: "New key" }).isDisabled()).toBe(true);
+});
+
 test("of several operations the one that is sent counts", async () => {
   const page = await open();
   await page.getByRole("region", { name: "Operation Editor" }).locator(".monaco-editor").first().click();
