@@ -20,7 +20,7 @@ func TestBudget_EndsStatementsThatHeedNoContext(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
-			engine := w.engineOn(w.open(w.url, 2), idempotency.Config{Budget: 300 * time.Millisecond, Wait: time.Minute})
+			engine := w.engineOn(w.open(w.url, 2), idempotency.Config{Budget: time.Second, Wait: time.Minute})
 			came := make(chan error, 1)
 			_, err := run(t.Context(), engine, call("k", "a"), func(ctx context.Context, tx pgx.Tx) (note, error) {
 				own := context.WithoutCancel(ctx)
@@ -32,7 +32,7 @@ func TestBudget_EndsStatementsThatHeedNoContext(t *testing.T) {
 						return note{}, err
 					}
 				}
-				_, err := tx.Exec(own, `select pg_sleep(3)`)
+				_, err := tx.Exec(own, `select pg_sleep(5)`)
 				came <- err
 				if _, again := tx.Exec(own, `insert into notes (text) values ('stray')`); again == nil {
 					t.Error("the transaction could still be used")

@@ -49,7 +49,7 @@ func TestBudget_EndsAnExecutionAndFreesTheKey(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
-			engine := w.engine(idempotency.Config{Budget: 300 * time.Millisecond, Wait: 20 * time.Second})
+			engine := w.engine(idempotency.Config{Budget: 2 * time.Second, Wait: 20 * time.Second})
 			_, err := run(t.Context(), engine, call("k", "a"), slow(w))
 			wantError(t, err, idempotency.ErrUnavailable)
 			if o := mustDo(t, engine, "k", "a"); o.Replayed {
@@ -63,7 +63,7 @@ func TestBudget_EndsAnExecutionAndFreesTheKey(t *testing.T) {
 func TestBudget_AbandonsAnEffectThatHeedsNothing(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	engine := w.engineOn(w.open(w.url, 2), idempotency.Config{Budget: 200 * time.Millisecond, Wait: 20 * time.Second})
+	engine := w.engineOn(w.open(w.url, 2), idempotency.Config{Budget: 2 * time.Second, Wait: 20 * time.Second})
 	awake, after := make(chan struct{}), make(chan error, 1)
 	_, err := run(t.Context(), engine, call("k", "a"), func(_ context.Context, tx pgx.Tx) (note, error) {
 		<-awake

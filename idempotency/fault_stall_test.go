@@ -45,7 +45,7 @@ func TestCommit_ThatStallsEndsByTheBudget(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
 			proxy, url := newProxy(t, w.url)
-			engine := w.engineOn(w.open(url, 3), idempotency.Config{Wait: test.wait, Budget: 500 * time.Millisecond})
+			engine := w.engineOn(w.open(url, 3), idempotency.Config{Wait: test.wait, Budget: 2 * time.Second})
 			direct := w.engine(idempotency.Config{Wait: time.Minute})
 			mustDo(t, direct, "before", "a")
 			var runs atomic.Int32
@@ -82,7 +82,7 @@ func TestCommit_ThatStallsHandsOverToWaiters(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
 			proxy, url := newProxy(t, w.url)
-			engine := w.engineOn(w.open(url, 3), idempotency.Config{Wait: time.Minute, Budget: 500 * time.Millisecond})
+			engine := w.engineOn(w.open(url, 3), idempotency.Config{Wait: time.Minute, Budget: 2 * time.Second})
 			gate := newGate()
 			owner := start(t.Context(), engine, call("k", "a"), gate.before(write("a")))
 			gate.arrived(t)

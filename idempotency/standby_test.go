@@ -67,7 +67,7 @@ func (p primary) cancelWait(replies <-chan reply) {
 func TestStandby_ThatIsAwayKeepsAnswersBack(t *testing.T) {
 	t.Parallel()
 	p := newPrimary(t)
-	config := idempotency.Config{Budget: 500 * time.Millisecond, Wait: time.Minute}
+	config := idempotency.Config{Budget: 2 * time.Second, Wait: time.Minute}
 	mustDo(t, p.engine(config), "before", "a")
 	p.standby("nobody")
 	engine := p.engine(config)
@@ -145,7 +145,7 @@ func TestStandby_PoolThatCancelsAcknowledgesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(pool.Close)
-	engine := p.engineOn(pool, idempotency.Config{Budget: 500 * time.Millisecond, Wait: time.Minute})
+	engine := p.engineOn(pool, idempotency.Config{Budget: 2 * time.Second, Wait: time.Minute})
 	for _, key := range []string{"before", "k"} {
 		o, err := do(t.Context(), engine, key, "a")
 		if !errors.Is(err, idempotency.ErrUnavailable) {
