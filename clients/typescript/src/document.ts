@@ -24,32 +24,24 @@ export interface KeyedField {
   literals: string;
 }
 
-const fieldsOf = new WeakMap<ParsedDocument, KeyedField[]>();
-
 /** The fields whose argument `idempotencyKey` is a variable. */
-export function keyedFields(document: ParsedDocument): KeyedField[] {
-  let fields = fieldsOf.get(document);
-  if (fields) return fields;
-  fieldsOf.set(document, (fields = []));
-  for (const definition of document.definitions ?? []) collect(definition as Node, fields);
-  return fields;
+export function keyedFields({ definitions = [] }: ParsedDocument): KeyedField[] {
+  return definitions.flatMap((definition) => fieldsIn(definition as Node));
 }
 
-function collect({ selectionSet }: Node, into: KeyedField[]): void {
-  for (const node of selectionSet.selections) {
+function fieldsIn({ selectionSet }: Node): KeyedField[] {
+  return selectionSet.selections.flatMap((node) => {
     // Inline fragments have no name.
-    if (!node.name) collect(node, into);
-    for (const { name, value } of node.arguments ?? []) {
-      // Of the values only variables have one.
-      if (name!.value !== "idempotencyKey" || !value.name) continue;
-      into.push({
-        responseKey: (node.alias ?? node.name)!.value,
-        name: node.name!.value,
-        variable: value.name.value,
-        literals: JSON.stringify(node.arguments, (name, part) => (name === "loc" ? undefined : part)),
-      });
-    }
-  }
+    if (!node.name) return fieldsIn(node);
+    // Of the values only variables have one.
+    const keys = node.arguments?.filter(({ name, value }) => name!.value === "idempotencyKey" && value.name) ?? [];
+    return keys.map(({ value }) => ({
+      responseKey: (node.alias ?? node.name)!.value,
+      name: node.name!.value,
+      variable: value.name!.value,
+      literals: JSON.stringify(node.arguments, (name, part) => (name === "loc" ? undefined : part)),
+    }));
+  });
 }
 
 /**
