@@ -97,7 +97,9 @@ describe.each(Object.keys(helped))("%s in Chromium", (client) => {
     await expect.poll(() => effects(name), { timeout: 30_000 }).toBe(1);
     const other = await visit();
     await page.close();
-    await expect.poll(async () => (await call(other, "create", client, name, "local")).statuses).toEqual(["REPLAYED"]);
+    // The browser lets go of a closed tab's lock a little later.
+    await expect.poll(() => other.evaluate(async () => (await navigator.locks.query()).held), { timeout: 30_000 }).toEqual([]);
+    expect((await call(other, "create", client, name, "local")).statuses).toEqual(["REPLAYED"]);
     expect(await effects(name)).toBe(1);
     await expect.poll(() => other.evaluate(() => Object.keys(localStorage))).toEqual([]);
   });
