@@ -29,6 +29,8 @@ var parameters = map[string]string{
 	"fsync":           "off",
 	"max_connections": "500",
 	"shared_buffers":  "64MB",
+	// What a lock needs to outlive the session that took it.
+	"max_prepared_transactions": "1",
 }
 
 var shared struct {
