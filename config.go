@@ -10,9 +10,9 @@ import (
 
 	"github.com/alecthomas/kong"
 
-	"github.com/onceql/onceql/db"
 	"github.com/onceql/onceql/graph"
 	"github.com/onceql/onceql/idempotency"
+	"github.com/onceql/onceql/internal/embeddedpg"
 )
 
 // commandLine is what `onceql --help` explains. Every flag has an environment
@@ -153,7 +153,7 @@ func parse(arguments []string) *kong.Context {
 	parser := kong.Must(&commandLine{},
 		kong.Name("onceql"),
 		kong.Description("A GraphQL API whose mutations take effect at most once per idempotency key, on PostgreSQL."),
-		kong.Vars{"version": version(), "data_dir": db.DefaultDataDir()},
+		kong.Vars{"version": version(), "data_dir": embeddedpg.DefaultDataDir()},
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 		kong.Help(help),
 	)

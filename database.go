@@ -13,7 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"github.com/onceql/onceql/db"
+	"github.com/onceql/onceql/internal/embeddedpg"
 	"github.com/onceql/onceql/migrations"
 )
 
@@ -24,7 +24,7 @@ type database struct {
 	role string
 	// place tells people where the data is.
 	place    string
-	embedded *db.Embedded
+	embedded *embeddedpg.Server
 }
 
 // open starts the embedded PostgreSQL unless another database is given.
@@ -42,7 +42,7 @@ func (f databaseFlags) open(ctx context.Context) (*database, error) {
 		}
 		return d, nil
 	}
-	embedded, err := db.StartEmbedded(ctx, db.EmbeddedConfig{Dir: f.DataDir})
+	embedded, err := embeddedpg.Start(ctx, embeddedpg.Config{Dir: f.DataDir})
 	if err != nil {
 		return nil, err
 	}

@@ -22,6 +22,7 @@ import (
 	"github.com/onceql/onceql/graph"
 	"github.com/onceql/onceql/idempotency"
 	"github.com/onceql/onceql/idempotency/gqlidem"
+	"github.com/onceql/onceql/internal/embeddedpg"
 	"github.com/onceql/onceql/internal/identity"
 	"github.com/onceql/onceql/internal/requestid"
 	"github.com/onceql/onceql/playground"
@@ -46,7 +47,7 @@ const (
 const collectAt = 300
 
 func main() {
-	db.SuperviseEmbedded()
+	embeddedpg.Supervise()
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(collectAt)
 	}

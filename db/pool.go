@@ -1,5 +1,5 @@
-// Package db is the server's database: the pool, the queries on projects, and
-// the embedded Postgres. It knows nothing of idempotency keys or GraphQL.
+// Package db is the server's database: the pool and the queries on projects. It
+// knows nothing of idempotency keys or GraphQL.
 package db
 
 import (

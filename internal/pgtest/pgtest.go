@@ -19,7 +19,7 @@ import (
 	_ "github.com/jackc/pgx/v5/stdlib" // The driver "pgx" of pgtestdb.
 	"github.com/peterldowns/pgtestdb"
 
-	"github.com/onceql/onceql/db"
+	"github.com/onceql/onceql/internal/embeddedpg"
 	"github.com/onceql/onceql/migrations"
 )
 
@@ -40,7 +40,7 @@ var shared struct {
 
 // Main is what TestMain of a package that uses the others does.
 func Main(m *testing.M) {
-	db.SuperviseEmbedded()
+	embeddedpg.Supervise()
 	// With the race detector a program sleeps for a second before it ends, each
 	// supervisor of a server too.
 	_ = os.Setenv("GORACE", "atexit_sleep_ms=0 "+os.Getenv("GORACE"))
@@ -151,7 +151,7 @@ func sharedServer() (*Server, error) {
 type Server struct {
 	dir      string
 	port     int
-	embedded *db.Embedded
+	embedded *embeddedpg.Server
 }
 
 // NewServer starts a PostgreSQL with an empty, migrated database, and removes it
@@ -189,7 +189,7 @@ func newServer() (*Server, error) {
 func (s *Server) start() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
-	embedded, err := db.StartEmbedded(ctx, db.EmbeddedConfig{
+	embedded, err := embeddedpg.Start(ctx, embeddedpg.Config{
 		Dir: filepath.Join(s.dir, "postgres"), Port: s.port, Parameters: parameters,
 	})
 	if err != nil {

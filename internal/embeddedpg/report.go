@@ -1,4 +1,4 @@
-package db
+package embeddedpg
 
 import "errors"
 
@@ -10,10 +10,10 @@ type report struct {
 	Kind string
 }
 
-var embeddedErrors = []error{ErrDataDirInUse, ErrDataVersion, ErrNoPostgres}
+var sentinels = []error{ErrDataDirInUse, ErrDataVersion, ErrNoPostgres}
 
 func reportOf(err error) report {
-	for _, sentinel := range embeddedErrors {
+	for _, sentinel := range sentinels {
 		if errors.Is(err, sentinel) {
 			return report{Error: err.Error(), Kind: sentinel.Error()}
 		}
@@ -22,7 +22,7 @@ func reportOf(err error) report {
 }
 
 func (r report) err() error {
-	for _, sentinel := range embeddedErrors {
+	for _, sentinel := range sentinels {
 		if r.Kind == sentinel.Error() {
 			return &reported{r.Error, sentinel}
 		}

@@ -1,4 +1,4 @@
-package db_test
+package embeddedpg_test
 
 import (
 	"os"
@@ -8,27 +8,27 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/onceql/onceql/db"
+	"github.com/onceql/onceql/internal/embeddedpg"
 )
 
-func TestEmbedded_EndsWhenItsParentIsKilled(t *testing.T) {
+func TestServer_EndsWhenItsParentIsKilled(t *testing.T) {
 	t.Parallel()
 	dir := usedDir(t)
-	parent := startHelper(t, executable(t), db.EmbeddedConfig{Dir: dir, Parameters: unsynced}, nil)
+	parent := startHelper(t, executable(t), embeddedpg.Config{Dir: dir, Parameters: unsynced}, nil)
 	if answer := parent.answer(t); answer.Error != "" {
 		t.Fatal(answer.Error)
 	}
 	pid, supervisor := postmasterPid(t, dir), supervisorOf(t, dir)
 	parent.kill(t)
 	// At once: while the first is still shutting down.
-	checkKept(t, start(t, db.EmbeddedConfig{Dir: dir}))
+	checkKept(t, start(t, embeddedpg.Config{Dir: dir}))
 	eventually(t, "Postgres and its supervisor are gone", func() bool { return !running(pid) && !running(supervisor) })
 }
 
-func TestEmbedded_EndsWhenItsParentIsKilledAndNobodyStartsAnother(t *testing.T) {
+func TestServer_EndsWhenItsParentIsKilledAndNobodyStartsAnother(t *testing.T) {
 	t.Parallel()
 	dir := usedDir(t)
-	parent := startHelper(t, executable(t), db.EmbeddedConfig{Dir: dir, Parameters: unsynced}, nil)
+	parent := startHelper(t, executable(t), embeddedpg.Config{Dir: dir, Parameters: unsynced}, nil)
 	if answer := parent.answer(t); answer.Error != "" {
 		t.Fatal(answer.Error)
 	}
@@ -40,69 +40,69 @@ func TestEmbedded_EndsWhenItsParentIsKilledAndNobodyStartsAnother(t *testing.T) 
 	}
 }
 
-func TestEmbedded_EndsWhenItsParentIsKilledWhileItStarts(t *testing.T) {
+func TestServer_EndsWhenItsParentIsKilledWhileItStarts(t *testing.T) {
 	t.Parallel()
 	for begun, newDir := range map[string]func(testing.TB) string{"tmp/data": newDir, "data/postmaster.pid": usedDir} {
 		t.Run(begun, func(t *testing.T) {
 			t.Parallel()
 			dir := newDir(t)
-			parent := startHelper(t, executable(t), db.EmbeddedConfig{Dir: dir, Parameters: unsynced}, nil)
+			parent := startHelper(t, executable(t), embeddedpg.Config{Dir: dir, Parameters: unsynced}, nil)
 			eventually(t, "it has begun", func() bool { return exists(filepath.Join(dir, begun)) })
 			parent.kill(t)
 			eventually(t, "nothing of it is left", func() bool {
 				return !exists(filepath.Join(dir, "data", "postmaster.pid")) && !exists(filepath.Join(dir, "tmp")) && unlocked(t, dir)
 			})
-			ask(t, start(t, db.EmbeddedConfig{Dir: dir}).URL(), "select 1")
+			ask(t, start(t, embeddedpg.Config{Dir: dir}).URL(), "select 1")
 		})
 	}
 }
 
-func TestEmbedded_RecoversWhenItsSupervisorIsKilled(t *testing.T) {
+func TestServer_RecoversWhenItsSupervisorIsKilled(t *testing.T) {
 	t.Parallel()
 	dir := usedDir(t)
-	first := start(t, db.EmbeddedConfig{Dir: dir})
+	first := start(t, embeddedpg.Config{Dir: dir})
 	ask(t, first.URL(), "update kept set what = 'a row'")
 	pid := postmasterPid(t, dir)
 	if err := syscall.Kill(supervisorOf(t, dir), syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
 	<-first.Done()
-	checkKept(t, start(t, db.EmbeddedConfig{Dir: dir}))
+	checkKept(t, start(t, embeddedpg.Config{Dir: dir}))
 	if running(pid) {
 		t.Error("two of them run now")
 	}
 }
 
-func TestEmbedded_RecoversWhenPostgresIsKilled(t *testing.T) {
+func TestServer_RecoversWhenPostgresIsKilled(t *testing.T) {
 	t.Parallel()
 	dir := usedDir(t)
-	first := start(t, db.EmbeddedConfig{Dir: dir})
+	first := start(t, embeddedpg.Config{Dir: dir})
 	if err := syscall.Kill(postmasterPid(t, dir), syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
 	<-first.Done()
-	checkKept(t, start(t, db.EmbeddedConfig{Dir: dir}))
+	checkKept(t, start(t, embeddedpg.Config{Dir: dir}))
 }
 
 // A Postgres that no supervisor looks after, as a killed one leaves behind where
 // the kernel does not end it.
-func TestStartEmbedded_EndsAnOrphan(t *testing.T) {
+func TestStart_EndsAnOrphan(t *testing.T) {
 	t.Parallel()
 	dir := usedDir(t)
-	stop(t, start(t, db.EmbeddedConfig{Dir: dir}))
+	stop(t, start(t, embeddedpg.Config{Dir: dir}))
 	orphan := asServerUser(t, filepath.Join(binDir(t), "postgres"), "-D", filepath.Join(dir, "data"),
 		"-p", strconv.Itoa(freePort(t)), "-c", "unix_socket_directories=", "-c", "listen_addresses=127.0.0.1")
 	eventually(t, "the orphan runs", func() bool { return exists(filepath.Join(dir, "data", "postmaster.pid")) })
-	checkKept(t, start(t, db.EmbeddedConfig{Dir: dir}))
+	checkKept(t, start(t, embeddedpg.Config{Dir: dir}))
 	if err := orphan.Wait(); err != nil {
 		t.Errorf("the orphan was not shut down: %v", err)
 	}
 }
 
-func TestEmbedded_OutlivesSignalsForItsGroup(t *testing.T) {
+func TestServer_OutlivesSignalsForItsGroup(t *testing.T) {
 	t.Parallel()
 	dir := usedDir(t)
-	parent := startHelper(t, executable(t), db.EmbeddedConfig{Dir: dir, Parameters: unsynced}, nil)
+	parent := startHelper(t, executable(t), embeddedpg.Config{Dir: dir, Parameters: unsynced}, nil)
 	answer := parent.answer(t)
 	if answer.Error != "" {
 		t.Fatal(answer.Error)

@@ -1,4 +1,4 @@
-package db_test
+package embeddedpg_test
 
 import (
 	"bytes"

@@ -1,4 +1,4 @@
-package db_test
+package embeddedpg_test
 
 import (
 	"context"
@@ -17,14 +17,14 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
-	"github.com/onceql/onceql/db"
+	"github.com/onceql/onceql/internal/embeddedpg"
 )
 
-func TestStartEmbedded_KeepsDataOverStopAndStart(t *testing.T) {
+func TestStart_KeepsDataOverStopAndStart(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(newDir(t), "with a space", "deep")
 	prefix := `it's 100 %% of "$HOME" `
-	first := start(t, db.EmbeddedConfig{
+	first := start(t, embeddedpg.Config{
 		Dir:        dir,
 		Parameters: map[string]string{"max_connections": "17", "log_line_prefix": prefix},
 	})
@@ -51,7 +51,7 @@ func TestStartEmbedded_KeepsDataOverStopAndStart(t *testing.T) {
 	}
 
 	port := freePort(t)
-	second := start(t, db.EmbeddedConfig{Dir: dir, Port: port})
+	second := start(t, embeddedpg.Config{Dir: dir, Port: port})
 	checkKept(t, second)
 	if got := address(t, second).Port(); got != strconv.Itoa(port) {
 		t.Errorf("it listens on port %s, want %d", got, port)
@@ -64,10 +64,10 @@ func TestStartEmbedded_KeepsDataOverStopAndStart(t *testing.T) {
 	}
 }
 
-func TestStartEmbedded_SharesNothing(t *testing.T) {
+func TestStart_SharesNothing(t *testing.T) {
 	t.Parallel()
 	dir := usedDir(t)
-	embedded := start(t, db.EmbeddedConfig{Dir: dir})
+	embedded := start(t, embeddedpg.Config{Dir: dir})
 	to := address(t, embedded)
 
 	t.Run("listens on loopback alone", func(t *testing.T) {
@@ -123,8 +123,8 @@ func TestStartEmbedded_SharesNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, name := range []string{dir, alias} {
-			err := refused(t, db.EmbeddedConfig{Dir: name})
-			if !errors.Is(err, db.ErrDataDirInUse) {
+			err := refused(t, embeddedpg.Config{Dir: name})
+			if !errors.Is(err, embeddedpg.ErrDataDirInUse) {
 				t.Errorf("%v, want ErrDataDirInUse", err)
 			}
 			mentions(t, err, fmt.Sprintf("process %d", os.Getpid()), name, "DATA_DIR")
@@ -134,7 +134,7 @@ func TestStartEmbedded_SharesNothing(t *testing.T) {
 }
 
 // Who has the directory, but is ending, is waited for; who stays is named.
-func TestStartEmbedded_WaitsForWhoIsEnding(t *testing.T) {
+func TestStart_WaitsForWhoIsEnding(t *testing.T) {
 	t.Parallel()
 	dir := usedDir(t)
 	lock, err := os.OpenFile(filepath.Join(dir, "onceql.lock"), os.O_RDWR, 0)
@@ -150,7 +150,7 @@ func TestStartEmbedded_WaitsForWhoIsEnding(t *testing.T) {
 		t.Fatal(err)
 	}
 	for holder, want := range map[string]error{
-		strconv.Itoa(os.Getpid()):      db.ErrDataDirInUse,
+		strconv.Itoa(os.Getpid()):      embeddedpg.ErrDataDirInUse,
 		"stopping":                     context.DeadlineExceeded,
 		strconv.Itoa(dead.Process.Pid): context.DeadlineExceeded,
 		"":                             context.DeadlineExceeded,
@@ -159,19 +159,19 @@ func TestStartEmbedded_WaitsForWhoIsEnding(t *testing.T) {
 			t.Fatal(err)
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		if errors.Is(want, db.ErrDataDirInUse) {
+		if errors.Is(want, embeddedpg.ErrDataDirInUse) {
 			ctx = patient(t)
 		}
-		if _, err := db.StartEmbedded(ctx, db.EmbeddedConfig{Dir: dir}); !errors.Is(err, want) {
+		if _, err := embeddedpg.Start(ctx, embeddedpg.Config{Dir: dir}); !errors.Is(err, want) {
 			t.Errorf("%q holds the directory: %v, want %v", holder, err, want)
 		}
 		cancel()
 	}
 	lock.Close()
-	checkKept(t, start(t, db.EmbeddedConfig{Dir: dir}))
+	checkKept(t, start(t, embeddedpg.Config{Dir: dir}))
 }
 
-func TestStartEmbedded_PortInUse(t *testing.T) {
+func TestStart_PortInUse(t *testing.T) {
 	t.Parallel()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -179,18 +179,18 @@ func TestStartEmbedded_PortInUse(t *testing.T) {
 	}
 	defer listener.Close()
 	dir, port := usedDir(t), listener.Addr().(*net.TCPAddr).Port
-	mentions(t, refused(t, db.EmbeddedConfig{Dir: dir, Port: port}), "address already in use", strconv.Itoa(port))
-	checkKept(t, start(t, db.EmbeddedConfig{Dir: dir}))
+	mentions(t, refused(t, embeddedpg.Config{Dir: dir, Port: port}), "address already in use", strconv.Itoa(port))
+	checkKept(t, start(t, embeddedpg.Config{Dir: dir}))
 }
 
-func TestStartEmbedded_SaysWhyPostgresEnded(t *testing.T) {
+func TestStart_SaysWhyPostgresEnded(t *testing.T) {
 	t.Parallel()
 	dir := usedDir(t)
-	mentions(t, refused(t, db.EmbeddedConfig{Dir: dir, Parameters: map[string]string{"no_such": "x"}}), "no_such")
-	checkKept(t, start(t, db.EmbeddedConfig{Dir: dir}))
+	mentions(t, refused(t, embeddedpg.Config{Dir: dir, Parameters: map[string]string{"no_such": "x"}}), "no_such")
+	checkKept(t, start(t, embeddedpg.Config{Dir: dir}))
 }
 
-func TestStartEmbedded_CallerGivesUp(t *testing.T) {
+func TestStart_CallerGivesUp(t *testing.T) {
 	t.Parallel()
 	dir := newDir(t)
 	for _, begun := range []string{"", "tmp/data", "data/postmaster.pid"} {
@@ -201,7 +201,7 @@ func TestStartEmbedded_CallerGivesUp(t *testing.T) {
 				time.Sleep(time.Millisecond)
 			}
 		}()
-		embedded, err := db.StartEmbedded(ctx, db.EmbeddedConfig{Dir: dir})
+		embedded, err := embeddedpg.Start(ctx, embeddedpg.Config{Dir: dir})
 		if err == nil {
 			t.Logf("it started before %q was seen", begun)
 			stop(t, embedded)
@@ -210,10 +210,10 @@ func TestStartEmbedded_CallerGivesUp(t *testing.T) {
 		}
 	}
 	// Nothing of those that were given up is left.
-	ask(t, start(t, db.EmbeddedConfig{Dir: dir}).URL(), "select 1")
+	ask(t, start(t, embeddedpg.Config{Dir: dir}).URL(), "select 1")
 }
 
-func TestStartEmbedded_NeedsSuperviseEmbedded(t *testing.T) {
+func TestStart_NeedsSupervise(t *testing.T) {
 	t.Parallel()
 	dir := newDir(t)
 	command := exec.Command(executable(t))
@@ -222,7 +222,7 @@ func TestStartEmbedded_NeedsSuperviseEmbedded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	mentions(t, errors.New(string(output)), "SuperviseEmbedded")
+	mentions(t, errors.New(string(output)), "Supervise")
 	if exists(dir) {
 		t.Error("it made the data directory")
 	}
@@ -238,7 +238,7 @@ func mentions(t testing.TB, err error, parts ...string) {
 	}
 }
 
-func address(t testing.TB, embedded *db.Embedded) *url.URL {
+func address(t testing.TB, embedded *embeddedpg.Server) *url.URL {
 	t.Helper()
 	parsed, err := url.Parse(embedded.URL())
 	if err != nil {

@@ -1,4 +1,4 @@
-package db_test
+package embeddedpg_test
 
 import (
 	"archive/tar"
@@ -17,7 +17,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/onceql/onceql/db"
+	"github.com/onceql/onceql/internal/embeddedpg"
 )
 
 // The layout of Maven's repository, as embedded-postgres reads it.
@@ -75,8 +75,8 @@ func (r *repository) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 func sum(text []byte) string { return fmt.Sprintf("%x", sha256.Sum256(text)) }
 
 // config is that of a machine without PostgreSQL that can reach the repository.
-func (r *repository) config(dir string) db.EmbeddedConfig {
-	return db.EmbeddedConfig{Dir: dir, Installations: []string{}, RepositoryURL: r.URL + "/maven2/", Parameters: unsynced}
+func (r *repository) config(dir string) embeddedpg.Config {
+	return embeddedpg.Config{Dir: dir, Installations: []string{}, RepositoryURL: r.URL + "/maven2/", Parameters: unsynced}
 }
 
 // jar is an archive in the library's layout.
@@ -128,7 +128,7 @@ func programs(t testing.TB, bin string) []byte {
 	return storedXZ(file.Bytes())
 }
 
-func TestStartEmbedded_FetchesOnce(t *testing.T) {
+func TestStart_FetchesOnce(t *testing.T) {
 	t.Parallel()
 	repository, dir := newRepository(t, jar(t, programs(t, binDir(t)))), newDir(t)
 	first := start(t, repository.config(dir))
@@ -144,7 +144,7 @@ func TestStartEmbedded_FetchesOnce(t *testing.T) {
 }
 
 // The library compares a checksum where there is one.
-func TestStartEmbedded_FetchesWithoutAChecksum(t *testing.T) {
+func TestStart_FetchesWithoutAChecksum(t *testing.T) {
 	t.Parallel()
 	fake := installation(t, filepath.Join(publicDir(t), "bin"), "31.4")
 	repository, archive := newRepository(t, nil), jar(t, programs(t, fake))
@@ -152,7 +152,7 @@ func TestStartEmbedded_FetchesWithoutAChecksum(t *testing.T) {
 	mentions(t, refused(t, repository.config(newDir(t))), "the initdb of 31.4")
 }
 
-func TestStartEmbedded_CannotFetch(t *testing.T) {
+func TestStart_CannotFetch(t *testing.T) {
 	t.Parallel()
 	txz := programs(t, binDir(t))
 	good, broken, empty := jar(t, txz), jar(t, txz[:len(txz)/2]), jar(t, storedXZ(make([]byte, 1024)))
@@ -173,7 +173,7 @@ func TestStartEmbedded_CannotFetch(t *testing.T) {
 			repository, dir := newRepository(t, good), newDir(t)
 			test.change(repository)
 			err := refused(t, repository.config(dir))
-			if !errors.Is(err, db.ErrNoPostgres) {
+			if !errors.Is(err, embeddedpg.ErrNoPostgres) {
 				t.Errorf("%v, want ErrNoPostgres", err)
 			}
 			mentions(t, err, test.want, "DATABASE_URL", "the package postgresql)")
@@ -190,7 +190,7 @@ func TestStartEmbedded_CannotFetch(t *testing.T) {
 }
 
 // With data there already it is their version that is fetched, or named.
-func TestStartEmbedded_FetchesTheVersionOfTheData(t *testing.T) {
+func TestStart_FetchesTheVersionOfTheData(t *testing.T) {
 	t.Parallel()
 	for version, fetchable := range map[string]bool{"16": true, "12": false} {
 		t.Run(version, func(t *testing.T) {
@@ -198,7 +198,7 @@ func TestStartEmbedded_FetchesTheVersionOfTheData(t *testing.T) {
 			repository, dir := newRepository(t, nil), newDir(t)
 			fill(t, dir, map[string]string{"onceql.lock": "", "data/PG_VERSION": version + "\n"})
 			err := refused(t, repository.config(dir))
-			if !errors.Is(err, db.ErrNoPostgres) {
+			if !errors.Is(err, embeddedpg.ErrNoPostgres) {
 				t.Errorf("%v, want ErrNoPostgres", err)
 			}
 			mentions(t, err, "postgresql-"+version, "DATABASE_URL")
@@ -210,7 +210,7 @@ func TestStartEmbedded_FetchesTheVersionOfTheData(t *testing.T) {
 	}
 }
 
-func TestStartEmbedded_CallerGivesUpWhileItFetches(t *testing.T) {
+func TestStart_CallerGivesUpWhileItFetches(t *testing.T) {
 	t.Parallel()
 	asked, release := make(chan struct{}), make(chan struct{})
 	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
@@ -220,7 +220,7 @@ func TestStartEmbedded_CallerGivesUpWhileItFetches(t *testing.T) {
 	defer server.Close()
 	defer close(release)
 	dir := newDir(t)
-	parent := startHelper(t, executable(t), db.EmbeddedConfig{Dir: dir, Installations: []string{}, RepositoryURL: server.URL}, nil)
+	parent := startHelper(t, executable(t), embeddedpg.Config{Dir: dir, Installations: []string{}, RepositoryURL: server.URL}, nil)
 	<-asked
 	parent.kill(t)
 	eventually(t, "its supervisor is gone", func() bool { return unlocked(t, dir) })

@@ -1,4 +1,4 @@
-package db_test
+package embeddedpg_test
 
 import (
 	"errors"
@@ -8,10 +8,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/onceql/onceql/db"
+	"github.com/onceql/onceql/internal/embeddedpg"
 )
 
-func TestStartEmbedded_RefusesDataOfAnotherVersion(t *testing.T) {
+func TestStart_RefusesDataOfAnotherVersion(t *testing.T) {
 	t.Parallel()
 	dir := usedDir(t)
 	file := filepath.Join(dir, "data", "PG_VERSION")
@@ -23,8 +23,8 @@ func TestStartEmbedded_RefusesDataOfAnotherVersion(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := snapshot(t, dir)
-	err = refused(t, db.EmbeddedConfig{Dir: dir})
-	if !errors.Is(err, db.ErrDataVersion) {
+	err = refused(t, embeddedpg.Config{Dir: dir})
+	if !errors.Is(err, embeddedpg.ErrDataVersion) {
 		t.Errorf("%v, want ErrDataVersion", err)
 	}
 	mentions(t, err, "PostgreSQL 12 wrote", dir, "install PostgreSQL 12", "postgresql-12", "DATA_DIR", "DATABASE_URL")
@@ -35,10 +35,10 @@ func TestStartEmbedded_RefusesDataOfAnotherVersion(t *testing.T) {
 	if err := os.WriteFile(file, own, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	checkKept(t, start(t, db.EmbeddedConfig{Dir: dir}))
+	checkKept(t, start(t, embeddedpg.Config{Dir: dir}))
 }
 
-func TestStartEmbedded_RefusesForeignFiles(t *testing.T) {
+func TestStart_RefusesForeignFiles(t *testing.T) {
 	t.Parallel()
 	files := map[string]map[string]string{
 		"a home":                   {"tmp/mine": "x", "lock": "x"},
@@ -69,19 +69,19 @@ func TestStartEmbedded_RefusesForeignFiles(t *testing.T) {
 func checkRefusesForeign(t testing.TB, dir string) {
 	t.Helper()
 	before := snapshot(t, dir)
-	mentions(t, refused(t, db.EmbeddedConfig{Dir: dir}), dir, "not PostgreSQL's", "set DATA_DIR to")
+	mentions(t, refused(t, embeddedpg.Config{Dir: dir}), dir, "not PostgreSQL's", "set DATA_DIR to")
 	if diff := cmp.Diff(before, snapshot(t, dir)); diff != "" {
 		t.Errorf("it changed the directory:\n%s", diff)
 	}
 }
 
-func TestStartEmbedded_DoesNotMakeASecondPassword(t *testing.T) {
+func TestStart_DoesNotMakeASecondPassword(t *testing.T) {
 	t.Parallel()
 	dir := usedDir(t)
 	if err := os.Remove(filepath.Join(dir, "password")); err != nil {
 		t.Fatal(err)
 	}
-	mentions(t, refused(t, db.EmbeddedConfig{Dir: dir}), filepath.Join(dir, "password"))
+	mentions(t, refused(t, embeddedpg.Config{Dir: dir}), filepath.Join(dir, "password"))
 	if exists(filepath.Join(dir, "password")) {
 		t.Error("it made another password, which the data do not have")
 	}
@@ -89,7 +89,7 @@ func TestStartEmbedded_DoesNotMakeASecondPassword(t *testing.T) {
 
 // What a start that was cut short leaves: an initdb and a fetch half done, a
 // password without data, the empty directory of the data.
-func TestStartEmbedded_BeginsAgainAfterHalfAStart(t *testing.T) {
+func TestStart_BeginsAgainAfterHalfAStart(t *testing.T) {
 	t.Parallel()
 	dir := newDir(t)
 	fill(t, dir, map[string]string{
@@ -104,7 +104,7 @@ func TestStartEmbedded_BeginsAgainAfterHalfAStart(t *testing.T) {
 	if err := os.Remove(filepath.Join(dir, "data/there would be files here")); err != nil {
 		t.Fatal(err)
 	}
-	embedded := start(t, db.EmbeddedConfig{Dir: dir})
+	embedded := start(t, embeddedpg.Config{Dir: dir})
 	if got := ask(t, embedded.URL(), "select 1"); got != "1" {
 		t.Errorf("it answers %q", got)
 	}
@@ -117,7 +117,7 @@ func TestStartEmbedded_BeginsAgainAfterHalfAStart(t *testing.T) {
 }
 
 // A volume of its own begins with a lost+found.
-func TestStartEmbedded_TakesAVolume(t *testing.T) {
+func TestStart_TakesAVolume(t *testing.T) {
 	t.Parallel()
 	dir := newDir(t)
 	if err := os.MkdirAll(filepath.Join(dir, "lost+found"), 0o700); err != nil {
@@ -125,7 +125,7 @@ func TestStartEmbedded_TakesAVolume(t *testing.T) {
 	}
 	before := snapshot(t, filepath.Join(dir, "lost+found"))
 	fake := installation(t, filepath.Join(publicDir(t), "bin"), "31.4")
-	mentions(t, refused(t, db.EmbeddedConfig{Dir: dir, Installations: []string{fake}}), "the initdb of 31.4")
+	mentions(t, refused(t, embeddedpg.Config{Dir: dir, Installations: []string{fake}}), "the initdb of 31.4")
 	if diff := cmp.Diff(before, snapshot(t, filepath.Join(dir, "lost+found"))); diff != "" {
 		t.Error(diff)
 	}

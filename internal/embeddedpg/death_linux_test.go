@@ -1,4 +1,4 @@
-package db_test
+package embeddedpg_test
 
 import (
 	"fmt"
@@ -7,29 +7,29 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/onceql/onceql/db"
+	"github.com/onceql/onceql/internal/embeddedpg"
 )
 
 // After a crash of a container the numbers of processes begin again, and the
 // Postgres that was is now another process of the same user.
-func TestStartEmbedded_IsNotMisledByAPidFile(t *testing.T) {
+func TestStart_IsNotMisledByAPidFile(t *testing.T) {
 	t.Parallel()
 	dir := usedDir(t)
 	other := asServerUser(t, "sleep", "300")
 	text := fmt.Sprintf("%d\n%s\n1700000000\n%d\n\n127.0.0.1\n  1234567    123456\nready   \n",
 		other.Process.Pid, filepath.Join(dir, "data"), freePort(t))
 	fill(t, dir, map[string]string{"data/postmaster.pid": text})
-	checkKept(t, start(t, db.EmbeddedConfig{Dir: dir}))
+	checkKept(t, start(t, embeddedpg.Config{Dir: dir}))
 	if !running(other.Process.Pid) {
 		t.Error("it ended a process that is not Postgres")
 	}
 }
 
 // The kernel ends a Postgres whose supervisor was killed.
-func TestEmbedded_EndsWithItsSupervisor(t *testing.T) {
+func TestServer_EndsWithItsSupervisor(t *testing.T) {
 	t.Parallel()
 	dir := usedDir(t)
-	parent := startHelper(t, executable(t), db.EmbeddedConfig{Dir: dir, Parameters: unsynced}, nil)
+	parent := startHelper(t, executable(t), embeddedpg.Config{Dir: dir, Parameters: unsynced}, nil)
 	if answer := parent.answer(t); answer.Error != "" {
 		t.Fatal(answer.Error)
 	}

@@ -1,4 +1,4 @@
-package db_test
+package embeddedpg_test
 
 import (
 	"errors"
@@ -7,7 +7,7 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/onceql/onceql/db"
+	"github.com/onceql/onceql/internal/embeddedpg"
 )
 
 // installation writes programs that say they are of this version. Its initdb says
@@ -29,7 +29,7 @@ func writeProgram(t testing.TB, path, script string) {
 	}
 }
 
-func TestStartEmbedded_TakesTheFirstInstallation(t *testing.T) {
+func TestStart_TakesTheFirstInstallation(t *testing.T) {
 	t.Parallel()
 	parent := publicDir(t)
 	broken := installation(t, filepath.Join(parent, "broken"), "96.1")
@@ -40,55 +40,55 @@ func TestStartEmbedded_TakesTheFirstInstallation(t *testing.T) {
 	if err := os.Remove(filepath.Join(incomplete, "initdb")); err != nil {
 		t.Fatal(err)
 	}
-	mentions(t, refused(t, db.EmbeddedConfig{Dir: newDir(t), Installations: []string{
+	mentions(t, refused(t, embeddedpg.Config{Dir: newDir(t), Installations: []string{
 		"", ".", filepath.Join(parent, "missing"), broken, other, incomplete,
 		installation(t, filepath.Join(parent, "first"), "31.4 (Debian 31.4-1)"),
 		installation(t, filepath.Join(parent, "second"), "32beta1"),
 	}}), "the initdb of 31.4")
 }
 
-func TestStartEmbedded_TakesTheNewestThatItFetched(t *testing.T) {
+func TestStart_TakesTheNewestThatItFetched(t *testing.T) {
 	t.Parallel()
 	dir := newDir(t)
 	for _, version := range []string{"9", "10", "31"} {
 		installation(t, filepath.Join(dir, "postgresql-"+version, "bin"), version)
 	}
 	fill(t, dir, map[string]string{"onceql.lock": ""})
-	mentions(t, refused(t, db.EmbeddedConfig{Dir: dir, Installations: []string{}}), "the initdb of 31")
+	mentions(t, refused(t, embeddedpg.Config{Dir: dir, Installations: []string{}}), "the initdb of 31")
 }
 
-func TestStartEmbedded_LooksOnPath(t *testing.T) {
+func TestStart_LooksOnPath(t *testing.T) {
 	t.Parallel()
 	bin := installation(t, filepath.Join(publicDir(t), "bin"), "31.4")
-	h := startHelper(t, executable(t), db.EmbeddedConfig{Dir: newDir(t)}, nil,
+	h := startHelper(t, executable(t), embeddedpg.Config{Dir: newDir(t)}, nil,
 		"PATH="+bin+string(os.PathListSeparator)+os.Getenv("PATH"))
 	mentions(t, errors.New(h.answer(t).Error), "the initdb of 31.4")
 }
 
 // What the environment has for Postgres's clients is not the server's.
-func TestStartEmbedded_KeepsTheEnvironmentOut(t *testing.T) {
+func TestStart_KeepsTheEnvironmentOut(t *testing.T) {
 	t.Parallel()
-	h := startHelper(t, executable(t), db.EmbeddedConfig{Dir: usedDir(t), Parameters: unsynced}, nil,
+	h := startHelper(t, executable(t), embeddedpg.Config{Dir: usedDir(t), Parameters: unsynced}, nil,
 		"PGDATESTYLE=no such style", "PGCLIENTENCODING=no such encoding", "LC_ALL=no_such_locale")
 	if answer := h.answer(t); answer.Error != "" {
 		t.Fatal(answer.Error)
 	}
 }
 
-func TestStartEmbedded_TakesTheVersionOfTheData(t *testing.T) {
+func TestStart_TakesTheVersionOfTheData(t *testing.T) {
 	t.Parallel()
 	other := installation(t, filepath.Join(publicDir(t), "bin"), "31.4")
-	checkKept(t, start(t, db.EmbeddedConfig{Dir: usedDir(t), Installations: []string{other, binDir(t)}}))
+	checkKept(t, start(t, embeddedpg.Config{Dir: usedDir(t), Installations: []string{other, binDir(t)}}))
 
-	err := refused(t, db.EmbeddedConfig{Dir: usedDir(t), Installations: []string{other}})
-	if !errors.Is(err, db.ErrDataVersion) {
+	err := refused(t, embeddedpg.Config{Dir: usedDir(t), Installations: []string{other}})
+	if !errors.Is(err, embeddedpg.ErrDataVersion) {
 		t.Errorf("%v, want ErrDataVersion", err)
 	}
 	mentions(t, err, "this machine has 31;")
 }
 
 // As Homebrew has them.
-func TestStartEmbedded_FollowsLinks(t *testing.T) {
+func TestStart_FollowsLinks(t *testing.T) {
 	t.Parallel()
 	parent := publicDir(t)
 	directory := filepath.Join(parent, "current")
@@ -106,7 +106,7 @@ func TestStartEmbedded_FollowsLinks(t *testing.T) {
 	}
 	dir := newDir(t)
 	for _, installation := range []string{links, directory} {
-		embedded := start(t, db.EmbeddedConfig{Dir: dir, Installations: []string{installation}})
+		embedded := start(t, embeddedpg.Config{Dir: dir, Installations: []string{installation}})
 		if got := ask(t, embedded.URL(), "select setting from pg_config where name = 'BINDIR'"); got != binDir(t) {
 			t.Errorf("%s: it runs from %s, want %s", installation, got, binDir(t))
 		}

@@ -1,4 +1,4 @@
-package db
+package embeddedpg
 
 import (
 	"context"
@@ -15,7 +15,7 @@ import (
 
 const (
 	// supervisorMarker is the environment variable that makes this program a
-	// supervisor. It holds the EmbeddedConfig as JSON.
+	// supervisor. It holds the Config as JSON.
 	supervisorMarker = "ONCEQL_EMBEDDED_SUPERVISOR"
 
 	// supervisorName is what process lists show: another name than the server's,
@@ -23,14 +23,14 @@ const (
 	supervisorName = "pg-supervisor"
 )
 
-// supervisable is set once main has called SuperviseEmbedded. Without that call
-// a supervisor would be one more server, which starts one more supervisor.
+// supervisable is set once main has called Supervise. Without that call a
+// supervisor would be one more server, which starts one more supervisor.
 var supervisable bool
 
-// SuperviseEmbedded must be the first call of main, and of TestMain, in a program
-// that calls StartEmbedded. In the child process that StartEmbedded makes it looks
-// after Postgres and never returns; anywhere else it does nothing.
-func SuperviseEmbedded() {
+// Supervise must be the first call of main, and of TestMain, in a program that
+// calls Start. In the child process that Start makes it looks after Postgres and
+// never returns; anywhere else it does nothing.
+func Supervise() {
 	supervisable = true
 	order := os.Getenv(supervisorMarker)
 	if order == "" {
@@ -46,7 +46,7 @@ func SuperviseEmbedded() {
 	setEnvironment()
 
 	var s supervisor
-	if err := json.Unmarshal([]byte(order), &s.EmbeddedConfig); err != nil {
+	if err := json.Unmarshal([]byte(order), &s.Config); err != nil {
 		say(reportOf(err))
 		os.Exit(1)
 	}
@@ -72,7 +72,7 @@ func setEnvironment() {
 
 // A supervisor runs one Postgres for its parent.
 type supervisor struct {
-	EmbeddedConfig
+	Config
 	// user is the one that root became, empty when it was no root.
 	user string
 	lock *os.File

@@ -1,4 +1,18 @@
-package db
+// Package embeddedpg runs a real PostgreSQL as a child of this program, for
+// development and tests. The child ends with its parent, however the parent ends,
+// and data is never deleted. It is not for production: one machine, one directory,
+// no replica.
+//
+//	func main() {
+//		embeddedpg.Supervise() // First: the program is its own supervisor.
+//		server, err := embeddedpg.Start(ctx, embeddedpg.Config{Dir: "/var/lib/onceql"})
+//		if err != nil {
+//			return err
+//		}
+//		defer server.Stop(ctx)
+//		pool, err := pgxpool.New(ctx, server.URL())
+//	}
+package embeddedpg
 
 import (
 	"bufio"
@@ -19,7 +33,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// What StartEmbedded reports. Compare with errors.Is; the text says what to do.
+// What Start reports. Compare with errors.Is; the text says what to do.
 var (
 	// ErrDataDirInUse reports a data directory that another server uses.
 	ErrDataDirInUse = errors.New("the data directory is in use")
@@ -29,8 +43,8 @@ var (
 	ErrNoPostgres = errors.New("no PostgreSQL is installed")
 )
 
-// EmbeddedConfig says how an embedded PostgreSQL runs.
-type EmbeddedConfig struct {
+// Config says how an embedded PostgreSQL runs.
+type Config struct {
 	// Dir is where it keeps its data, and everything else. Empty means
 	// DefaultDataDir.
 	Dir string
@@ -50,26 +64,26 @@ type EmbeddedConfig struct {
 	Users []string
 }
 
-// An Embedded is a PostgreSQL that runs as long as this process does, for
+// A Server is a PostgreSQL that runs as long as this process does, for
 // development and tests. It listens on the loopback interface alone, and its
 // superuser has a random password.
 //
 // A supervisor, which is this program started once more, runs it: when this
 // process ends, however that comes, the supervisor shuts PostgreSQL down. The
-// program's main calls SuperviseEmbedded first for that.
-type Embedded struct {
+// program's main calls Supervise first for that.
+type Server struct {
 	url   string
 	stdin io.Closer
 	done  chan struct{}
 	stop  sync.Once
 }
 
-// StartEmbedded starts PostgreSQL on the data in config.Dir, which it makes when
-// there is none, and waits until it takes connections. Data is never deleted.
-// When the directory is in use it returns ErrDataDirInUse.
-func StartEmbedded(ctx context.Context, config EmbeddedConfig) (*Embedded, error) {
+// Start starts PostgreSQL on the data in config.Dir, which it makes when there is
+// none, and waits until it takes connections. Data is never deleted. When the
+// directory is in use it returns ErrDataDirInUse.
+func Start(ctx context.Context, config Config) (*Server, error) {
 	if !supervisable {
-		return nil, errors.New("StartEmbedded is for a program whose main begins with SuperviseEmbedded")
+		return nil, errors.New("embeddedpg.Start is for a program whose main begins with embeddedpg.Supervise")
 	}
 	if config.Dir == "" {
 		config.Dir = DefaultDataDir()
@@ -104,7 +118,7 @@ func StartEmbedded(ctx context.Context, config EmbeddedConfig) (*Embedded, error
 	if err := command.Start(); err != nil {
 		return nil, fmt.Errorf("starting the supervisor of PostgreSQL: %w", err)
 	}
-	e := &Embedded{stdin: stdin, done: make(chan struct{})}
+	s := &Server{stdin: stdin, done: make(chan struct{})}
 	said := make(chan report, 1)
 	go func() {
 		var message report
@@ -117,32 +131,32 @@ func StartEmbedded(ctx context.Context, config EmbeddedConfig) (*Embedded, error
 		}
 		said <- message
 		_ = command.Wait()
-		close(e.done)
+		close(s.done)
 	}()
 	select {
 	case message := <-said:
 		if message.Error != "" {
 			_ = stdin.Close()
-			<-e.done
+			<-s.done
 			return nil, fmt.Errorf("embedded PostgreSQL: %w", message.err())
 		}
-		e.url = message.URL
-		return e, nil
+		s.url = message.URL
+		return s, nil
 	case <-ctx.Done():
 		// Nothing of it may be in the way of the next start.
 		_ = stdin.Close()
-		<-e.done
+		<-s.done
 		return nil, ctx.Err()
 	}
 }
 
 // URL is the address of the database, with the superuser's password.
-func (e *Embedded) URL() string { return e.url }
+func (s *Server) URL() string { return s.url }
 
 // Role makes a role that may log in and has no rights of its own, with a new
 // password, and returns the address of the database for it.
-func (e *Embedded) Role(ctx context.Context, name string) (address string, err error) {
-	conn, err := pgx.Connect(ctx, e.url)
+func (s *Server) Role(ctx context.Context, name string) (address string, err error) {
+	conn, err := pgx.Connect(ctx, s.url)
 	if err != nil {
 		return "", err
 	}
@@ -158,7 +172,7 @@ func (e *Embedded) Role(ctx context.Context, name string) (address string, err e
 	if _, err := conn.Exec(ctx, verb+` role `+pgx.Identifier{name}.Sanitize()+` login password '`+password+`'`); err != nil {
 		return "", fmt.Errorf("making the role %s: %w", name, err)
 	}
-	parsed, err := url.Parse(e.url)
+	parsed, err := url.Parse(s.url)
 	if err != nil {
 		return "", err
 	}
@@ -167,13 +181,13 @@ func (e *Embedded) Role(ctx context.Context, name string) (address string, err e
 }
 
 // Done is closed when PostgreSQL no longer runs.
-func (e *Embedded) Done() <-chan struct{} { return e.done }
+func (s *Server) Done() <-chan struct{} { return s.done }
 
 // Stop shuts PostgreSQL down and waits for that until ctx ends.
-func (e *Embedded) Stop(ctx context.Context) error {
-	e.stop.Do(func() { _ = e.stdin.Close() })
+func (s *Server) Stop(ctx context.Context) error {
+	s.stop.Do(func() { _ = s.stdin.Close() })
 	select {
-	case <-e.done:
+	case <-s.done:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()

@@ -1,4 +1,4 @@
-package db_test
+package embeddedpg_test
 
 import (
 	"bytes"
@@ -20,7 +20,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/onceql/onceql/db"
+	"github.com/onceql/onceql/internal/embeddedpg"
 )
 
 // root is where every directory of these tests is. They all go at the end: ext4
@@ -30,7 +30,7 @@ var root string
 // makeRoot makes it, where every user can enter it: for root another user runs
 // Postgres, and t.TempDir is only its owner's.
 func makeRoot() (remove func(), err error) {
-	root, err = os.MkdirTemp("", "onceql-db-")
+	root, err = os.MkdirTemp("", "onceql-embeddedpg-")
 	if err == nil {
 		err = os.Chmod(root, 0o755)
 	}
@@ -70,7 +70,7 @@ var template struct {
 func makeTemplate() error {
 	ctx := context.Background()
 	template.dir = filepath.Join(root, "template")
-	embedded, err := db.StartEmbedded(ctx, db.EmbeddedConfig{Dir: template.dir, Parameters: unsynced})
+	embedded, err := embeddedpg.Start(ctx, embeddedpg.Config{Dir: template.dir, Parameters: unsynced})
 	if err != nil {
 		return err
 	}
@@ -109,7 +109,7 @@ func usedDir(t testing.TB) string {
 	return dir
 }
 
-func checkKept(t testing.TB, embedded *db.Embedded) {
+func checkKept(t testing.TB, embedded *embeddedpg.Server) {
 	t.Helper()
 	if got := ask(t, embedded.URL(), "select what from kept"); got != "a row" {
 		t.Errorf("the data has %q, want what was left in it", got)
@@ -143,12 +143,12 @@ func ask(t testing.TB, url, sql string) string {
 var unsynced = map[string]string{"fsync": "off"}
 
 // start starts Postgres and stops it after the test.
-func start(t testing.TB, config db.EmbeddedConfig) *db.Embedded {
+func start(t testing.TB, config embeddedpg.Config) *embeddedpg.Server {
 	t.Helper()
 	if config.Parameters == nil {
 		config.Parameters = unsynced
 	}
-	embedded, err := db.StartEmbedded(patient(t), config)
+	embedded, err := embeddedpg.Start(patient(t), config)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -156,7 +156,7 @@ func start(t testing.TB, config db.EmbeddedConfig) *db.Embedded {
 	return embedded
 }
 
-func stop(t testing.TB, embedded *db.Embedded) {
+func stop(t testing.TB, embedded *embeddedpg.Server) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), time.Minute)
 	defer cancel()
@@ -166,9 +166,9 @@ func stop(t testing.TB, embedded *db.Embedded) {
 }
 
 // refused starts Postgres where it can't, and returns the error.
-func refused(t testing.TB, config db.EmbeddedConfig) error {
+func refused(t testing.TB, config embeddedpg.Config) error {
 	t.Helper()
-	embedded, err := db.StartEmbedded(patient(t), config)
+	embedded, err := embeddedpg.Start(patient(t), config)
 	if err == nil {
 		stop(t, embedded)
 		t.Fatal("it started")

@@ -1,4 +1,4 @@
-package db_test
+package embeddedpg_test
 
 import (
 	"io"
@@ -9,12 +9,12 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/onceql/onceql/db"
+	"github.com/onceql/onceql/internal/embeddedpg"
 )
 
 // For root: as the first user that there is, and as whoever ran it here before.
 // For anyone else: as that user, whatever Users says.
-func TestStartEmbedded_NeverRunsAsRoot(t *testing.T) {
+func TestStart_NeverRunsAsRoot(t *testing.T) {
 	t.Parallel()
 	uid, _ := serverUser(t)
 	t.Run("without a user postgres", func(t *testing.T) {
@@ -23,16 +23,16 @@ func TestStartEmbedded_NeverRunsAsRoot(t *testing.T) {
 		if os.Geteuid() == 0 {
 			uid = userID(t, "nobody")
 		}
-		first := start(t, db.EmbeddedConfig{Dir: dir, Users: []string{"no-such-user", "nobody"}})
+		first := start(t, embeddedpg.Config{Dir: dir, Users: []string{"no-such-user", "nobody"}})
 		checkRunsAs(t, first.URL(), dir, uid)
 		stop(t, first)
 		// A user postgres that is made later does not take the data over.
-		checkRunsAs(t, start(t, db.EmbeddedConfig{Dir: dir}).URL(), dir, uid)
+		checkRunsAs(t, start(t, embeddedpg.Config{Dir: dir}).URL(), dir, uid)
 	})
 	t.Run("with no user at all", func(t *testing.T) {
 		t.Parallel()
 		dir := newDir(t)
-		config := db.EmbeddedConfig{Dir: dir, Users: []string{"no-such-user"}}
+		config := embeddedpg.Config{Dir: dir, Users: []string{"no-such-user"}}
 		if os.Geteuid() == 0 {
 			mentions(t, refused(t, config), "root", "no-such-user", "DATABASE_URL")
 			return
@@ -42,7 +42,7 @@ func TestStartEmbedded_NeverRunsAsRoot(t *testing.T) {
 }
 
 // An ordinary user: nobody when the tests run as root, else the tests' own.
-func TestStartEmbedded_RunsForAnOrdinaryUser(t *testing.T) {
+func TestStart_RunsForAnOrdinaryUser(t *testing.T) {
 	t.Parallel()
 	dir, uid := newDir(t), os.Getuid()
 	program, credential := executable(t), (*syscall.Credential)(nil)
@@ -54,7 +54,7 @@ func TestStartEmbedded_RunsForAnOrdinaryUser(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	h := startHelper(t, program, db.EmbeddedConfig{Dir: dir, Parameters: unsynced}, credential)
+	h := startHelper(t, program, embeddedpg.Config{Dir: dir, Parameters: unsynced}, credential)
 	answer := h.answer(t)
 	if answer.Error != "" {
 		t.Fatal(answer.Error)
@@ -68,7 +68,7 @@ func TestStartEmbedded_RunsForAnOrdinaryUser(t *testing.T) {
 	}
 }
 
-func TestStartEmbedded_DirectoryThatCannotBeUsed(t *testing.T) {
+func TestStart_DirectoryThatCannotBeUsed(t *testing.T) {
 	t.Parallel()
 	// For root: the user that runs Postgres can't enter it. For others: they can't
 	// make a directory in it.
@@ -81,7 +81,7 @@ func TestStartEmbedded_DirectoryThatCannotBeUsed(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, dir := range []string{filepath.Join(closed, "onceql"), file, filepath.Join(file, "onceql")} {
-		mentions(t, refused(t, db.EmbeddedConfig{Dir: dir}), dir, "DATA_DIR", "DATABASE_URL")
+		mentions(t, refused(t, embeddedpg.Config{Dir: dir}), dir, "DATA_DIR", "DATABASE_URL")
 	}
 }
 
