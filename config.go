@@ -13,6 +13,8 @@ import (
 	"github.com/onceql/onceql/graph"
 	"github.com/onceql/onceql/idempotency"
 	"github.com/onceql/onceql/internal/embeddedpg"
+	"github.com/onceql/onceql/internal/identity"
+	"github.com/onceql/onceql/internal/server"
 )
 
 // commandLine is what `onceql --help` explains. Every flag has an environment
@@ -97,7 +99,7 @@ func (c *serveCommand) Validate() error {
 	if (c.AuthIssuer == "") != (c.AuthAudience == "") {
 		return errors.New("AUTH_ISSUER and AUTH_AUDIENCE belong together: who makes the tokens, and for whom")
 	}
-	if err := validateOrigins(c.CORSOrigins); err != nil {
+	if err := server.ValidateOrigins(c.CORSOrigins); err != nil {
 		return err
 	}
 	host, _, err := net.SplitHostPort(c.ListenAddr)
@@ -123,6 +125,10 @@ func (c *serveCommand) Validate() error {
 		return errors.New("the LIMIT_ numbers must be at least 1")
 	}
 	return c.idempotency(nil).Validate()
+}
+
+func (c *serveCommand) identity() identity.Config {
+	return identity.Config{Issuer: c.AuthIssuer, Audience: c.AuthAudience, TenantClaim: c.AuthTenant}
 }
 
 func (c *serveCommand) idempotency(observer func(idempotency.Event)) idempotency.Config {

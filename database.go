@@ -6,13 +6,12 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"strings"
 	"text/tabwriter"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/onceql/onceql/db"
 	"github.com/onceql/onceql/internal/embeddedpg"
 	"github.com/onceql/onceql/migrations"
 )
@@ -29,14 +28,14 @@ type database struct {
 
 // open starts the embedded PostgreSQL unless another database is given.
 func (f databaseFlags) open(ctx context.Context) (*database, error) {
-	if err := errors.Join(readable("DATABASE_URL", f.DatabaseURL), readable("MIGRATION_DATABASE_URL", f.MigrationDatabaseURL)); err != nil {
+	if err := errors.Join(db.ValidateURL("DATABASE_URL", f.DatabaseURL), db.ValidateURL("MIGRATION_DATABASE_URL", f.MigrationDatabaseURL)); err != nil {
 		return nil, err
 	}
 	if f.DatabaseURL != "" {
 		d := &database{url: f.DatabaseURL, migrationURL: f.DatabaseURL, place: "the PostgreSQL at DATABASE_URL"}
 		if f.MigrationDatabaseURL != "" {
 			d.migrationURL = f.MigrationDatabaseURL
-			if user := userOf(d.url); user != userOf(d.migrationURL) {
+			if user := db.UserOf(d.url); user != db.UserOf(d.migrationURL) {
 				d.role = user
 			}
 		}
@@ -60,15 +59,6 @@ func (f databaseFlags) open(ctx context.Context) (*database, error) {
 	}, nil
 }
 
-// userOf is the role that a readable database URL logs in as.
-func userOf(url string) string {
-	config, err := pgx.ParseConfig(url)
-	if err != nil {
-		return ""
-	}
-	return config.User
-}
-
 // migrate brings the database to this build's schema.
 func (d *database) migrate(ctx context.Context) error {
 	if err := migrations.Up(ctx, d.migrationURL); err != nil || d.role == "" {
@@ -80,29 +70,9 @@ func (d *database) migrate(ctx context.Context) error {
 // warn says so when the database's last barrier between tenants does not hold the
 // role back.
 func (d *database) warn(ctx context.Context, pool *pgxpool.Pool, log *slog.Logger) {
-	var above bool
-	err := pool.QueryRow(ctx, `select rolsuper or rolbypassrls from pg_roles where rolname = current_user`).Scan(&above)
-	if err == nil && above {
+	if above, err := db.AboveRowSecurity(ctx, pool); err == nil && above {
 		log.Warn("the role of DATABASE_URL is above row-level security: give it a role that is not a superuser, and the migrations theirs in MIGRATION_DATABASE_URL")
 	}
-}
-
-// readable refuses a database URL that can't be read, and says nothing of what is
-// in it: any part of it may be a password's, one that holds an @ or a slash which
-// should have been percent-encoded.
-func readable(name, url string) error {
-	if url == "" {
-		return nil
-	}
-	_, rest, isURL := strings.Cut(url, "://")
-	path, _, _ := strings.Cut(rest, "?")
-	authority, path, _ := strings.Cut(path, "/")
-	torn := isURL && (strings.Count(authority, "@") > 1 || !strings.Contains(authority, "@") && strings.Contains(path, "@"))
-	if _, err := pgx.ParseConfig(url); err != nil || torn {
-		return fmt.Errorf("%s can't be read: it has the form postgres://user:password@host:port/database, "+
-			"with special characters percent-encoded, or that of keywords and values", name)
-	}
-	return nil
 }
 
 // lost is closed when an embedded PostgreSQL ended by itself.

@@ -25,6 +25,7 @@ import (
 	"github.com/onceql/onceql/internal/embeddedpg"
 	"github.com/onceql/onceql/internal/identity"
 	"github.com/onceql/onceql/internal/requestid"
+	"github.com/onceql/onceql/internal/server"
 	"github.com/onceql/onceql/playground"
 )
 
@@ -83,36 +84,36 @@ func (c *serveCommand) Run(ctx context.Context) error {
 	}
 	defer release(pool)
 	database.warn(ctx, pool, log)
-	identify, err := c.identify(ctx, log)
+	identify, err := server.NewIdentifier(ctx, c.identity(), log)
 	if err != nil {
 		return err
 	}
 
-	engine := idempotency.New(keyed, c.idempotency(observer(log)))
+	engine := idempotency.New(keyed, c.idempotency(server.LogEvents(running, log)))
 	once := gqlidem.New(engine, identity.Tenant, gqlidem.WithRequestID(requestid.From))
 	api := graph.NewHandler(graph.NewResolver(once, engine, pool, identity.Tenant), once, graph.Config{
 		MaxBody:    c.MaxBodyBytes,
 		Limits:     c.limits(),
 		HideSchema: !c.Introspection,
-		May:        may,
+		May:        server.May,
 		Log:        log,
 	})
-	health := newHealth(pool)
+	health := server.NewHealth(pool)
 
 	mux := http.NewServeMux()
-	mux.Handle("/graphql", c.crossOrigin(authenticated(identify, health.admit(engine, deadline(c.RequestTimeout, api)))))
+	mux.Handle("/graphql", server.CORS(c.CORSOrigins, server.Authenticate(identify, health.Admit(engine, server.RequestTimeout(c.RequestTimeout, api)))))
 	mux.Handle("GET /{$}", playground.Handler())
 	mux.Handle("GET /playground/", playground.Handler())
 	mux.HandleFunc("GET /schema.graphql", serveSchema)
-	mux.HandleFunc("GET /healthz", health.live)
-	mux.HandleFunc("GET /readyz", health.ready)
+	mux.HandleFunc("GET /healthz", health.Live)
+	mux.HandleFunc("GET /readyz", health.Ready)
 
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", c.ListenAddr)
 	if err != nil {
 		return errors.Join(err, once.Close(running))
 	}
-	server := &http.Server{
-		Handler:           requestid.Handler(secured(mux)),
+	web := &http.Server{
+		Handler:           requestid.Handler(server.SecurityHeaders(mux)),
 		ReadHeaderTimeout: c.HeaderTimeout,
 		ReadTimeout:       c.BodyTimeout,
 		WriteTimeout:      c.BodyTimeout + c.RequestTimeout + 30*time.Second,
@@ -121,8 +122,8 @@ func (c *serveCommand) Run(ctx context.Context) error {
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}
 	served := make(chan error, 1)
-	go func() { served <- server.Serve(listener) }()
-	go health.probe(ctx)
+	go func() { served <- web.Serve(listener) }()
+	go health.Probe(ctx)
 	announce(listener.Addr(), database)
 
 	select {
@@ -133,10 +134,10 @@ func (c *serveCommand) Run(ctx context.Context) error {
 	case <-ctx.Done():
 	}
 	log.Info("draining", "timeout", c.DrainTimeout)
-	health.drain()
+	health.Drain()
 	draining, cancel := context.WithTimeout(running, c.DrainTimeout)
 	defer cancel()
-	return errors.Join(err, drained("requests", server.Shutdown(draining)), drained("executions", once.Close(draining)))
+	return errors.Join(err, drained("requests", web.Shutdown(draining)), drained("executions", once.Close(draining)))
 }
 
 // release closes the pool. It hardly waits for an execution that outlived the
@@ -173,27 +174,6 @@ func announce(address net.Addr, database *database) {
 	}
 	fmt.Printf("OnceQL %s\n  API         http://%s/graphql\n  Playground  http://%s/\n  Data        %s\n",
 		version(), address, address, database.place)
-}
-
-// observer logs what an operator wants to know: keys and payloads are no part of
-// it. What executed is in the database, under its request's id.
-func observer(log *slog.Logger) func(idempotency.Event) {
-	return func(event idempotency.Event) {
-		level := slog.LevelDebug
-		attributes := []any{"operation", event.Operation, "requestId", event.RequestID}
-		switch event.Kind {
-		case idempotency.Replayed:
-			level = slog.LevelInfo
-			attributes = append(attributes, "executedBy", event.ExecutedBy)
-		case idempotency.Retried, idempotency.CommitUnknown, idempotency.PurgeFailed:
-			level = slog.LevelWarn
-			attributes = append(attributes, "err", graph.Describe(event.Err))
-		case idempotency.Purged:
-			level = slog.LevelInfo
-			attributes = []any{"count", event.Count}
-		}
-		log.Log(context.Background(), level, event.Kind.String(), attributes...)
-	}
 }
 
 // stamp is the version that `make build` gives the program.

@@ -39,3 +39,13 @@ func Open(ctx context.Context, url string, maxConns int32, log *slog.Logger) (*p
 	}
 	return pool, nil
 }
+
+// AboveRowSecurity says whether row-level security, the database's last barrier
+// between tenants, does not hold the pool's role back.
+func AboveRowSecurity(ctx context.Context, pool *pgxpool.Pool) (above bool, err error) {
+	err = pool.QueryRow(ctx, `select rolsuper or rolbypassrls from pg_roles where rolname = current_user`).Scan(&above)
+	if err != nil {
+		return false, fmt.Errorf("reading the rights of the role: %w", err)
+	}
+	return above, nil
+}

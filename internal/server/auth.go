@@ -1,4 +1,4 @@
-package main
+package server
 
 import (
 	"context"
@@ -17,16 +17,16 @@ import (
 	"github.com/onceql/onceql/internal/requestid"
 )
 
-// identifier establishes who sends a request.
-type identifier func(context.Context, http.Header) (identity.Identity, error)
+// An Identifier establishes who sends a request.
+type Identifier func(context.Context, http.Header) (identity.Identity, error)
 
-// identify returns what establishes who sends a request: the tokens of AUTH_ISSUER,
-// or nothing, where everyone is anonymous.
-func (c *serveCommand) identify(ctx context.Context, log *slog.Logger) (identifier, error) {
-	if c.AuthIssuer == "" {
+// NewIdentifier returns what establishes who sends a request: the tokens of the
+// issuer, or where none is configured nothing, and everyone is anonymous.
+func NewIdentifier(ctx context.Context, config identity.Config, log *slog.Logger) (Identifier, error) {
+	if config.Issuer == "" {
 		return func(context.Context, http.Header) (identity.Identity, error) { return identity.Anonymous, nil }, nil
 	}
-	verifier, err := identity.NewVerifier(ctx, identity.Config{Issuer: c.AuthIssuer, Audience: c.AuthAudience, TenantClaim: c.AuthTenant})
+	verifier, err := identity.NewVerifier(ctx, config)
 	if errors.Is(err, identity.ErrUnavailable) {
 		log.Warn("AUTH_ISSUER can't be reached yet; it is tried again as tokens come", "err", err)
 		err = nil
@@ -37,8 +37,8 @@ func (c *serveCommand) identify(ctx context.Context, log *slog.Logger) (identifi
 	return verifier.Identify, nil
 }
 
-// authenticated lets requests through whose sender is known.
-func authenticated(identify identifier, next http.Handler) http.Handler {
+// Authenticate lets requests through whose sender is known.
+func Authenticate(identify Identifier, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		sender, err := identify(r.Context(), r.Header)
 		switch {
@@ -59,8 +59,8 @@ func authenticated(identify identifier, next http.Handler) http.Handler {
 	})
 }
 
-// may says what the scopes of a token allow.
-func may(ctx context.Context, operation ast.Operation) bool {
+// May says what the scopes of a token allow.
+func May(ctx context.Context, operation ast.Operation) bool {
 	sender, ok := identity.From(ctx)
 	if operation == ast.Mutation {
 		return ok && sender.May(identity.ScopeWrite)

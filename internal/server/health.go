@@ -1,4 +1,4 @@
-package main
+package server
 
 import (
 	"context"
@@ -19,17 +19,18 @@ const (
 	probeTimeout = 2 * time.Second
 )
 
-// health knows whether the server can do its work.
-type health struct {
+// Health knows whether the server can do its work.
+type Health struct {
 	pool     *pgxpool.Pool
 	down     atomic.Bool
 	draining atomic.Bool
 }
 
-func newHealth(pool *pgxpool.Pool) *health { return &health{pool: pool} }
+// NewHealth returns the health of a server whose queries go through the pool.
+func NewHealth(pool *pgxpool.Pool) *Health { return &Health{pool: pool} }
 
-// probe asks the database over and over whether it is there, until ctx ends.
-func (h *health) probe(ctx context.Context) {
+// Probe asks the database over and over whether it is there, until ctx ends.
+func (h *Health) Probe(ctx context.Context) {
 	ticker := time.NewTicker(probeEvery)
 	defer ticker.Stop()
 	for {
@@ -42,19 +43,20 @@ func (h *health) probe(ctx context.Context) {
 	}
 }
 
-func (h *health) ping(ctx context.Context) error {
+func (h *Health) ping(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
 	return h.pool.Ping(ctx)
 }
 
-func (h *health) drain() { h.draining.Store(true) }
+// Drain makes the server say that it is no longer ready.
+func (h *Health) Drain() { h.draining.Store(true) }
 
-// live answers as long as the process runs.
-func (h *health) live(w http.ResponseWriter, _ *http.Request) { plain(w, http.StatusOK, "ok") }
+// Live answers as long as the process runs.
+func (h *Health) Live(w http.ResponseWriter, _ *http.Request) { plain(w, http.StatusOK, "ok") }
 
-// ready says whether requests should be sent here.
-func (h *health) ready(w http.ResponseWriter, r *http.Request) {
+// Ready says whether requests should be sent here.
+func (h *Health) Ready(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case h.draining.Load():
 		plain(w, http.StatusServiceUnavailable, "draining")
@@ -65,10 +67,10 @@ func (h *health) ready(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// admit refuses requests that could not be served now, before anything of them
+// Admit refuses requests that could not be served now, before anything of them
 // is read but who sends them. Text/plain is the one form of a 503 that Apollo,
 // urql and proxies all retry by themselves.
-func (h *health) admit(engine *idempotency.Engine, next http.Handler) http.Handler {
+func (h *Health) Admit(engine *idempotency.Engine, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		sender, _ := identity.From(r.Context())
 		switch {

@@ -1,4 +1,4 @@
-package main
+package server
 
 import (
 	"context"
@@ -14,9 +14,9 @@ import (
 	"github.com/onceql/onceql/internal/requestid"
 )
 
-// secured sets the headers that browsers heed on every answer. The policy lets a
+// SecurityHeaders sets the headers that browsers heed on every answer. The policy lets a
 // page load nothing and be framed by nobody; a page that needs more says so.
-func secured(next http.Handler) http.Handler {
+func SecurityHeaders(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		header := w.Header()
 		header.Set("Content-Security-Policy", "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
@@ -28,23 +28,22 @@ func secured(next http.Handler) http.Handler {
 	})
 }
 
-// crossOrigin lets pages of the configured origins call the API, and refuses what
-// a browser sends for any other site.
-func (c *serveCommand) crossOrigin(next http.Handler) http.Handler {
+// CORS lets pages of the origins call the API, and refuses what a browser sends
+// for any other site. ValidateOrigins has accepted the origins.
+func CORS(origins []string, next http.Handler) http.Handler {
 	protection := http.NewCrossOriginProtection()
-	for _, origin := range c.CORSOrigins {
-		// Validate has read it.
+	for _, origin := range origins {
 		_ = protection.AddTrustedOrigin(origin)
 	}
 	protection.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		refuse(w, r, http.StatusForbidden, graph.CodeForbidden, "a page of another site may not call this API; see CORS_ORIGINS")
 	}))
 	next = protection.Handler(next)
-	if len(c.CORSOrigins) == 0 {
+	if len(origins) == 0 {
 		return next
 	}
 	return cors.New(cors.Options{
-		AllowedOrigins: c.CORSOrigins,
+		AllowedOrigins: origins,
 		AllowedMethods: []string{http.MethodGet, http.MethodPost},
 		AllowedHeaders: []string{"Authorization", "Content-Type", "Accept", requestid.Header},
 		ExposedHeaders: []string{"Idempotency-Replayed", "Retry-After", "WWW-Authenticate", requestid.Header},
@@ -52,9 +51,9 @@ func (c *serveCommand) crossOrigin(next http.Handler) http.Handler {
 	}).Handler(next)
 }
 
-// validateOrigins refuses what is not the origin of a page. A pattern would be
+// ValidateOrigins refuses what is not the origin of a page. A pattern would be
 // one that every page meets, or could.
-func validateOrigins(origins []string) error {
+func ValidateOrigins(origins []string) error {
 	for _, origin := range origins {
 		parsed, err := url.Parse(origin)
 		if err != nil || parsed.Scheme == "" || parsed.Host == "" || strings.Contains(origin, "*") || origin != parsed.Scheme+"://"+parsed.Host {
@@ -67,8 +66,8 @@ func validateOrigins(origins []string) error {
 	return nil
 }
 
-// deadline gives up what a request still waits for at its end.
-func deadline(timeout time.Duration, next http.Handler) http.Handler {
+// RequestTimeout gives up, after the timeout, what a request still waits for.
+func RequestTimeout(timeout time.Duration, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), timeout)
 		defer cancel()
