@@ -2,7 +2,7 @@
 export const server = process.env.ONCEQL_URL ?? missing();
 
 function missing(): never {
-  throw new Error("ONCEQL_URL must name a running server; `go test -run 'TestClients|TestPlayground' .` starts one");
+  throw new Error("ONCEQL_URL must name a running server; `go test -run 'TestClients|TestPlayground' ./e2e` starts one");
 }
 
 /** The number of projects of that name that the server has. */

@@ -1,10 +1,11 @@
-package main_test
+package e2e_test
 
 import (
 	"context"
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -137,7 +138,7 @@ func TestMigrate_UpAndStatus(t *testing.T) {
 func TestPaths_ServeTheSchemaThePlaygroundAndHealth(t *testing.T) {
 	t.Parallel()
 	s := serve(t, pgtest.URL(t))
-	schema, err := os.ReadFile("schema.graphql")
+	schema, err := os.ReadFile(filepath.Join(moduleRoot, "schema.graphql"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,6 @@
 //go:build race
 
-package main_test
+package e2e_test
 
 // raceDetector says whether the tests, and so the program, run with it.
 const raceDetector = true

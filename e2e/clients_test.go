@@ -1,4 +1,4 @@
-package main_test
+package e2e_test
 
 import (
 	"errors"
@@ -7,6 +7,7 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -15,17 +16,20 @@ import (
 	"github.com/onceql/onceql/internal/pgtest"
 )
 
+// clientsDir has the npm package and an example of each consumer.
+var clientsDir = filepath.Join(moduleRoot, "clients")
+
 // TestClients runs the tests of @onceql/client with the real clients and Chromium,
 // and the example of each consumer, against a server.
 func TestClients(t *testing.T) {
 	t.Parallel()
 	address := pgtest.URL(t)
 	s, database := serve(t, address), connect(t, address)
-	if out, err := npm.Command(t, "clients", "npm", "run", "build", "-w", "typescript").Output(); err != nil {
+	if out, err := npm.Command(t, clientsDir, "npm", "run", "build", "-w", "typescript").Output(); err != nil {
 		t.Fatalf("building @onceql/client: %v\n%s", err, out)
 	}
 	t.Run("typescript", func(t *testing.T) {
-		tests := npm.Command(t, "clients", "npm", "test", "-w", "typescript")
+		tests := npm.Command(t, clientsDir, "npm", "test", "-w", "typescript")
 		tests.Env = append(tests.Environ(), "ONCEQL_URL="+s.url, "CI=true")
 		tests.Stdout = t.Output()
 		if err := tests.Run(); err != nil {
@@ -34,16 +38,16 @@ func TestClients(t *testing.T) {
 	})
 	t.Run("examples/apollo", func(t *testing.T) {
 		testExample(t, s, database, func(url, name string) *exec.Cmd {
-			return npm.Command(t, "clients", "npm", "test", "-w", "examples/apollo", "--", url, name)
+			return npm.Command(t, clientsDir, "npm", "test", "-w", "examples/apollo", "--", url, name)
 		})
 	})
 	t.Run("examples/urql", func(t *testing.T) {
 		testExample(t, s, database, func(url, name string) *exec.Cmd {
-			return npm.Command(t, "clients", "npm", "test", "-w", "examples/urql", "--", url, name)
+			return npm.Command(t, clientsDir, "npm", "test", "-w", "examples/urql", "--", url, name)
 		})
 	})
 	t.Run("examples/genqlient", func(t *testing.T) {
-		const dir = "clients/examples/genqlient"
+		dir := filepath.Join(clientsDir, "examples", "genqlient")
 		tests := exec.CommandContext(t.Context(), "go", "test", "./...")
 		tests.Dir = dir
 		if out, err := tests.CombinedOutput(); err != nil {
@@ -64,7 +68,7 @@ func TestPlayground(t *testing.T) {
 	if page := s.get("/"); !strings.Contains(page.raw, "/playground/assets/") {
 		t.Fatal("the playground has not been built: make playground")
 	}
-	tests := npm.Command(t, "playground", "npm", "test")
+	tests := npm.Command(t, filepath.Join(moduleRoot, "playground"), "npm", "test")
 	tests.Env = append(tests.Environ(), "ONCEQL_URL="+s.url, "CI=true")
 	tests.Stdout = t.Output()
 	if err := tests.Run(); err != nil {

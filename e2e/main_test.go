@@ -1,9 +1,13 @@
-package main_test
+// The tests of this package build the real program, run it, and speak to it as its
+// clients do.
+package e2e_test
 
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net/url"
 	"os"
 	"os/exec"
@@ -17,6 +21,9 @@ import (
 	"github.com/onceql/onceql/internal/pgtest"
 )
 
+// moduleRoot is where the program and its clients are.
+const moduleRoot = ".."
+
 func TestMain(m *testing.M) {
 	defer func() { _ = os.RemoveAll(programDir) }()
 	pgtest.Main(m)
@@ -27,6 +34,9 @@ var programDir string
 
 // program builds the real program, once, and returns its path.
 var program = sync.OnceValues(func() (string, error) {
+	if err := nameSources(); err != nil {
+		return "", err
+	}
 	dir, err := os.MkdirTemp("", "onceql-program-")
 	if err != nil {
 		return "", err
@@ -34,6 +44,7 @@ var program = sync.OnceValues(func() (string, error) {
 	programDir = dir
 	path := filepath.Join(dir, "onceql")
 	build := exec.Command("go", "build", "-buildvcs=false", "-o", path)
+	build.Dir = moduleRoot
 	if raceDetector {
 		build.Args = append(build.Args, "-race")
 	}
@@ -44,6 +55,25 @@ var program = sync.OnceValues(func() (string, error) {
 	// The embedded PostgreSQL's supervisor may be another user.
 	return path, os.Chmod(dir, 0o755)
 })
+
+// nameSources looks at every file that the program and its clients are made of. `go
+// test` keeps a result as long as what the test itself looked at is the same, and
+// knows nothing of what `go build` and npm read.
+func nameSources() error {
+	return filepath.WalkDir(moduleRoot, func(path string, entry fs.DirEntry, err error) error {
+		switch {
+		case errors.Is(err, fs.ErrNotExist): // Removed since, as build output may be.
+			return nil
+		case err != nil:
+			return err
+		case !entry.IsDir():
+			_, _ = os.Stat(path)
+		case path != moduleRoot && (entry.Name()[0] == '.' || entry.Name() == "node_modules" || entry.Name() == "bin"):
+			return fs.SkipDir
+		}
+		return nil
+	})
+}
 
 // A server is one process of the program under test.
 type server struct {
@@ -73,8 +103,8 @@ func command(t testing.TB, env []string, args ...string) *exec.Cmd {
 }
 
 // serve starts a server on the database, as a role that row-level security holds
-// back, and waits until it says where it is. It is stopped after the test. Its time is ample unless env says otherwise, so that a
-// busy machine fails no test.
+// back, and waits until it says where it is. It is stopped after the test. Its time
+// is ample unless env says otherwise, so that a busy machine fails no test.
 func serve(t testing.TB, databaseURL string, env ...string) *server {
 	t.Helper()
 	s := launch(t, append([]string{
