@@ -6,6 +6,8 @@ import (
 
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/vektah/gqlparser/v2/ast"
+
+	"github.com/onceql/onceql/idempotency/gqlidem"
 )
 
 // authorization refuses root fields to callers that may not run them: before the
@@ -27,7 +29,7 @@ func (a authorization) InterceptRootField(ctx context.Context, next graphql.Root
 	if strings.HasPrefix(field.Name, "__") || a.may(ctx, operation) {
 		return next(ctx)
 	}
-	forbidden := newError(CodeForbidden, "this token may not run a "+string(operation))
+	forbidden := gqlidem.NewError(CodeForbidden, "this token may not run a "+string(operation))
 	forbidden.Path = ast.Path{ast.PathName(field.Alias)}
 	graphql.AddError(ctx, forbidden)
 	return graphql.Null

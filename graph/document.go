@@ -11,6 +11,8 @@ import (
 	"github.com/vektah/gqlparser/v2/ast"
 	"github.com/vektah/gqlparser/v2/gqlerror"
 	"github.com/vektah/gqlparser/v2/validator/rules"
+
+	"github.com/onceql/onceql/idempotency/gqlidem"
 )
 
 // So many parsed documents are kept, of those that have at most so many bytes: a
@@ -73,7 +75,7 @@ func requestError(ctx context.Context, err *gqlerror.Error) *gqlerror.Error {
 }
 
 func limitExceeded(limit, message string) *gqlerror.Error {
-	exceeded := newError(CodeLimitExceeded, message)
+	exceeded := gqlidem.NewError(CodeLimitExceeded, message)
 	exceeded.Extensions["limit"] = limit
 	return exceeded
 }

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"maps"
 	"net"
+	"net/http"
 	"runtime/debug"
 
 	"github.com/99designs/gqlgen/graphql"
@@ -15,6 +16,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/vektah/gqlparser/v2/gqlerror"
 
+	"github.com/onceql/onceql/graph/transport"
 	"github.com/onceql/onceql/idempotency"
 	"github.com/onceql/onceql/idempotency/gqlidem"
 	"github.com/onceql/onceql/internal/requestid"
@@ -27,17 +29,13 @@ const (
 	CodeNotFound         = "NOT_FOUND"
 	CodeUnauthenticated  = "UNAUTHENTICATED"
 	CodeForbidden        = "FORBIDDEN"
-	CodeLimitExceeded    = "LIMIT_EXCEEDED"
+	CodeLimitExceeded    = transport.CodeLimitExceeded
 	CodeParseFailed      = errcode.ParseFailed
 	CodeValidationFailed = errcode.ValidationFailed
 )
 
-func newError(code, message string) *gqlerror.Error {
-	return &gqlerror.Error{Message: message, Extensions: map[string]any{"code": code, "retryable": false}}
-}
-
 func badInput(format string, args ...any) *gqlerror.Error {
-	return newError(CodeBadUserInput, fmt.Sprintf(format, args...))
+	return gqlidem.NewError(CodeBadUserInput, fmt.Sprintf(format, args...))
 }
 
 // A Presenter gives every error that leaves the server its code, whether it may
@@ -48,17 +46,33 @@ type Presenter struct{ Log *slog.Logger }
 // Present implements graphql.ErrorPresenterFunc.
 func (p Presenter) Present(ctx context.Context, err error) *gqlerror.Error {
 	presented := present(ctx, err)
-	presented.Extensions = maps.Clone(presented.Extensions)
-	if _, set := presented.Extensions["retryable"]; !set {
-		presented.Extensions["retryable"] = false
-	}
-	if id := requestid.From(ctx); id != "" {
-		presented.Extensions["requestId"] = id
-	}
+	complete(ctx, presented)
 	if code := presented.Extensions["code"]; code == gqlidem.CodeInternal || code == gqlidem.CodeUnavailable {
 		p.log(ctx, code, err)
 	}
 	return presented
+}
+
+// complete adds what every error says and this one does not yet.
+func complete(ctx context.Context, err *gqlerror.Error) {
+	extensions := maps.Clone(err.Extensions)
+	if _, set := extensions["retryable"]; !set {
+		code, _ := extensions["code"].(string)
+		extensions = gqlidem.NewError(code, "").Extensions
+		maps.Copy(extensions, err.Extensions)
+	}
+	if id := requestid.From(ctx); id != "" {
+		extensions["requestId"] = id
+	}
+	err.Extensions = extensions
+}
+
+// Refuse answers a request that does not come to the API, as the API answers its
+// errors.
+func Refuse(w http.ResponseWriter, r *http.Request, status int, code, message string) {
+	refusal := gqlidem.NewError(code, message)
+	complete(r.Context(), refusal)
+	transport.WriteError(w, r, status, refusal)
 }
 
 // present returns an error of its own, which has a code.
@@ -79,11 +93,9 @@ func present(ctx context.Context, err error) *gqlerror.Error {
 		}
 		return &presented
 	}
-	hidden := newError(gqlidem.CodeInternal, "internal error")
+	hidden := gqlidem.NewError(gqlidem.CodeInternal, "internal error")
 	if unreachable(err) {
-		hidden = newError(gqlidem.CodeUnavailable, "the database can't be reached for now")
-		hidden.Extensions["retryable"] = true
-		hidden.Extensions["retryAfterMs"] = gqlidem.RetryAfter.Milliseconds()
+		hidden = gqlidem.NewError(gqlidem.CodeUnavailable, "the database can't be reached for now")
 	}
 	hidden.Path = graphql.GetPath(ctx)
 	if isKnown {

@@ -1,11 +1,13 @@
 package graph_test
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -14,6 +16,7 @@ import (
 	"github.com/vektah/gqlparser/v2/gqlerror"
 
 	"github.com/onceql/onceql/graph"
+	"github.com/onceql/onceql/internal/requestid"
 )
 
 const createNamed = `mutation($name: String!, $key: String!) { createProject(input: {name: $name}, idempotencyKey: $key) { project { id } } }`
@@ -157,6 +160,45 @@ func TestPresent_TellsDefectsFromADatabaseThatIsGone(t *testing.T) {
 		presented := presenter.Present(t.Context(), err)
 		if presented.Extensions["code"] != want || presented.Extensions["retryable"] != (want == "UNAVAILABLE") || strings.Contains(presented.Message, "secret") {
 			t.Errorf("%q is presented as %+v, want %s", code, presented, want)
+		}
+	}
+}
+
+// Wherever an error is made, its code says whether and when to send again.
+func TestRefuse_AnswersAsTheAPIDoes(t *testing.T) {
+	t.Parallel()
+	for code, status := range map[string]int{
+		"UNAUTHENTICATED": http.StatusUnauthorized, "FORBIDDEN": http.StatusForbidden, "UNAVAILABLE": http.StatusServiceUnavailable,
+	} {
+		for accept, mediaType := range map[string]string{
+			"":                                    "application/json; charset=utf-8",
+			"application/graphql-response+json":   "application/graphql-response+json; charset=utf-8",
+			"text/html":                           "application/json; charset=utf-8",
+			"application/json, application/*;q=0": "application/json; charset=utf-8",
+		} {
+			w, r := httptest.NewRecorder(), httptest.NewRequest(http.MethodPost, "/graphql", http.NoBody)
+			r.Header.Set("Accept", accept)
+			r.Header.Set(requestid.Header, "mine")
+			requestid.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				graph.Refuse(w, r, status, code, "why")
+			})).ServeHTTP(w, r)
+			extensions := map[string]any{"code": code, "retryable": false, "requestId": "mine"}
+			retryAfter := ""
+			if code == "UNAVAILABLE" {
+				extensions["retryable"], extensions["retryAfterMs"], retryAfter = true, float64(500), "1"
+			}
+			var got map[string]any
+			if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil {
+				t.Fatalf("%v: %s", err, w.Body)
+			}
+			want := map[string]any{"errors": []any{map[string]any{"message": "why", "extensions": extensions}}}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", code, diff)
+			}
+			header := w.Header()
+			if w.Code != status || header.Get("Content-Type") != mediaType || header.Get("Retry-After") != retryAfter || header.Get("Cache-Control") != "no-store" {
+				t.Errorf("%s for %q: %d %v", code, accept, w.Code, header)
+			}
 		}
 	}
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/onceql/onceql/db"
 	"github.com/onceql/onceql/graph/model"
+	"github.com/onceql/onceql/idempotency/gqlidem"
 )
 
 // The lengths are in code points.
@@ -90,7 +91,7 @@ func parseID(text string) (uuid.UUID, error) {
 
 func projectError(err error) error {
 	if errors.Is(err, db.ErrNotFound) {
-		return newError(CodeNotFound, "there is no project with this id")
+		return gqlidem.NewError(CodeNotFound, "there is no project with this id")
 	}
 	return err
 }

@@ -11,40 +11,9 @@ import (
 
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/vektah/gqlparser/v2/gqlerror"
+
+	"github.com/onceql/onceql/idempotency/gqlidem"
 )
-
-// The codes of the transport's own errors, in `extensions.code`.
-const (
-	codeBadUserInput  = "BAD_USER_INPUT"
-	codeLimitExceeded = "LIMIT_EXCEEDED"
-	codeUnavailable   = "UNAVAILABLE"
-	codeInternal      = "INTERNAL"
-)
-
-// A refusal is a request that the transport does not let through.
-type refusal struct {
-	status  int
-	err     *gqlerror.Error
-	headers [][2]string
-}
-
-func (r *refusal) header(name, value string) *refusal {
-	r.headers = append(r.headers, [2]string{name, value})
-	return r
-}
-
-func refuse(status int, message string, extensions map[string]any) *refusal {
-	return &refusal{status: status, err: &gqlerror.Error{Message: message, Extensions: extensions}}
-}
-
-func badInput(status int, message string) *refusal {
-	return refuse(status, message, map[string]any{"code": codeBadUserInput, "retryable": false})
-}
-
-func tooLarge(limit int64) *refusal {
-	return refuse(http.StatusRequestEntityTooLarge, "the body is larger than "+strconv.FormatInt(limit, 10)+" bytes",
-		map[string]any{"code": codeLimitExceeded, "retryable": false, "limit": "body"})
-}
 
 // An answer is the response to one request.
 type answer struct {
@@ -104,8 +73,7 @@ func (a *answer) requestErrors(ctx context.Context, errs gqlerror.List) {
 // was cancelled before it ran.
 func (a *answer) executed(ctx context.Context, response *graphql.Response) {
 	if response == nil {
-		a.refuse(refuse(http.StatusServiceUnavailable, "the request ended before its outcome was known",
-			map[string]any{"code": codeUnavailable, "retryable": true, "retryAfterMs": 1000}).header("Retry-After", "1"))
+		a.refuse(refuse(http.StatusServiceUnavailable, gqlidem.CodeUnavailable, "the request ended before its outcome was known"))
 		return
 	}
 	a.write(ctx, http.StatusOK, response, true)
@@ -124,22 +92,16 @@ func (a *answer) panicked(value any) {
 	a.write(ctx, http.StatusInternalServerError, &graphql.Response{Errors: gqlerror.List{failure}}, false)
 }
 
-// internal is an error of which the client is told nothing but its code.
-func internal(err error) *gqlerror.Error {
-	return &gqlerror.Error{Err: err, Message: "internal error", Extensions: map[string]any{"code": codeInternal, "retryable": false}}
-}
-
 // write sends the answer at once, with its length. Interceptors have set their
 // headers by now.
 func (a *answer) write(ctx context.Context, status int, response *graphql.Response, withData bool) {
 	body, err := encode(response, withData)
 	if err != nil {
 		status = http.StatusInternalServerError
-		response = present(ctx, a.exec, internal(fmt.Errorf("encoding the response: %w", err)))
-		response.Extensions = nil
-		if body, err = encode(response, false); err != nil {
-			body = []byte(`{"errors":[{"message":"internal error","extensions":{"code":"` + codeInternal + `","retryable":false}}]}`)
-		}
+		body = a.encodeFailure(ctx, fmt.Errorf("encoding the response: %w", err))
+	}
+	if status == http.StatusServiceUnavailable {
+		SetRetryAfter(a.w.Header())
 	}
 	a.w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	a.w.WriteHeader(status)
@@ -147,6 +109,19 @@ func (a *answer) write(ctx context.Context, status int, response *graphql.Respon
 		// The client may be gone; nobody is left to tell.
 		_, _ = a.w.Write(body) //nolint:gosec // JSON, which its type and nosniff keep from being taken for HTML.
 	}
+}
+
+// encodeFailure is the body in place of one that can't be encoded.
+func (a *answer) encodeFailure(ctx context.Context, err error) []byte {
+	if a.exec != nil {
+		presented := present(ctx, a.exec, internal(err))
+		presented.Extensions = nil
+		if body, err := encode(presented, false); err == nil {
+			return body
+		}
+	}
+	body, _ := encode(&graphql.Response{Errors: gqlerror.List{internal(nil)}}, false)
+	return body
 }
 
 // encode puts a response into the form of the specification. The data is JSON

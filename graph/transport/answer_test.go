@@ -10,6 +10,7 @@ import (
 	"github.com/99designs/gqlgen/graphql"
 
 	"github.com/onceql/onceql/graph/transport"
+	"github.com/onceql/onceql/idempotency/gqlidem"
 )
 
 func TestDo_LeavesDataOutOfRequestErrors(t *testing.T) {
@@ -85,6 +86,9 @@ func TestDo_AnswersACancelledRequestWith503(t *testing.T) {
 		w, answer := s.do(t, r.WithContext(ctx))
 		if w.Code != http.StatusServiceUnavailable || answer.code() != "UNAVAILABLE" || answer.Errors[0].Extensions["retryable"] != true {
 			t.Errorf("%d %s", w.Code, w.Body)
+		}
+		if answer.Errors[0].Extensions["retryAfterMs"] != float64(gqlidem.RetryAfter.Milliseconds()) {
+			t.Errorf("it may be sent again after another time than elsewhere: %s", w.Body)
 		}
 		if w.Header().Get("Retry-After") != "1" || answer.Data != nil || s.runs.Load() != 0 {
 			t.Errorf("%v %s after %d runs", w.Header(), w.Body, s.runs.Load())

@@ -24,6 +24,10 @@ const (
 	CodeBadUserInput = "BAD_USER_INPUT"
 )
 
+// Retryable says whether the request that failed with the code may succeed when it
+// is sent again as it is, under the same key.
+func Retryable(code string) bool { return code == CodeInProgress || code == CodeUnavailable }
+
 // RetryAfter is how long a client is asked to wait before it sends the key
 // again, in `extensions.retryAfterMs` of retryable errors.
 const RetryAfter = 500 * time.Millisecond
@@ -31,17 +35,16 @@ const RetryAfter = 500 * time.Millisecond
 var coded = []struct {
 	err           error
 	code, message string
-	retryable     bool
 }{
-	{idempotency.ErrKeyRequired, CodeKeyRequired, "an idempotency key is required: idempotencyKey is empty", false},
-	{idempotency.ErrKeyInvalid, CodeKeyInvalid, idempotency.ErrKeyInvalid.Error(), false},
-	{idempotency.ErrKeyReused, CodeKeyReused, "the idempotency key was used with another payload or another mutation; nothing was done", false},
-	{idempotency.ErrKeyExpired, CodeKeyExpired, "the idempotency key has expired: its result is no longer replayed; nothing was done", false},
-	{idempotency.ErrInProgress, CodeInProgress, "a call with this idempotency key is still executing; send the same key again", true},
-	{idempotency.ErrUnavailable, CodeUnavailable, "the outcome is not known for now; send the same key again", true},
-	{idempotency.ErrPayload, CodeInternal, "internal error", false},
-	{idempotency.ErrTransaction, CodeInternal, "internal error", false},
-	{idempotency.ErrCall, CodeInternal, "internal error", false},
+	{idempotency.ErrKeyRequired, CodeKeyRequired, "an idempotency key is required: idempotencyKey is empty"},
+	{idempotency.ErrKeyInvalid, CodeKeyInvalid, idempotency.ErrKeyInvalid.Error()},
+	{idempotency.ErrKeyReused, CodeKeyReused, "the idempotency key was used with another payload or another mutation; nothing was done"},
+	{idempotency.ErrKeyExpired, CodeKeyExpired, "the idempotency key has expired: its result is no longer replayed; nothing was done"},
+	{idempotency.ErrInProgress, CodeInProgress, "a call with this idempotency key is still executing; send the same key again"},
+	{idempotency.ErrUnavailable, CodeUnavailable, "the outcome is not known for now; send the same key again"},
+	{idempotency.ErrPayload, CodeInternal, "internal error"},
+	{idempotency.ErrTransaction, CodeInternal, "internal error"},
+	{idempotency.ErrCall, CodeInternal, "internal error"},
 }
 
 // fieldError gives an error of the engine its code; the error itself stays
@@ -53,14 +56,14 @@ func fieldError(err error) error {
 	}
 	for _, c := range coded {
 		if errors.Is(err, c.err) {
-			return newError(err, c.code, c.message, c.retryable)
+			return newError(err, c.code, c.message, Retryable(c.code))
 		}
 	}
 	if errors.As(err, new(*idempotency.PanicError)) {
-		return newError(err, CodeInternal, "internal error", false)
+		return newError(err, CodeInternal, "internal error", Retryable(CodeInternal))
 	}
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-		return newError(err, CodeUnavailable, "the request ended before its outcome was known; send the same key again", true)
+		return newError(err, CodeUnavailable, "the request ended before its outcome was known; send the same key again", Retryable(CodeUnavailable))
 	}
 	return err
 }
@@ -81,6 +84,12 @@ func unshared(err error) error {
 		clone.Err = err
 	}
 	return &clone
+}
+
+// NewError returns an error that has in its extensions the code, whether the request
+// is worth sending again, and if so, when. The code may be one of a server's own.
+func NewError(code, message string) *gqlerror.Error {
+	return newError(nil, code, message, Retryable(code))
 }
 
 func newError(err error, code, message string, retryable bool) *gqlerror.Error {

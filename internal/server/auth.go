@@ -2,19 +2,16 @@ package server
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
-	"strings"
 
 	"github.com/vektah/gqlparser/v2/ast"
 
 	"github.com/onceql/onceql/graph"
 	"github.com/onceql/onceql/idempotency/gqlidem"
 	"github.com/onceql/onceql/internal/identity"
-	"github.com/onceql/onceql/internal/requestid"
 )
 
 // An Identifier establishes who sends a request.
@@ -45,8 +42,7 @@ func Authenticate(identify Identifier, next http.Handler) http.Handler {
 		case err == nil:
 			next.ServeHTTP(w, r.WithContext(identity.With(r.Context(), sender)))
 		case errors.Is(err, identity.ErrUnavailable):
-			w.Header().Set("Retry-After", "1")
-			refuse(w, r, http.StatusServiceUnavailable, gqlidem.CodeUnavailable, "the token can't be checked for now; try again")
+			graph.Refuse(w, r, http.StatusServiceUnavailable, gqlidem.CodeUnavailable, "the token can't be checked for now; try again")
 		default:
 			// https://www.rfc-editor.org/rfc/rfc6750#section-3
 			challenge := `Bearer realm="onceql"`
@@ -54,7 +50,7 @@ func Authenticate(identify Identifier, next http.Handler) http.Handler {
 				challenge += `, error="invalid_token"`
 			}
 			w.Header().Set("WWW-Authenticate", challenge)
-			refuse(w, r, http.StatusUnauthorized, graph.CodeUnauthenticated, err.Error())
+			graph.Refuse(w, r, http.StatusUnauthorized, graph.CodeUnauthenticated, err.Error())
 		}
 	})
 }
@@ -66,22 +62,4 @@ func May(ctx context.Context, operation ast.Operation) bool {
 		return ok && sender.May(identity.ScopeWrite)
 	}
 	return ok && sender.May(identity.ScopeRead)
-}
-
-// refuse answers a request that came to nothing as GraphQL answers its errors.
-func refuse(w http.ResponseWriter, r *http.Request, status int, code, message string) {
-	extensions := map[string]any{
-		"code": code, "retryable": code == gqlidem.CodeUnavailable, "requestId": requestid.From(r.Context()),
-	}
-	if code == gqlidem.CodeUnavailable {
-		extensions["retryAfterMs"] = gqlidem.RetryAfter.Milliseconds()
-	}
-	mediaType := "application/json"
-	if strings.Contains(r.Header.Get("Accept"), "application/graphql-response+json") {
-		mediaType = "application/graphql-response+json"
-	}
-	w.Header().Set("Content-Type", mediaType+"; charset=utf-8")
-	w.Header().Set("Cache-Control", "no-store")
-	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(map[string]any{"errors": []any{map[string]any{"message": message, "extensions": extensions}}})
 }

@@ -36,7 +36,7 @@ func CORS(origins []string, next http.Handler) http.Handler {
 		_ = protection.AddTrustedOrigin(origin)
 	}
 	protection.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		refuse(w, r, http.StatusForbidden, graph.CodeForbidden, "a page of another site may not call this API; see CORS_ORIGINS")
+		graph.Refuse(w, r, http.StatusForbidden, graph.CodeForbidden, "a page of another site may not call this API; see CORS_ORIGINS")
 	}))
 	next = protection.Handler(next)
 	if len(origins) == 0 {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/onceql/onceql/graph/transport"
 	"github.com/onceql/onceql/idempotency"
 	"github.com/onceql/onceql/internal/identity"
 )
@@ -88,7 +89,7 @@ func plain(w http.ResponseWriter, status int, text string) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("Cache-Control", "no-store")
 	if status == http.StatusServiceUnavailable {
-		w.Header().Set("Retry-After", "1")
+		transport.SetRetryAfter(w.Header())
 	}
 	w.WriteHeader(status)
 	_, _ = io.WriteString(w, text+"\n")

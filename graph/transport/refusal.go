@@ -1,0 +1,65 @@
+package transport
+
+import (
+	"math"
+	"net/http"
+	"strconv"
+
+	"github.com/99designs/gqlgen/graphql"
+	"github.com/vektah/gqlparser/v2/gqlerror"
+
+	"github.com/onceql/onceql/idempotency/gqlidem"
+)
+
+// CodeLimitExceeded is the code of requests that are larger than a limit, whose name
+// they have in `extensions.limit`.
+const CodeLimitExceeded = "LIMIT_EXCEEDED"
+
+// WriteError answers a request that something before the transport refuses, in the
+// form and with the headers of the transport's own answers.
+func WriteError(w http.ResponseWriter, r *http.Request, status int, err *gqlerror.Error) {
+	answer := newAnswer(w, r, nil)
+	if mediaType, ok := negotiate(r.Header.Values("Accept")); ok {
+		answer.mediaType(mediaType)
+	}
+	answer.write(r.Context(), status, &graphql.Response{Errors: gqlerror.List{err}}, false)
+}
+
+// SetRetryAfter says in a header, for clients and proxies that read no body, what
+// `extensions.retryAfterMs` says: it counts whole seconds.
+func SetRetryAfter(header http.Header) {
+	header.Set("Retry-After", strconv.Itoa(int(math.Ceil(gqlidem.RetryAfter.Seconds()))))
+}
+
+// A refusal is a request that the transport does not let through.
+type refusal struct {
+	status  int
+	err     *gqlerror.Error
+	headers [][2]string
+}
+
+func (r *refusal) header(name, value string) *refusal {
+	r.headers = append(r.headers, [2]string{name, value})
+	return r
+}
+
+func refuse(status int, code, message string) *refusal {
+	return &refusal{status: status, err: gqlidem.NewError(code, message)}
+}
+
+func badInput(status int, message string) *refusal {
+	return refuse(status, gqlidem.CodeBadUserInput, message)
+}
+
+func tooLarge(limit int64) *refusal {
+	refusal := refuse(http.StatusRequestEntityTooLarge, CodeLimitExceeded, "the body is larger than "+strconv.FormatInt(limit, 10)+" bytes")
+	refusal.err.Extensions["limit"] = "body"
+	return refusal
+}
+
+// internal is an error of which the client is told nothing but its code.
+func internal(err error) *gqlerror.Error {
+	failure := gqlidem.NewError(gqlidem.CodeInternal, "internal error")
+	failure.Err = err
+	return failure
+}
