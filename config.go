@@ -6,11 +6,14 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/alecthomas/kong"
 
 	"github.com/onceql/onceql/graph"
+	"github.com/onceql/onceql/graph/transport"
 	"github.com/onceql/onceql/idempotency"
 	"github.com/onceql/onceql/internal/embeddedpg"
 	"github.com/onceql/onceql/internal/identity"
@@ -56,26 +59,26 @@ type serveCommand struct {
 	AuthAudience   string        `env:"AUTH_AUDIENCE" help:"This server's name in the tokens' claim aud; needed with an issuer."`
 	AuthTenant     string        `name:"auth-tenant-claim" env:"AUTH_TENANT_CLAIM" default:"sub" help:"The claim that names the tenant (${default})."`
 	CORSOrigins    []string      `name:"cors-origins" env:"CORS_ORIGINS" help:"Origins whose pages may call the API, such as https://app.example.com, separated by commas."`
-	TTL            time.Duration `name:"idempotency-ttl" env:"IDEMPOTENCY_TTL" default:"24h" help:"How long a result is replayed (${default})."`
-	Retention      time.Duration `name:"idempotency-retention" env:"IDEMPOTENCY_RETENTION" default:"72h" help:"How long a key is kept, and refused once its result is no longer replayed; at least the TTL (${default})."`
-	Wait           time.Duration `name:"idempotency-wait" env:"IDEMPOTENCY_WAIT" default:"5s" help:"How long a call waits for its outcome before it is told to come again (${default})."`
-	Budget         time.Duration `name:"idempotency-budget" env:"IDEMPOTENCY_BUDGET" default:"10s" help:"How long one execution may take (${default})."`
+	TTL            time.Duration `name:"idempotency-ttl" env:"IDEMPOTENCY_TTL" default:"${ttl}" help:"How long a result is replayed (${default})."`
+	Retention      time.Duration `name:"idempotency-retention" env:"IDEMPOTENCY_RETENTION" default:"${retention}" help:"How long a key is kept, and refused once its result is no longer replayed; at least the TTL (${default})."`
+	Wait           time.Duration `name:"idempotency-wait" env:"IDEMPOTENCY_WAIT" default:"${wait}" help:"How long a call waits for its outcome before it is told to come again (${default})."`
+	Budget         time.Duration `name:"idempotency-budget" env:"IDEMPOTENCY_BUDGET" default:"${budget}" help:"How long one execution may take (${default})."`
 	GroupBy        string        `name:"idempotency-group-by" env:"IDEMPOTENCY_GROUP_BY" default:"all" enum:"all,scope" help:"Whose calls may share a transaction: those of all tenants, or of one (scope), for a distributed engine (${default})."`
 	DrainTimeout   time.Duration `env:"DRAIN_TIMEOUT" default:"15s" help:"How long running requests may take to end after SIGTERM (${default})."`
-	MaxBodyBytes   int64         `env:"MAX_BODY_BYTES" default:"1048576" help:"Size of the largest request body (${default})."`
+	MaxBodyBytes   int64         `env:"MAX_BODY_BYTES" default:"${max_body}" help:"Size of the largest request body (${default})."`
 	limitFlags
 	timeoutFlags
 }
 
 // limitFlags bound what one document may ask for.
 type limitFlags struct {
-	LimitTokens         int  `env:"LIMIT_TOKENS" default:"1000" help:"Most tokens of a document; the time to validate it grows with their square (${default})."`
-	LimitDepth          int  `env:"LIMIT_DEPTH" default:"12" help:"How deeply fields may be nested (${default})."`
-	LimitAliases        int  `env:"LIMIT_ALIASES" default:"30" help:"Most aliases (${default})."`
-	LimitDirectives     int  `env:"LIMIT_DIRECTIVES" default:"50" help:"Most directives (${default})."`
-	LimitRootFields     int  `env:"LIMIT_ROOT_FIELDS" default:"20" help:"Most root fields (${default})."`
-	LimitKeyedMutations int  `env:"LIMIT_KEYED_MUTATIONS" default:"10" help:"Most mutations with an idempotency key in one document (${default})."`
-	LimitComplexity     int  `env:"LIMIT_COMPLEXITY" default:"5000" help:"Most fields of an answer, those of a page counted as often as the page has items (${default})."`
+	LimitTokens         int  `env:"LIMIT_TOKENS" default:"${limit_tokens}" help:"Most tokens of a document; the time to validate it grows with their square (${default})."`
+	LimitDepth          int  `env:"LIMIT_DEPTH" default:"${limit_depth}" help:"How deeply fields may be nested (${default})."`
+	LimitAliases        int  `env:"LIMIT_ALIASES" default:"${limit_aliases}" help:"Most aliases (${default})."`
+	LimitDirectives     int  `env:"LIMIT_DIRECTIVES" default:"${limit_directives}" help:"Most directives (${default})."`
+	LimitRootFields     int  `env:"LIMIT_ROOT_FIELDS" default:"${limit_root_fields}" help:"Most root fields (${default})."`
+	LimitKeyedMutations int  `env:"LIMIT_KEYED_MUTATIONS" default:"${limit_keyed_mutations}" help:"Most mutations with an idempotency key in one document (${default})."`
+	LimitComplexity     int  `env:"LIMIT_COMPLEXITY" default:"${limit_complexity}" help:"Most fields of an answer, those of a page counted as often as the page has items (${default})."`
 	Introspection       bool `env:"INTROSPECTION" default:"true" negatable:"" help:"Answer introspection, and suggest names in errors (${default})."`
 }
 
@@ -159,13 +162,49 @@ func parse(arguments []string) *kong.Context {
 	parser := kong.Must(&commandLine{},
 		kong.Name("onceql"),
 		kong.Description("A GraphQL API whose mutations take effect at most once per idempotency key, on PostgreSQL."),
-		kong.Vars{"version": version(), "data_dir": embeddedpg.DefaultDataDir()},
+		defaults(),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 		kong.Help(help),
 	)
 	command, err := parser.Parse(arguments)
 	parser.FatalIfErrorf(err)
 	return command
+}
+
+// defaults are those that the parts have of their own, as the flags' texts name
+// them.
+func defaults() kong.Vars {
+	limits := graph.DefaultLimits()
+	return kong.Vars{
+		"version":  version(),
+		"data_dir": embeddedpg.DefaultDataDir(),
+
+		"ttl":       short(idempotency.DefaultTTL),
+		"retention": short(idempotency.DefaultRetention),
+		"wait":      short(idempotency.DefaultWait),
+		"budget":    short(idempotency.DefaultBudget),
+
+		"max_body":              strconv.Itoa(transport.DefaultMaxBody),
+		"limit_tokens":          strconv.Itoa(limits.Tokens),
+		"limit_depth":           strconv.Itoa(limits.Depth),
+		"limit_aliases":         strconv.Itoa(limits.Aliases),
+		"limit_directives":      strconv.Itoa(limits.Directives),
+		"limit_root_fields":     strconv.Itoa(limits.RootFields),
+		"limit_keyed_mutations": strconv.Itoa(limits.KeyedMutations),
+		"limit_complexity":      strconv.Itoa(limits.Complexity),
+	}
+}
+
+// short is a duration as people write it: 24h and not 24h0m0s.
+func short(d time.Duration) string {
+	text := d.String()
+	if strings.HasSuffix(text, "m0s") {
+		text = strings.TrimSuffix(text, "0s")
+	}
+	if strings.HasSuffix(text, "h0m") {
+		text = strings.TrimSuffix(text, "0m")
+	}
+	return text
 }
 
 // help explains, where no command is named, the flags of the default one too:

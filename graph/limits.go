@@ -15,34 +15,48 @@ import (
 	"github.com/onceql/onceql/idempotency/gqlidem"
 )
 
-// Limits bound what one document may ask for. Zero means the default.
+// Limits bound what one document may ask for. Zero means that of DefaultLimits.
 type Limits struct {
-	// Tokens are those of the document, comments aside: 1000. They bound the
-	// time that validation takes, which grows with their square. GraphiQL's
-	// introspection has 184.
+	// Tokens are those of the document, comments aside. They bound the time that
+	// validation takes, which grows with their square.
 	Tokens int
-	// Depth is how deeply fields may be nested: 12.
+	// Depth is how deeply fields may be nested.
 	Depth int
 	// Aliases, Directives and RootFields are counted as they are executed, those
-	// of a fragment each time that it is spread: 30, 50 and 20.
+	// of a fragment each time that it is spread.
 	Aliases, Directives, RootFields int
 	// KeyedMutations are the root fields with an idempotency key, each a
-	// transaction of its own: 10.
+	// transaction of its own.
 	KeyedMutations int
 	// Complexity is how many fields may be answered: each counts as one, and
-	// what is in a page as often as the page asks for: 5000.
+	// what is in a page as often as the page asks for.
 	Complexity int
 }
 
-func (l Limits) withDefaults() Limits {
+// DefaultLimits leaves room for every client that is known, and bounds what one
+// document costs the server.
+func DefaultLimits() Limits {
 	return Limits{
-		Tokens:         cmp.Or(l.Tokens, 1000),
-		Depth:          cmp.Or(l.Depth, 12),
-		Aliases:        cmp.Or(l.Aliases, 30),
-		Directives:     cmp.Or(l.Directives, 50),
-		RootFields:     cmp.Or(l.RootFields, 20),
-		KeyedMutations: cmp.Or(l.KeyedMutations, 10),
-		Complexity:     cmp.Or(l.Complexity, 5000),
+		Tokens:         1000, // GraphiQL's introspection has 184.
+		Depth:          12,
+		Aliases:        30,
+		Directives:     50,
+		RootFields:     20,
+		KeyedMutations: 10,
+		Complexity:     5000,
+	}
+}
+
+func (l Limits) withDefaults() Limits {
+	defaults := DefaultLimits()
+	return Limits{
+		Tokens:         cmp.Or(l.Tokens, defaults.Tokens),
+		Depth:          cmp.Or(l.Depth, defaults.Depth),
+		Aliases:        cmp.Or(l.Aliases, defaults.Aliases),
+		Directives:     cmp.Or(l.Directives, defaults.Directives),
+		RootFields:     cmp.Or(l.RootFields, defaults.RootFields),
+		KeyedMutations: cmp.Or(l.KeyedMutations, defaults.KeyedMutations),
+		Complexity:     cmp.Or(l.Complexity, defaults.Complexity),
 	}
 }
 

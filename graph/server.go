@@ -17,7 +17,7 @@ import (
 // Config tunes the GraphQL handler.
 type Config struct {
 	// MaxBody is the size of the largest request body, in bytes. Zero means
-	// 1 MiB.
+	// transport.DefaultMaxBody.
 	MaxBody int64
 	// Limits bound each document.
 	Limits Limits

@@ -88,10 +88,10 @@ func (c Config) Validate() error {
 }
 
 func (c Config) withDefaults(maxConns int32) Config {
-	c.TTL = cmp.Or(c.TTL, 24*time.Hour)
-	c.Retention = cmp.Or(c.Retention, max(72*time.Hour, c.TTL))
-	c.Wait = cmp.Or(c.Wait, 5*time.Second)
-	c.Budget = cmp.Or(c.Budget, 10*time.Second)
+	c.TTL = cmp.Or(c.TTL, DefaultTTL)
+	c.Retention = cmp.Or(c.Retention, max(DefaultRetention, c.TTL))
+	c.Wait = cmp.Or(c.Wait, DefaultWait)
+	c.Budget = cmp.Or(c.Budget, DefaultBudget)
 	c.Groups = cmp.Or(c.Groups, max(1, min(3, int(maxConns)/2-1)))
 	c.Workers = cmp.Or(c.Workers, max(1, int(maxConns)-c.Groups-1))
 	c.Queue = cmp.Or(c.Queue, 4096)

@@ -30,7 +30,7 @@ func (t Transport) readBody(w http.ResponseWriter, r *http.Request) (*graphql.Ra
 	}
 	limit := t.MaxBody
 	if limit == 0 {
-		limit = defaultMaxBody
+		limit = DefaultMaxBody
 	}
 	if r.ContentLength > limit {
 		drain(r)

@@ -35,16 +35,16 @@ import (
 // Transport answers GET, HEAD, POST and OPTIONS.
 type Transport struct {
 	// MaxBody is the size of the largest request body, in bytes. Zero means
-	// 1 MiB.
+	// DefaultMaxBody.
 	MaxBody int64
 }
 
 var _ graphql.Transport = Transport{}
 
-const (
-	defaultMaxBody = 1 << 20
-	allMethods     = "GET, HEAD, POST, OPTIONS"
-)
+// DefaultMaxBody is 1 MiB.
+const DefaultMaxBody = 1 << 20
+
+const allMethods = "GET, HEAD, POST, OPTIONS"
 
 // Supports says yes to every request: what the transport does not serve it
 // refuses, with the status that says so.
