@@ -109,9 +109,6 @@ func (c *serveCommand) Validate() error {
 	if err != nil {
 		return fmt.Errorf("LISTEN_ADDR: %w", err)
 	}
-	if idempotency.Floor && !loopback(host) {
-		return errors.New("this build stores nothing and replays nothing: it listens on the loopback interface alone")
-	}
 	if c.AuthIssuer == "" && !c.AllowAnonymous && !loopback(host) {
 		return fmt.Errorf("LISTEN_ADDR %s can be reached from other machines, and nobody is authenticated: set AUTH_ISSUER and AUTH_AUDIENCE, listen on 127.0.0.1, or set ALLOW_ANONYMOUS=true to serve everyone as one tenant", c.ListenAddr)
 	}

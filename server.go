@@ -169,9 +169,6 @@ func serveSchema(w http.ResponseWriter, _ *http.Request) {
 
 // announce says on standard output where everything is.
 func announce(address net.Addr, database *database) {
-	if idempotency.Floor {
-		fmt.Println("A FLOOR FOR BENCHMARKS: this build stores nothing and replays nothing.")
-	}
 	fmt.Printf("OnceQL %s\n  API         http://%s/graphql\n  Playground  http://%s/\n  Data        %s\n",
 		version(), address, address, database.place)
 }

@@ -1,14 +1,9 @@
-//go:build !floor
-
 package idempotency
 
 import (
 	"context"
 	"time"
 )
-
-// Floor says whether this build is a floor for benchmarks, see floor.go.
-const Floor = false
 
 // await gives the request to its key's flight and waits for the answer.
 func (e *Engine) await(ctx context.Context, r *request) (found, error) {
