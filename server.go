@@ -90,7 +90,7 @@ func (c *serveCommand) Run(ctx context.Context) error {
 	}
 
 	engine := idempotency.New(keyed, c.idempotency(server.LogEvents(running, log)))
-	once := gqlidem.New(engine, identity.Tenant, gqlidem.WithRequestID(requestid.From))
+	once := gqlidem.New(engine, identity.Tenant, gqlidem.WithRequestID(requestid.From), gqlidem.Strict())
 	api := graph.NewHandler(graph.NewResolver(once, engine, pool, identity.Tenant), once, graph.Config{
 		MaxBody:    c.MaxBodyBytes,
 		Limits:     c.limits(),

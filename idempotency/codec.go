@@ -5,13 +5,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"reflect"
 	"unicode/utf8"
 )
 
 // A Codec writes a payload as JSON and reads it back. A payload with fields of
 // interface types needs one, because encoding/json can't tell which type to
-// read.
+// read. What a Codec loses is its own affair, see CheckPayload and CheckComplete.
 type Codec interface {
 	// Encode returns value as JSON text.
 	Encode(value any) ([]byte, error)
@@ -20,17 +21,39 @@ type Codec interface {
 	Decode(data []byte, into any) error
 }
 
+// checkType reports a type whose values the codec would not give back whole. Of
+// an importer's codec nothing is known.
+func checkType[T any](codec Codec) error {
+	if _, standard := codec.(jsonCodec); !standard {
+		return nil
+	}
+	if err := payloadTypeOf(reflect.TypeFor[T]()).err; err != nil {
+		return fmt.Errorf("%w: %w", ErrPayload, err)
+	}
+	return nil
+}
+
 // encode returns the bytes that are stored for value, once they are known to
 // read back, and what they read back as.
 func encode[T any](codec Codec, value T) (data []byte, decoded T, err error) {
-	if data, err = codec.Encode(value); err != nil {
+	if err := checkType[T](codec); err != nil {
+		return nil, decoded, err
+	}
+	_, standard := codec.(jsonCodec)
+	if standard {
+		// Methods of pointers are called only where there is something to point to.
+		data, err = json.Marshal(&value)
+	} else {
+		data, err = codec.Encode(value)
+	}
+	if err != nil {
 		return nil, decoded, fmt.Errorf("%w: encoding it: %w", ErrPayload, err)
 	}
 	if len(data) > MaxPayload {
 		return nil, decoded, fmt.Errorf("%w: it has %d bytes, and %d is the most", ErrPayload, len(data), MaxPayload)
 	}
 	// encoding/json passes a json.RawMessage on whose strings are not UTF-8.
-	if _, standard := codec.(jsonCodec); !utf8.Valid(data) || !standard && !json.Valid(data) {
+	if !utf8.Valid(data) || !standard && !json.Valid(data) {
 		return nil, decoded, fmt.Errorf("%w: its codec wrote no valid JSON", ErrPayload)
 	}
 	if decoded, err = decode[T](codec, data); err != nil {
@@ -49,62 +72,56 @@ type jsonCodec struct{}
 
 func (jsonCodec) Encode(value any) ([]byte, error) { return json.Marshal(value) }
 
-var errIncomplete = errors.New("a member is missing that this build's payload always has")
-
 // Decode refuses what another build wrote without a member that this build's
-// type always writes: a zero value in its place would be a guess. Members with
-// omitempty or omitzero may be missing, as gqlgen writes them for nullable
-// fields, and members that the type does not have are passed over.
+// type always writes, see CheckComplete.
 func (jsonCodec) Decode(data []byte, into any) error {
-	if err := json.Unmarshal(data, into); err != nil {
+	read := json.Unmarshal
+	if payloadTypeOf(reflect.TypeOf(into).Elem()).plain {
+		read = unmarshalExactly
+	}
+	if err := read(data, into); err != nil {
 		return err
+	}
+	// Mostly what was read is written as it was stored, which takes no copy to see.
+	same := matcher{data, true}
+	if err := json.NewEncoder(&same).Encode(into); err != nil {
+		return err
+	}
+	if same.ended() {
+		return nil
 	}
 	again, err := json.Marshal(into)
 	if err != nil {
 		return err
 	}
-	if bytes.Equal(again, data) {
-		return nil
-	}
-	var stored, read any
-	if err := json.Unmarshal(data, &stored); err != nil {
+	return CheckComplete(data, again)
+}
+
+// unmarshalExactly reads the numbers among plain JSON values as json.Number: a
+// float64 would change those beyond 2^53. It takes a copy of the data.
+func unmarshalExactly(data []byte, into any) error {
+	decoder := json.NewDecoder(bytes.NewReader(data))
+	decoder.UseNumber()
+	if err := decoder.Decode(into); err != nil {
 		return err
 	}
-	if err := json.Unmarshal(again, &read); err != nil {
-		return err
-	}
-	if !covers(stored, read) {
-		return errIncomplete
+	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
+		return errors.New("there is more after the JSON value")
 	}
 	return nil
 }
 
-// covers says whether stored has every member of read.
-func covers(stored, read any) bool {
-	switch read := read.(type) {
-	case map[string]any:
-		object, ok := stored.(map[string]any)
-		if !ok {
-			return len(read) == 0
-		}
-		for name, value := range read {
-			if member, ok := object[name]; !ok || !covers(member, value) {
-				return false
-			}
-		}
-		return true
-	case []any:
-		list, ok := stored.([]any)
-		if !ok || len(list) != len(read) {
-			return false
-		}
-		for i := range read {
-			if !covers(list[i], read[i]) {
-				return false
-			}
-		}
-		return true
-	default:
-		return reflect.TypeOf(stored) == reflect.TypeOf(read)
-	}
+// A matcher says whether what is written to it is a text and the end of its line.
+type matcher struct {
+	rest []byte
+	same bool
 }
+
+func (m *matcher) Write(p []byte) (int, error) {
+	n := min(len(p), len(m.rest))
+	m.same = m.same && bytes.Equal(p[:n], m.rest[:n]) && (n == len(p) || string(p[n:]) == "\n")
+	m.rest = m.rest[n:]
+	return len(p), nil
+}
+
+func (m *matcher) ended() bool { return m.same && len(m.rest) == 0 }

@@ -3,25 +3,46 @@ package gqlidem
 import (
 	"errors"
 	"fmt"
+	"reflect"
 
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/vektah/gqlparser/v2/ast"
 )
 
-// Validate implements graphql.HandlerExtension. It refuses a schema in which a
-// mutation is not idempotent by contract, see Check, so that the server does
-// not start.
+// Validate implements graphql.HandlerExtension, so that a server does not start
+// which can't keep its promise. Besides what Check reports it refuses
+//
+//   - a payload whose Go type JSON would lose something of, or that holds an
+//     interface whose types Union does not name. The type is what the resolver
+//     returns in the code that gqlgen generated, and what a batch was made for;
+//   - a batch for a field that is no marked mutation;
+//   - the directive @idempotent as one that runs, when nothing implements it.
+//
+// A resolver that gives Do another type than it returns is found at its first
+// call, before the effect runs.
 func (o *Once) Validate(schema graphql.ExecutableSchema) error {
-	if err := o.Check(schema.Schema()); err != nil {
+	o.unions.name(schema.Schema())
+	faults := append([]error{o.Check(schema.Schema()), directiveFault(schema)}, o.unions.faults...)
+	for _, payload := range o.payloadTypes(schema) {
+		definition := schema.Schema().Mutation.Fields.ForName(payload.field)
+		if _, err := o.codec(definition.Type.Name(), payload.typ); err != nil {
+			faults = append(faults, fmt.Errorf("the payload of the mutation %s: %w", payload.field, err))
+		}
+	}
+	for _, batch := range o.batches {
+		if !marked(schema.Schema(), batch.field) {
+			faults = append(faults, fmt.Errorf("the batch %s is for no mutation that is marked @%s", batch.field, Directive))
+		}
+	}
+	if err := errors.Join(faults...); err != nil {
 		return err
 	}
 	o.schema = schema.Schema()
 	return nil
 }
 
-// Check reports every mutation that lacks the directive @idempotent or the
-// argument `idempotencyKey: String!`, and every payload type that reaches a
-// union or an interface and has no codec.
+// Check reports each mutation that is marked @idempotent and lacks the argument
+// `idempotencyKey: String!`, and when the Once is Strict each one without the mark.
 func (o *Once) Check(schema *ast.Schema) error {
 	if schema.Mutation == nil {
 		return nil
@@ -29,36 +50,37 @@ func (o *Once) Check(schema *ast.Schema) error {
 	var faults []error
 	for _, field := range schema.Mutation.Fields {
 		if field.Directives.ForName(Directive) == nil {
-			faults = append(faults, fmt.Errorf("the mutation %s is not marked @%s", field.Name, Directive))
+			if o.strict {
+				faults = append(faults, fmt.Errorf("the mutation %s is not marked @%s", field.Name, Directive))
+			}
+			continue
 		}
 		key := field.Arguments.ForName(KeyArgument)
 		if key == nil || key.Type.String() != "String!" || key.DefaultValue != nil {
 			faults = append(faults, fmt.Errorf("the mutation %s lacks the argument `%s: String!` without a default", field.Name, KeyArgument))
 		}
-		payload := field.Type.Name()
-		if abstract := reachesAbstract(schema, payload, map[string]bool{}); abstract != "" && o.codecs[payload] == nil {
-			faults = append(faults, fmt.Errorf("the payload %s of the mutation %s reaches the abstract type %s and has no codec",
-				payload, field.Name, abstract))
-		}
 	}
 	return errors.Join(faults...)
 }
 
-// reachesAbstract returns the first union or interface that values of the type
-// may hold, or nothing. seen has the types that were looked at.
-func reachesAbstract(schema *ast.Schema, name string, seen map[string]bool) string {
-	definition := schema.Types[name]
-	if definition == nil || seen[name] {
-		return ""
+func marked(schema *ast.Schema, mutation string) bool {
+	if schema.Mutation == nil {
+		return false
 	}
-	if definition.IsAbstractType() {
-		return name
+	field := schema.Mutation.Fields.ForName(mutation)
+	return field != nil && field.Directives.ForName(Directive) != nil
+}
+
+// directiveFault reports that gqlgen's code would call the directive and find
+// nothing to call, which would fail each marked mutation.
+func directiveFault(schema graphql.ExecutableSchema) error {
+	directives := generatedField(schema, "Directives")
+	if !directives.IsValid() || directives.Kind() != reflect.Struct {
+		return nil
 	}
-	seen[name] = true
-	for _, field := range definition.Fields {
-		if abstract := reachesAbstract(schema, field.Type.Name(), seen); abstract != "" {
-			return abstract
-		}
+	function := directives.FieldByNameFunc(func(name string) bool { return sameName(name, Directive) })
+	if function.IsValid() && function.Kind() == reflect.Func && function.IsNil() {
+		return fmt.Errorf("nothing implements the directive @%[1]s: it only marks mutations, so write in gqlgen.yml `directives: { %[1]s: { skip_runtime: true } }`, and generate again", Directive)
 	}
-	return ""
+	return nil
 }

@@ -87,7 +87,33 @@ func ExampleCanonical() {
 	// v1 createOrder {"input":{"note":"fragile","sku":"7"}}
 }
 
-// What a server says that does not start.
+// What happens after the commit happens for the call that executed alone.
+func ExampleDoOutcome() {
+	notify := func(*model.Project) {}
+	_ = func(r *resolver) any {
+		return func(ctx context.Context, input model.CreateProjectInput, _ string) (*model.CreateProjectPayload, error) {
+			outcome, err := gqlidem.DoOutcome(ctx, r.Once, func(ctx context.Context, tx pgx.Tx) (*model.CreateProjectPayload, error) {
+				payload := &model.CreateProjectPayload{Project: &model.Project{Name: input.Name}}
+				err := tx.QueryRow(ctx, `insert into orders (name) values ($1) returning id`, input.Name).Scan(&payload.Project.ID)
+				return payload, err
+			})
+			if err == nil && !outcome.Replayed {
+				notify(outcome.Value.Project)
+			}
+			return outcome.Value, err
+		}
+	}
+}
+
+// The members of unions and interfaces are named once, for all payloads.
+func ExampleUnion() {
+	type OrderPlaced struct{ ID string }
+	type CardDeclined struct{ Reason string }
+	tenantOf := func(context.Context) (string, error) { return "the caller's", nil }
+	_ = gqlidem.New(nil, tenantOf, gqlidem.Union(OrderPlaced{}, CardDeclined{}))
+}
+
+// What a server says that does not start, when all its mutations have to be marked.
 func ExampleOnce_Check() {
 	schema := gqlparser.MustLoadSchema(&ast.Source{Input: `
 		directive @idempotent on FIELD_DEFINITION
@@ -97,7 +123,7 @@ func ExampleOnce_Check() {
 			cancelOrder(id: ID!): Boolean @idempotent
 			deleteOrder(id: ID!, idempotencyKey: String!): Boolean
 		}`})
-	fmt.Println(gqlidem.New(nil, nil).Check(schema))
+	fmt.Println(gqlidem.New(nil, nil, gqlidem.Strict()).Check(schema))
 	// Output:
 	// the mutation cancelOrder lacks the argument `idempotencyKey: String!` without a default
 	// the mutation deleteOrder is not marked @idempotent

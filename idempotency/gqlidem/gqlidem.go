@@ -2,7 +2,10 @@ package gqlidem
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
+	"reflect"
+	"sync"
 
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/jackc/pgx/v5"
@@ -17,15 +20,21 @@ const KeyArgument = "idempotencyKey"
 // Directive marks the mutations that are idempotent.
 const Directive = "idempotent"
 
-// Once makes the mutations of one gqlgen server idempotent. Give it to the
-// server's Use: it checks the schema, and puts the status of each keyed field in
-// the response's extensions. One Once serves one schema.
+// Once makes the marked mutations of one gqlgen server idempotent. Give it to the
+// server's Use: it checks the schema and the types of the payloads, and puts the
+// status of each keyed field in the response's extensions. One Once serves one
+// schema.
 type Once struct {
 	engine    *idempotency.Engine
 	tenant    func(context.Context) (string, error)
 	requestID func(context.Context) string
+	strict    bool
 	codecs    map[string]idempotency.Codec
+	unions    unions
+	batches   []keyedField
 	schema    *ast.Schema
+	// payloads has a payload for each reflect.Type that a resolver stored.
+	payloads sync.Map
 }
 
 // An Option adjusts a Once.
@@ -37,10 +46,16 @@ func WithRequestID(requestID func(context.Context) string) Option {
 	return func(o *Once) { o.requestID = requestID }
 }
 
-// WithCodec registers how the payloads of a GraphQL type are stored. Types that
-// reach a union or an interface need one; others are stored by encoding/json.
+// WithCodec registers how the payloads of a GraphQL type are stored, for what
+// neither encoding/json nor Union can do. Their Go type is not checked then.
 func WithCodec(payloadType string, codec idempotency.Codec) Option {
 	return func(o *Once) { o.codecs[payloadType] = codec }
+}
+
+// Strict makes a server that has mutations without the directive @idempotent stop
+// at its start. Without it, they are left alone.
+func Strict() Option {
+	return func(o *Once) { o.strict = true }
 }
 
 // New returns a Once on the engine. tenant names whose keys a request may use;
@@ -65,43 +80,26 @@ func (o *Once) Close(ctx context.Context) error { return o.engine.Close(ctx) }
 // resolved, and returns the payload, as idempotency.Do does. Call it from the
 // field's resolver and return what it returns: its errors carry their code.
 func Do[T any](ctx context.Context, once *Once, effect func(context.Context, pgx.Tx) (T, error)) (T, error) {
-	call, err := once.call(ctx)
+	outcome, err := DoOutcome(ctx, once, effect)
+	return outcome.Value, err
+}
+
+// DoOutcome is Do for a resolver that wants to know whether this call executed.
+// What it does only where the outcome is not Replayed happens after the commit and
+// at most once for the key: not at all when the process ends before.
+func DoOutcome[T any](ctx context.Context, once *Once, effect func(context.Context, pgx.Tx) (T, error)) (idempotency.Outcome[T], error) {
+	call, err := once.call(ctx, reflect.TypeFor[T]())
 	if err != nil {
-		return *new(T), err
+		return idempotency.Outcome[T]{}, err
 	}
 	outcome, err := idempotency.Do(ctx, once.engine, call, effect)
 	return answer(ctx, outcome, err)
 }
 
-// An Operation is the effect of a mutation that runs for many calls at once, in
-// one transaction with one commit.
-type Operation[I, T any] struct {
-	once      *Once
-	operation *idempotency.Operation[I, T]
-}
-
-// NewOperation returns an Operation for the mutation field of that name; see
-// idempotency.NewOperation for what the effect has to do. The Scope of what is
-// pending is its tenant.
-func NewOperation[I, T any](once *Once, field string, effect func(context.Context, pgx.Tx, []*idempotency.Pending[I, T]) error) *Operation[I, T] {
-	return &Operation[I, T]{once, idempotency.NewOperation(once.engine, field, effect)}
-}
-
-// Do is the function Do with the operation's effect: it runs it at most once for
-// the key of the mutation field that is being resolved, together with others.
-func (o *Operation[I, T]) Do(ctx context.Context, input I) (T, error) {
-	call, err := o.once.call(ctx)
+// answer gives the field its status, or its error.
+func answer[T any](ctx context.Context, outcome idempotency.Outcome[T], err error) (idempotency.Outcome[T], error) {
 	if err != nil {
-		return *new(T), err
-	}
-	outcome, err := o.operation.Do(ctx, call, input)
-	return answer(ctx, outcome, err)
-}
-
-// answer gives the field its value and its status, or its error.
-func answer[T any](ctx context.Context, outcome idempotency.Outcome[T], err error) (T, error) {
-	if err != nil {
-		return *new(T), fieldError(err)
+		return idempotency.Outcome[T]{}, fieldError(err)
 	}
 	record(ctx, status{
 		Replayed:   outcome.Replayed,
@@ -109,28 +107,37 @@ func answer[T any](ctx context.Context, outcome idempotency.Outcome[T], err erro
 		ExpiresAt:  outcome.ExpiresAt,
 		RequestID:  outcome.RequestID,
 	})
-	return outcome.Value, nil
+	return outcome, nil
 }
 
-// call describes the mutation field that is being resolved.
-func (o *Once) call(ctx context.Context) (idempotency.Call, error) {
+// call describes the mutation field that is being resolved, whose payload is
+// stored as the Go type says.
+func (o *Once) call(ctx context.Context, payload reflect.Type) (idempotency.Call, error) {
 	fc := graphql.GetFieldContext(ctx)
-	if o.schema == nil || fc == nil || fc.Field.Definition == nil {
-		return idempotency.Call{}, fieldError(fmt.Errorf("%w: not in the resolver of a server that uses the extension", idempotency.ErrCall))
+	if o.schema == nil || fc == nil || fc.Field.Field == nil || fc.Field.Definition == nil {
+		return idempotency.Call{}, misuse("it was called outside of the resolvers of a server that uses the Once")
+	}
+	if fc.Field.Definition.Directives.ForName(Directive) == nil {
+		return idempotency.Call{}, misuse("the field %s.%s is not marked @%s", fc.Object, fc.Field.Name, Directive)
+	}
+	key, ok := fc.Args[KeyArgument].(string)
+	if !ok {
+		return idempotency.Call{}, misuse("the field %s.%s has no argument `%s: String!`", fc.Object, fc.Field.Name, KeyArgument)
+	}
+	codec, err := o.codec(fc.Field.Definition.Type.Name(), payload)
+	if err != nil {
+		return idempotency.Call{}, fieldError(fmt.Errorf("%w: %w", idempotency.ErrPayload, err))
 	}
 	tenant, err := o.tenant(ctx)
 	if err != nil {
 		return idempotency.Call{}, unshared(err)
 	}
-	key, ok := fc.Args[KeyArgument].(string)
-	if !ok {
-		return idempotency.Call{}, fieldError(fmt.Errorf("%w: the field has no argument %s", idempotency.ErrCall, KeyArgument))
-	}
 	variables := graphql.GetOperationContext(ctx).Variables
-	hash, err := Fingerprint(o.schema, fc.Field.Field, variables, KeyArgument, FingerprintVersion)
+	form, err := Canonical(o.schema, fc.Field.Field, variables, KeyArgument, FingerprintVersion)
 	if err != nil {
 		return idempotency.Call{}, newError(err, CodeBadUserInput, err.Error(), false)
 	}
+	hash := sha256.Sum256(form)
 	return idempotency.Call{
 		Scope:     tenant,
 		Key:       key,
@@ -139,6 +146,11 @@ func (o *Once) call(ctx context.Context) (idempotency.Call, error) {
 		Fingerprint: func(version int16) ([32]byte, bool) {
 			return hash, version == FingerprintVersion
 		},
-		Codec: o.codecs[fc.Field.Definition.Type.Name()],
+		Codec: codec,
 	}, nil
+}
+
+// misuse is the error of a resolver that must not call Do: a defect of the server.
+func misuse(format string, args ...any) error {
+	return fieldError(fmt.Errorf("%w: gqlidem: %w", idempotency.ErrCall, fmt.Errorf(format, args...)))
 }
