@@ -137,8 +137,6 @@ func (c *serveCommand) idempotency(observer func(idempotency.Event)) idempotency
 		Retention: c.Retention,
 		Wait:      c.Wait,
 		Budget:    c.Budget,
-		Workers:   workers,
-		Groups:    groups,
 		GroupBy:   groupBy[c.GroupBy],
 		Observer:  observer,
 	}

@@ -32,13 +32,10 @@ import (
 //go:embed schema.graphql
 var schemaSDL []byte
 
-// The connections: one for each group and each worker of the engine and two for
-// its purge and for an operator's requests, and apart from them those of the
-// queries, so that none can starve another.
+// The engine's connections, of which it makes its workers, and apart from them those of
+// the queries, so that none can starve another.
 const (
-	groups      = 3
-	workers     = 14
-	engineConns = groups + workers + 2
+	engineConns = 21
 	queryConns  = 8
 )
 

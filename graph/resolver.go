@@ -22,7 +22,7 @@ type Resolver struct {
 	pool   *pgxpool.Pool
 	tenant func(context.Context) (string, error)
 
-	createProject *gqlidem.Operation[model.CreateProjectInput, *model.CreateProjectPayload]
+	createProject *gqlidem.Batch[model.CreateProjectInput, *model.CreateProjectPayload]
 }
 
 // NewResolver returns a resolver whose mutations run through once and its engine,
@@ -30,7 +30,7 @@ type Resolver struct {
 func NewResolver(once *gqlidem.Once, engine *idempotency.Engine, pool *pgxpool.Pool, tenant func(context.Context) (string, error)) *Resolver {
 	return &Resolver{
 		once: once, engine: engine, pool: pool, tenant: tenant,
-		createProject: gqlidem.NewOperation(once, "createProject", createProjects),
+		createProject: gqlidem.NewBatch(once, "createProject", idempotency.AcrossScopes(), createProjects),
 	}
 }
 
@@ -47,19 +47,19 @@ func (r mutations) CreateProject(ctx context.Context, input model.CreateProjectI
 	return r.createProject.Do(ctx, input)
 }
 
-type pendingProject = idempotency.Pending[model.CreateProjectInput, *model.CreateProjectPayload]
+type projectItem = idempotency.Item[model.CreateProjectInput, *model.CreateProjectPayload]
 
-// createProjects creates the projects of a group in one statement.
-func createProjects(ctx context.Context, tx pgx.Tx, group []*pendingProject) error {
-	rows := make([]db.Project, 0, len(group))
-	accepted := make([]*pendingProject, 0, len(group))
-	for _, p := range group {
-		row, err := newProject(p.Scope, p.Input)
+// createProjects creates the projects of a batch in one statement.
+func createProjects(ctx context.Context, tx pgx.Tx, items []*projectItem) error {
+	rows := make([]db.Project, 0, len(items))
+	accepted := make([]*projectItem, 0, len(items))
+	for _, item := range items {
+		row, err := newProject(item.Scope, item.Input)
 		if err != nil {
-			p.Err = err
+			item.Fail(err)
 			continue
 		}
-		rows, accepted = append(rows, row), append(accepted, p)
+		rows, accepted = append(rows, row), append(accepted, item)
 	}
 	if len(rows) == 0 {
 		return nil
@@ -68,8 +68,8 @@ func createProjects(ctx context.Context, tx pgx.Tx, group []*pendingProject) err
 	if err != nil {
 		return err
 	}
-	for i, p := range accepted {
-		p.Value = &model.CreateProjectPayload{Project: projectModel(created[i])}
+	for i, item := range accepted {
+		item.Succeed(&model.CreateProjectPayload{Project: projectModel(created[i])})
 	}
 	return nil
 }

@@ -1,16 +1,23 @@
 package idempotency
 
 import (
-	"cmp"
 	"context"
-	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
+	"math/rand/v2"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
+	crand "crypto/rand"
+
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+
+	"github.com/onceql/onceql/idempotency/internal/schedule"
+	"github.com/onceql/onceql/idempotency/internal/store"
 )
 
 // MaxKeyLength is the length of the longest key, in bytes.
@@ -37,6 +44,12 @@ type Call struct {
 	Fingerprint func(version int16) ([32]byte, bool)
 	// Codec writes and reads the stored payload. Nil means encoding/json.
 	Codec Codec
+	// Limits are the operation's, for the function Do; zero fields are the engine's.
+	// A Batch has its own.
+	Limits Limits
+	// Size is about how large the call's input is, in bytes: it bounds how much a batch
+	// takes on. Zero means small.
+	Size int
 }
 
 // An Outcome is the answer to a Call.
@@ -58,16 +71,141 @@ type Outcome[T any] struct {
 // The effect runs in a READ COMMITTED transaction that the engine commits
 // together with the row that describes it. It may run more than once, as long as
 // none of its transactions committed: everything it does must go through tx. It
-// must not use tx after it returned, nor commit it or roll it back. Its context
-// has the values of ctx and the deadline of Config.Budget; ctx itself bounds
-// only this caller's wait, and work once started finishes without it.
+// must not use tx after it returned, nor commit it or roll it back, nor change its
+// session, nor make a call of its own. Its context has the values of ctx and the
+// deadline of the operation's budget; ctx itself bounds only this caller's wait, and
+// work once started finishes without it.
 //
 // An error that effect returns rolls back, is returned to every equal call that
-// waits, and leaves the key unused. The other errors are the ones declared
-// here, a *PanicError, and ctx's own.
+// waits, and leaves the key unused. Time-outs of its locks and statements are
+// ErrUnavailable. The other errors are the ones declared here, a *PanicError, and
+// ctx's own.
 func Do[T any](ctx context.Context, engine *Engine, call Call, effect func(context.Context, pgx.Tx) (T, error)) (Outcome[T], error) {
-	found, err := engine.do(ctx, call, &lone[T]{context.WithoutCancel(ctx), effect}, nil)
+	if err := checkType[T](call.codec()); err != nil {
+		return Outcome[T]{}, err
+	}
+	limits := call.Limits.or(engine.config.limits())
+	if err := limits.validate(); err != nil {
+		return Outcome[T]{}, fmt.Errorf("%w: %w", ErrCall, err)
+	}
+	found, err := engine.do(ctx, &request{
+		call: call,
+		operation: &operation{limits: limits, run: func(ctx context.Context, tx *store.EffectTx, items []*item) error {
+			item := items[0]
+			value, err := effect(ctx, tx)
+			if err == nil {
+				item.response, item.value, err = encode(item.request.call.codec(), value)
+			}
+			item.state = succeeded
+			return err
+		}},
+		values: context.WithoutCancel(ctx),
+	})
 	return outcome[T](call, found, err)
+}
+
+// A request is one caller's call.
+type request struct {
+	call Call
+	// hash is the payload's fingerprint in the version that is written.
+	hash      [32]byte
+	operation *operation
+	// input is what the caller gave to a batch.
+	input any
+	// values are those of the caller's context, which a single effect sees.
+	values context.Context //nolint:containedctx // For its values alone.
+	// executionID tells this caller's own committed row from another's.
+	executionID uuid.UUID
+	// executed says that the observer was told so.
+	executed atomic.Bool
+	// How often an execution for this caller was lost, lost a race for the key's row,
+	// and ended with commitFailure, a COMMIT whose outcome is unknown.
+	lost, races, commits int
+	commitFailure        *store.Failure
+}
+
+// A result is what a key did.
+type result struct {
+	store.Row
+	// value is the payload decoded, where that is done already: for the caller that
+	// executed, and no other.
+	value    any
+	replayed bool
+}
+
+// do waits for what the request's key did.
+func (e *Engine) do(ctx context.Context, r *request) (result, error) {
+	if err := nested(ctx); err != nil {
+		return result{}, err
+	}
+	if err := r.call.validate(); err != nil {
+		return result{}, err
+	}
+	if err := ctx.Err(); err != nil {
+		return result{}, err
+	}
+	var known bool
+	if r.hash, known = r.call.Fingerprint(e.config.FingerprintVersion); !known {
+		return result{}, fmt.Errorf("%w: its fingerprint has no version %d", ErrCall, e.config.FingerprintVersion)
+	}
+	r.executionID = e.random.id()
+	id := schedule.ID{Scope: r.call.Scope, Key: r.call.Key}
+	found, err := e.schedule.Do(ctx, id, r.operation.lane, r.call.Size, r.operation.limits.Wait, r)
+	if err != nil {
+		return result{}, waited(err)
+	}
+	if found.ExecutionID == r.executionID {
+		e.executed(r)
+		return found, nil
+	}
+	found.value, found.replayed = nil, true
+	// Here, and not by the worker: what the call's own code does is its caller's.
+	err = e.checkReplay(r, &found.Row)
+	event := Event{Kind: Replayed, ExecutedBy: found.RequestID}
+	if err != nil {
+		event = Event{Kind: Refused, Err: err}
+	}
+	e.observe(event, r)
+	return found, err
+}
+
+// checkReplay compares the request with what its key did.
+func (e *Engine) checkReplay(r *request, row *store.Row) error {
+	hash, known := r.hash, true
+	if row.HashVersion != e.config.FingerprintVersion {
+		hash, known = r.call.Fingerprint(row.HashVersion)
+	}
+	switch {
+	case row.Operation != r.call.Operation:
+		return ErrKeyReused
+	case !known:
+		return fmt.Errorf("%w: its payload was hashed in version %d, which this build does not know", ErrUnavailable, row.HashVersion)
+	case string(hash[:]) != string(row.Hash):
+		return ErrKeyReused
+	case row.Expired:
+		return ErrKeyExpired
+	}
+	return nil
+}
+
+// outcome decodes what the key of a call did.
+func outcome[T any](call Call, found result, err error) (Outcome[T], error) {
+	if err != nil {
+		return Outcome[T]{}, err
+	}
+	value, decoded := found.value.(T)
+	if !decoded {
+		if value, err = decode[T](call.codec(), found.Response); err != nil {
+			return Outcome[T]{}, fmt.Errorf("%w: reading the stored payload: %w", ErrUnavailable, err)
+		}
+	}
+	return Outcome[T]{
+		Value:      value,
+		Replayed:   found.replayed,
+		ExecutedAt: found.CreatedAt,
+		ExpiresAt:  found.ExpiresAt,
+		RequestID:  found.RequestID,
+	}, nil
 }
 
 func (c Call) codec() Codec {
@@ -75,28 +213,6 @@ func (c Call) codec() Codec {
 		return jsonCodec{}
 	}
 	return c.Codec
-}
-
-// An identity is what makes two calls the same.
-type identity struct{ scope, key string }
-
-func (i identity) compare(other identity) int {
-	return cmp.Or(strings.Compare(i.scope, other.scope), strings.Compare(i.key, other.key))
-}
-
-// The lock's namespace keeps these locks apart from an importer's own.
-const lockNamespace = "onceql idempotency 1"
-
-// lock is the id of the advisory lock that saves work on the identity: 8 bytes
-// of a SHA-256, so that nobody can craft a collision that makes others wait.
-func (i identity) lock() int64 {
-	text := make([]byte, 0, len(lockNamespace)+len(i.scope)+len(i.key)+12)
-	for _, part := range [...]string{lockNamespace, i.scope, i.key} {
-		text = binary.BigEndian.AppendUint32(text, uint32(len(part)))
-		text = append(text, part...)
-	}
-	sum := sha256.Sum256(text)
-	return int64(binary.BigEndian.Uint64(sum[:8]))
 }
 
 func (c Call) validate() error {
@@ -137,4 +253,38 @@ func ValidateKey(key string) error {
 // storable says whether Postgres takes the text as it is.
 func storable(text string) bool {
 	return utf8.ValidString(text) && !strings.ContainsRune(text, 0)
+}
+
+// random is the one place where ids and randomness come from.
+type random struct {
+	mu     sync.Mutex
+	source rand.Source
+}
+
+func newRandom(source rand.Source) *random {
+	if source == nil {
+		var seed [32]byte
+		_, _ = crand.Read(seed[:]) // It never fails.
+		source = rand.NewChaCha8(seed)
+	}
+	return &random{source: source}
+}
+
+// id returns a UUID of version 4 (RFC 9562, section 5.4).
+func (r *random) id() (id uuid.UUID) {
+	r.mu.Lock()
+	binary.BigEndian.PutUint64(id[:8], r.source.Uint64())
+	binary.BigEndian.PutUint64(id[8:], r.source.Uint64())
+	r.mu.Unlock()
+	id[6] = id[6]&0x0f | 0x40
+	id[8] = id[8]&0x3f | 0x80
+	return id
+}
+
+// jitter returns a duration between half of d and d, so that retries of several
+// processes do not fall on the same moments.
+func (r *random) jitter(d time.Duration) time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return d/2 + time.Duration(rand.New(r.source).Int64N(int64(d/2)+1)) //nolint:gosec // It spreads retries.
 }

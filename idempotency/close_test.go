@@ -127,7 +127,7 @@ func goroutines() int {
 	stacks = stacks[:runtime.Stack(stacks, true)]
 	n := 0
 	for stack := range strings.SplitSeq(string(stacks), "\n\n") {
-		if strings.Contains(stack, "onceql/idempotency.") {
+		if strings.Contains(stack, "onceql/idempotency.") || strings.Contains(stack, "onceql/idempotency/internal/schedule.") {
 			n++
 		}
 	}

@@ -2,198 +2,199 @@ package idempotency
 
 import (
 	"context"
-	"math/rand/v2"
+	"fmt"
 	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/onceql/onceql/idempotency/internal/schedule"
+	"github.com/onceql/onceql/idempotency/internal/store"
 )
 
 // An Engine runs calls at most once per scope and key. It is safe for use by
 // many goroutines; several engines, in one process or in many, may share a
 // database.
 type Engine struct {
-	pool   *pgxpool.Pool
-	config Config
-
+	config   Config
+	random   *random
+	store    *store.Store
+	schedule *schedule.Scheduler[*request, result]
 	// stop ends the purge.
-	stop    context.CancelFunc
-	workers sync.WaitGroup
-	// landed is closed when the engine is closing and no flight is left.
-	landed chan struct{}
-
-	mu      sync.Mutex
-	flights map[identity]*flight
-	// Flights that run alone and those that run in groups have workers of their
-	// own, so that a slow effect never holds a group up.
-	alone, grouped line
-	closing        bool
+	stop  context.CancelFunc
+	purge sync.WaitGroup
 }
 
+// While a batch is smaller than those under way it waits so long for more calls: less
+// than one of those takes. A call that has waited so long for a worker is looked up.
+const (
+	defaultMaxBatchDelay = 2 * time.Millisecond
+	lookUpAfter          = 5 * time.Millisecond
+)
+
 // New returns an engine on the pool. The table of Schema has to be there before
-// the first call. New panics when config is not valid, see Config.Validate; end
-// the engine with Close.
+// the first call; Check tells. New panics when config is not valid, see
+// Config.Validate, or when the pool's MaxConns is not enough for it; end the engine
+// with Close.
 func New(pool *pgxpool.Pool, config Config) *Engine {
 	if err := config.Validate(); err != nil {
 		panic("idempotency: " + err.Error())
 	}
-	config = config.withDefaults(pool.Config().MaxConns)
-	// The engine's own life, which Close ends.
+	maxConns := int(pool.Config().MaxConns)
+	if config.Workers+config.Batches > maxConns {
+		panic(fmt.Sprintf("idempotency: %d workers and %d batches need more than the pool's %d connections",
+			config.Workers, config.Batches, maxConns))
+	}
+	config, reserve := config.withDefaults(maxConns)
+	// The engine's own life, which Close ends. What workers begin they finish.
 	ctx, stop := context.WithCancel(context.Background()) //nolint:forbidigo // No caller's context lives as long.
-	e := &Engine{
-		pool:    pool,
-		config:  config,
-		stop:    stop,
-		landed:  make(chan struct{}),
-		flights: map[identity]*flight{},
-	}
-	e.alone.init(&e.mu, config.Queue, 0)
-	e.grouped.init(&e.mu, config.Queue, patience)
-	for line, workers := range map[*line]int{&e.alone: config.Workers, &e.grouped: config.Groups} {
-		for range workers {
-			e.workers.Go(func() { e.serve(ctx, line) })
-		}
-	}
+	e := &Engine{config: config, random: newRandom(config.Random), store: store.New(pool), stop: stop}
+	e.schedule = schedule.New(context.WithoutCancel(ctx), schedule.Config{
+		Singles:       config.Workers,
+		Batches:       config.Batches,
+		Reserve:       reserve,
+		Queue:         config.Queue,
+		MaxBatchDelay: config.maxBatchDelay,
+		LookUpAfter:   lookUpAfter,
+		Jitter:        e.random.jitter,
+	}, schedule.Hooks[*request, result]{Execute: e.execute, LookUp: e.lookUp, Same: same})
 	if config.PurgeEvery > 0 {
-		e.workers.Go(func() { e.purgeRegularly(ctx) })
+		e.purge.Go(func() { e.purgeRegularly(ctx) })
 	}
 	return e
+}
+
+// same says whether two callers of one key ask for the same.
+func same(a, b *request) bool {
+	return a.hash == b.hash && a.call.Operation == b.call.Operation
+}
+
+// Check reports what would make the first call fail: the table idempotency_keys is not
+// on the search_path or lacks a column or its primary key, the role lacks a right on
+// it, the server is a standby, or the database's encoding is not UTF8. It is
+// ErrTable, or ErrUnavailable when the database can't be reached.
+func (e *Engine) Check(ctx context.Context) error {
+	if failure := e.store.Check(ctx); failure != nil {
+		return fmt.Errorf("checking the database: %w", failedBy(failure))
+	}
+	return nil
 }
 
 // Close takes no new calls and waits until those that it has are answered, then
 // releases the engine's goroutines. When ctx ends first, it answers whoever
 // still waits with ErrClosed and returns ctx's error; what is queued is dropped,
-// and transactions that are under way end by themselves within Config.Budget,
+// and transactions that are under way end by themselves within their budget,
 // and the goroutines with them. Close may be called again to wait for that. The
 // pool stays open.
 func (e *Engine) Close(ctx context.Context) error {
-	e.mu.Lock()
-	if !e.closing {
-		e.closing = true
-		e.stop()
-		e.release()
+	e.stop()
+	if err := e.schedule.Close(ctx); err != nil {
+		return err
 	}
-	e.mu.Unlock()
-
-	select {
-	case <-e.landed:
-		e.workers.Wait()
-		return nil
-	case <-ctx.Done():
-		e.abandon()
-		return ctx.Err()
-	}
-}
-
-// release lets Close and the workers go once the engine is closing and no flight
-// is left. The caller holds the mutex.
-func (e *Engine) release() {
-	if e.closing && len(e.flights) == 0 {
-		close(e.landed)
-		e.alone.work.Broadcast()
-		e.grouped.work.Broadcast()
-	}
-}
-
-// abandon answers everyone who still waits.
-func (e *Engine) abandon() {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	for _, f := range e.flights {
-		for _, r := range f.requests {
-			r.answer <- answer{err: ErrClosed}
-		}
-		f.requests = nil
-	}
+	e.purge.Wait()
+	return nil
 }
 
 // Refuses says whether a new call of the scope would be refused with ErrOverloaded
 // now, because the queue is full and the scope has its fair share of it.
-func (e *Engine) Refuses(scope string) bool {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.alone.queue.refuses(scope) || e.grouped.queue.refuses(scope)
+func (e *Engine) Refuses(scope string) bool { return e.schedule.Refuses(scope) }
+
+// Stats is what an engine does at a moment, for metrics.
+type Stats struct {
+	// InFlight are the keys that have a call, Waiting the callers who wait for them.
+	InFlight, Waiting int
+	// Queued are the calls that wait for a worker.
+	Queued int
+	// Workers and Batches are how many run something now, of each kind.
+	Workers, Batches int
+	// Apart are the scopes that harmed batches lately and have their own.
+	Apart int
+	// Away says that the database could not be reached at the last try.
+	Away bool
+	// Single and Batched count the calls that workers took so far, by how they ran.
+	// A call that runs again is counted again.
+	Single, Batched uint64
+	// Waited is how long those calls had been in the queue together.
+	Waited time.Duration
+	// Sizes counts the batches so far: those of 1 call, of 2, of 3 and 4, of up to 8,
+	// 16, 32 and 64, and larger ones.
+	Sizes [8]uint64
 }
 
-// serve is a worker of the line: it runs one group after the other.
-func (e *Engine) serve(ctx context.Context, line *line) {
-	for {
-		group := e.next(line)
-		if group == nil {
-			return
-		}
-		e.run(ctx, group)
-		e.mu.Lock()
-		line.running -= len(group)
-		e.mu.Unlock()
+// Stats returns what the engine does now.
+func (e *Engine) Stats() Stats {
+	s := e.schedule.Stats()
+	return Stats{
+		InFlight: s.InFlight, Waiting: s.Waiting, Queued: s.Queued,
+		Workers: s.Singles, Batches: s.Batches, Apart: s.Apart, Away: s.Away,
+		Single: s.Alone.Calls, Batched: s.Batched.Calls,
+		Waited: s.Alone.Waited + s.Batched.Waited,
+		Sizes:  s.Batched.Sizes,
 	}
 }
 
-// next waits for flights, and returns the executions that their owners ask for, or
-// nil once the engine is closing and no flight is left.
-func (e *Engine) next(line *line) []*execution {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	for {
-		flights := line.pop(e.config.GroupBy == GroupByScope)
-		if flights == nil {
-			if e.closing && len(e.flights) == 0 {
-				return nil
-			}
-			line.work.Wait()
-			continue
-		}
-		group := make([]*execution, 0, len(flights))
-		for _, f := range flights {
-			// The owner may have left since, and another waiter owns the flight,
-			// or nobody.
-			if len(f.requests) > 0 && f.requests[0].group() == f.group {
-				group = append(group, &execution{flight: f, owner: f.requests[0]})
-			} else {
-				e.enqueue(f)
-			}
-		}
-		line.running += len(group)
-		line.stir()
-		if len(group) > 0 {
-			return group
+// lookUp finds the outcomes that are there already.
+func (e *Engine) lookUp(ctx context.Context, calls []*call) {
+	ctx, cancel := context.WithTimeout(ctx, e.config.Budget)
+	defer cancel()
+	keys := sorted(calls)
+	probed := make([]store.Key, 0, len(keys))
+	polled := make([]bool, len(keys))
+	for i, c := range calls {
+		if polled[i] = c.Polled(); polled[i] {
+			probed = append(probed, keys[i])
 		}
 	}
-}
-
-// enqueue gives the flight to the workers, or drops it when nobody waits for it
-// any more. The caller holds the mutex.
-func (e *Engine) enqueue(f *flight) {
-	if len(f.requests) == 0 {
-		e.land(f)
+	limits := store.Limits{Lock: e.config.Budget, Statement: e.config.Budget, Idle: e.config.Budget}
+	tx, failure := e.store.LookUp(ctx, keys, probed, limits)
+	if failure != nil {
+		if failure.Owner == store.Database {
+			e.schedule.Unreachable()
+		}
 		return
 	}
-	f.group = f.requests[0].group()
-	line := e.line(f)
-	line.queue.push(f)
-	line.stir()
-}
-
-func (e *Engine) line(f *flight) *line {
-	if f.group == nil {
-		return &e.alone
+	defer tx.End(ctx)
+	e.schedule.Reached()
+	held := tx.Held
+	for i, c := range calls {
+		free := polled[i] && held[0]
+		if polled[i] {
+			held = held[1:]
+		}
+		if _, there := tx.Rows[keys[i]]; !there {
+			c.Missed(free)
+		}
 	}
-	return &e.grouped
-}
-
-// backoff is the pause before the attempt after attempt: it doubles from least
-// to most and is random over its upper half, so that rivals part.
-func backoff(attempt int, least, most time.Duration) time.Duration {
-	pause := min(most, least<<min(attempt, 16))
-	return pause/2 + rand.N(pause/2+1)
-}
-
-// pause waits, and returns early when ctx ends.
-func pause(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-	case <-timer.C:
+	if len(tx.Rows) == 0 || tx.Synchronous && tx.Acknowledge(ctx) != nil {
+		return
 	}
+	for i, c := range calls {
+		if row, there := tx.Rows[keys[i]]; there {
+			c.Found(result{Row: row})
+		}
+	}
+}
+
+// executed tells the observer, once for each execution.
+func (e *Engine) executed(r *request) {
+	if !r.executed.Swap(true) {
+		e.observe(Event{Kind: Executed, ExecutedBy: r.call.RequestID}, r)
+	}
+}
+
+// refuse answers the leader, and the followers who ask for the same.
+func (e *Engine) refuse(c *call, err error) {
+	e.observe(Event{Kind: Failed, Err: err}, c.Leader)
+	c.Refuse(err)
+}
+
+// fail answers the leader alone.
+func (e *Engine) fail(c *call, err error) {
+	e.observe(Event{Kind: Failed, Err: err}, c.Leader)
+	c.Fail(err)
+}
+
+func (e *Engine) observe(event Event, r *request) {
+	event.Operation, event.RequestID = r.call.Operation, r.call.RequestID
+	e.config.Observer(event)
 }

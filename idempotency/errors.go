@@ -1,14 +1,14 @@
 package idempotency
 
 import (
-	"context"
 	"errors"
 	"fmt"
 
-	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/onceql/onceql/idempotency/internal/schedule"
+	"github.com/onceql/onceql/idempotency/internal/store"
 )
 
-// What Do and Operation.Do report. Compare with errors.Is. Nothing is stored
+// What Do and Batch.Do report. Compare with errors.Is. Nothing is stored
 // unless the effect committed, so none of these consumes the key.
 var (
 	// ErrKeyRequired reports an empty key.
@@ -25,7 +25,8 @@ var (
 	// ended. Send the same key again.
 	ErrInProgress = errors.New("a call with this idempotency key is still executing")
 	// ErrUnavailable reports that the outcome could not be found out, mostly
-	// because the database could not be reached. Send the same key again.
+	// because the database could not be reached, or that the effect ran into a
+	// time-out. Send the same key again.
 	ErrUnavailable = errors.New("the outcome is not known for now")
 	// ErrOverloaded reports that the queue had no room; nothing was executed.
 	// It is an ErrUnavailable too.
@@ -36,12 +37,24 @@ var (
 	// ErrPayload reports a value that can't be stored: it can't be encoded and
 	// decoded, or is larger than MaxPayload. The effect was rolled back.
 	ErrPayload = errors.New("the payload can't be stored")
-	// ErrTransaction reports an effect that ended or broke its transaction and
-	// returned no error, or tried to commit it. It was rolled back.
-	ErrTransaction = errors.New("the transaction is the engine's to end")
+	// ErrTransaction reports an effect that broke the rules of its transaction: it
+	// tried to end it, went on after an error in it, left a result open, or changed
+	// settings that can't be put back. It was rolled back.
+	ErrTransaction = store.ErrTransaction
+	// ErrNoResult reports an item of a batch for which the effect called none of
+	// Succeed, Fail and Decline. Nothing of the item stands.
+	ErrNoResult = errors.New("the effect gave the item no result")
+	// ErrNested reports a call made by an effect. It would wait for a connection while
+	// it holds one; an effect that does two things does them in its own transaction.
+	ErrNested = errors.New("an effect must not make a call of its own: do the work in its transaction")
 	// ErrCall reports a Call that names no operation, has a scope that can't be
-	// stored, or no fingerprint in the version that is written.
+	// stored, limits that make no sense, or no fingerprint in the version that is
+	// written.
 	ErrCall = errors.New("the call is not complete")
+	// ErrTable reports that the table idempotency_keys can't be used: it is missing,
+	// is not as Schema says, refuses the row, or the role lacks a right. Sending the
+	// call again does not help. Engine.Check says what is wrong.
+	ErrTable = errors.New("the table idempotency_keys can't be used")
 )
 
 // PanicError reports an effect that panicked or called runtime.Goexit. It was
@@ -61,48 +74,30 @@ func (e *PanicError) Error() string {
 	return fmt.Sprintf("the effect panicked with a %T", e.Value)
 }
 
-// A verdict says what an error of an attempt means for the call.
-type verdict int
-
-const (
-	// definite: the effect's own refusal; it holds for every equal call.
-	definite verdict = iota
-	// again: this attempt lost out and left nothing behind; run it once more.
-	again
-	// unreachable: the database or the budget failed; whoever waits may try.
-	unreachable
-)
-
-// SQLSTATEs and classes, https://www.postgresql.org/docs/current/errcodes-appendix.html.
-func classify(ctx context.Context, err error) verdict {
-	var pgErr *pgconn.PgError
-	if errors.As(err, &pgErr) {
-		switch pgErr.Code {
-		case "40001", // serialization_failure
-			"40P01", // deadlock_detected
-			"53200", // out_of_memory, which lock tables report too
-			"53300", // too_many_connections
-			"57P01", // admin_shutdown
-			"57P02", // crash_shutdown
-			"57P03", // cannot_connect_now
-			"25006": // read_only_sql_transaction: a server that was demoted
-			return again
-		case "57014", // query_canceled, by statement_timeout
-			"55P03", // lock_not_available, by lock_timeout
-			"25P03", // idle_in_transaction_session_timeout
-			"57P05": // idle_session_timeout
-			return unreachable
-		}
-		switch pgErr.Code[:min(2, len(pgErr.Code))] {
-		case "08", // connection exception
-			"53", // insufficient resources
-			"58": // system error
-			return again
-		}
-		return definite
+// waited says what a caller hears whose call was not answered.
+func waited(err error) error {
+	var wait *schedule.WaitError
+	switch {
+	case errors.Is(err, schedule.ErrFull):
+		return ErrOverloaded
+	case errors.Is(err, schedule.ErrClosed):
+		return ErrClosed
+	case !errors.As(err, &wait):
+		return err
+	case wait.Last != nil:
+		return unavailable(wait.Last)
+	case wait.Cause != nil:
+		return fmt.Errorf("%w: %w", ErrInProgress, wait.Cause)
 	}
-	if ctx.Err() != nil {
-		return unreachable
+	return ErrInProgress
+}
+
+func unavailable(err error) error { return fmt.Errorf("%w: %w", ErrUnavailable, err) }
+
+// failedBy is what an operator's request hears of a failure.
+func failedBy(failure *store.Failure) error {
+	if failure.Owner == store.Deployment {
+		return fmt.Errorf("%w: %w", ErrTable, failure.Err)
 	}
-	return definite
+	return unavailable(failure.Err)
 }

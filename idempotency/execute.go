@@ -1,272 +1,192 @@
 package idempotency
 
 import (
-	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"runtime/debug"
 	"slices"
+	"sync/atomic"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/onceql/onceql/idempotency/internal/schedule"
+	"github.com/onceql/onceql/idempotency/internal/store"
 )
 
-// A caller's execution that loses out, or can't reach the database, is tried so
-// often before the caller hears of it.
-const maxAttempts = 5
+// A call is one that the scheduler runs, for its leader.
+type call = schedule.Call[*request, result]
 
-var (
-	// errLostRace: the row could not be inserted, because another got there
-	// first. The look-up of the next attempt tells.
-	errLostRace = errors.New("another execution of the key committed first")
-	// errUnknown: a COMMIT was sent and not answered as it should be. The row
-	// tells whether it took effect.
-	errUnknown = errors.New("the commit's outcome is unknown")
-	// errAbandoned: an effect that does not heed its context was left behind.
-	errAbandoned = errors.New("the effect did not return when its budget was over")
-)
+// An operation is how calls of one kind run.
+type operation struct {
+	limits Limits
+	// lane is where they wait for a batch; nil when they run singly.
+	lane *schedule.Lane
+	// run does the work of the items in tx. When it returns an error nothing of it may
+	// stand.
+	run func(ctx context.Context, tx *store.EffectTx, items []*item) error
+}
 
-// An execution is a flight whose turn it is.
-type execution struct {
-	flight *flight
-	// owner is the caller that the flight runs for.
-	owner *request
+// An item is a call in a transaction.
+type item struct {
+	call    *call
+	request *request
+	state   state
 	// response, and what it decodes to, or err is what the effect made of it.
 	response []byte
 	value    any
 	err      error
 }
 
-// run executes the flights until each has its outcome, and answers whom that
-// concerns.
-func (e *Engine) run(ctx context.Context, group []*execution) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), e.config.Budget)
+// A state is what the effect said of an item.
+type state int
+
+const (
+	undecided state = iota
+	succeeded
+	// failed: refused, and nothing was done for it.
+	failed
+	// failedLate: refused, and something may have been done for it.
+	failedLate
+)
+
+// An execution is what a worker does with calls of one operation: a transaction.
+type execution struct {
+	*Engine
+	operation *operation
+	// single says that there is one call, which has left any batch for good.
+	single bool
+	budget time.Duration
+	limits store.Limits
+}
+
+// A batch's statements wait so long for a lock, and when it is searched for who waits.
+const (
+	batchLock  = 50 * time.Millisecond
+	searchLock = time.Millisecond
+	// leastBatch is what a batch has at least, however short its callers' waits are.
+	leastBatch = 250 * time.Millisecond
+)
+
+// execution returns how calls run. A single call has its whole budget, and Postgres
+// ends its statements a moment before. A batch is bounded so that a call which needs
+// more delays the others little.
+func (e *Engine) execution(op *operation, single bool) *execution {
+	x := &execution{Engine: e, operation: op, single: single, budget: op.limits.Budget}
+	if !single {
+		x.budget = max(min(op.limits.Budget, op.limits.Wait)/2, min(op.limits.Budget, leastBatch))
+	}
+	statement := x.budget - x.budget/10
+	x.limits = store.Limits{Lock: statement, Statement: statement, Idle: x.budget}
+	if !single {
+		x.limits.Lock = min(batchLock, statement)
+		x.limits.Statement = min(op.limits.Budget/10, statement)
+	}
+	return x
+}
+
+// execute runs the calls, which are of one operation, in a transaction.
+func (e *Engine) execute(ctx context.Context, calls []*call) {
+	op := calls[0].Leader.operation
+	x := e.execution(op, op.lane == nil || calls[0].Alone)
+	ctx, cancel := context.WithTimeout(ctx, x.budget)
 	defer cancel()
-	halve := false
-	for retry := 0; ; retry++ {
-		// In the order of their keys: what an attempt leaves is not.
-		slices.SortFunc(group, func(a, b *execution) int { return a.flight.compare(b.flight.identity) })
-		var err error
-		group, err = e.attempt(ctx, group, halve)
-		if len(group) == 0 {
-			return
-		}
-		if err == nil {
-			continue
-		}
-		lost := errors.Is(err, errLostRace) || errors.Is(err, errUnknown) || errors.As(err, new(connectionError))
-		verdict := classify(ctx, err)
-		switch {
-		case !lost && verdict == definite && len(group) > 1 && !halve:
-			halve = true
-			continue
-		case !lost && verdict == definite:
-			e.refuse(group, err)
-			return
-		case !lost && verdict == unreachable, ctx.Err() != nil:
-			e.fail(group, fmt.Errorf("%w: %w", ErrUnavailable, err))
-			return
-		}
-		if group = e.again(group, err); len(group) == 0 {
-			return
-		}
-		pause(ctx, backoff(retry, 5*time.Millisecond, 200*time.Millisecond))
+	// In one order, whoever came first: two batches must not wait for each other.
+	keys := sorted(calls)
+	tx, failure := e.store.Claim(ctx, keys, x.limits)
+	if failure != nil {
+		x.unclaimed(calls, failure)
+		return
+	}
+	defer tx.End(ctx)
+	e.schedule.Reached()
+	if items := x.sift(tx, calls, keys); len(items) > 0 {
+		x.try(ctx, tx, items)
 	}
 }
 
-// again counts an attempt that came to nothing, and returns the executions that
-// may have another. It is counted by caller, because a flight may be parked
-// between two attempts.
-func (e *Engine) again(group []*execution, err error) []*execution {
-	kind := Retried
-	if errors.Is(err, errUnknown) {
-		kind = CommitUnknown
+func sorted(calls []*call) []store.Key {
+	slices.SortFunc(calls, func(a, b *call) int { return store.Key(a.ID()).Compare(store.Key(b.ID())) })
+	keys := make([]store.Key, len(calls))
+	for i, c := range calls {
+		keys[i] = store.Key(c.ID())
 	}
-	return slices.DeleteFunc(group, func(x *execution) bool {
-		x.owner.failed++
-		if x.owner.failed < maxAttempts {
-			e.observe(Event{Kind: kind, Err: err}, x.owner)
-			return false
+	return keys
+}
+
+// errUnacknowledged is what a caller hears whose outcome is there, but not known to be
+// where commits wait for it.
+var errUnacknowledged = errors.New("the outcome is not acknowledged by a standby")
+
+// sift answers the calls whose rows are there, before any effect runs, and returns those
+// that have to run.
+func (x *execution) sift(tx *store.Tx, calls []*call, keys []store.Key) []*item {
+	items := make([]*item, 0, len(calls))
+	for i, c := range calls {
+		r := c.Leader
+		row, there := tx.Rows[keys[i]]
+		if there && row.ExecutionID == r.executionID {
+			x.executed(r) // By a COMMIT that was not answered.
 		}
-		e.fail([]*execution{x}, fmt.Errorf("%w: %w", ErrUnavailable, err))
-		return true
+		switch {
+		case there && tx.Synchronous:
+			c.Again(schedule.Found, errUnacknowledged)
+		case there:
+			c.Settle(result{Row: row})
+		case !tx.Held[i]:
+			c.Again(schedule.Elsewhere, nil)
+		case r.commits > 1 && r.commitFailure.Told():
+			x.refuse(c, r.commitFailure.Err)
+		case r.commits >= maxTries:
+			x.fail(c, unavailable(r.commitFailure.Err))
+		default:
+			items = append(items, &item{call: c, request: r})
+		}
+	}
+	return items
+}
+
+// try runs the effect for the items and commits what it says.
+func (x *execution) try(ctx context.Context, tx *store.Tx, items []*item) {
+	failure := x.run(ctx, tx, items)
+	late := slices.ContainsFunc(items, func(i *item) bool { return i.state == failedLate })
+	if failure == nil && !late {
+		if failure = x.commit(ctx, tx, items); failure == nil {
+			return
+		}
+	}
+	switch {
+	case len(items) == 1:
+		tx.End(ctx)
+		x.alone(items[0], failure)
+	case failure != nil && errors.Is(failure.Err, errBatchSize):
+		tx.End(ctx)
+		x.singly(items)
+	case tx.Over() || failure != nil && failure.Owner == store.Conflict:
+		tx.End(ctx)
+		x.undone(items, failure)
+	default:
+		x.bisect(ctx, tx, items, failure)
+	}
+}
+
+// run runs the effect for the items.
+func (x *execution) run(ctx context.Context, tx *store.Tx, items []*item) *store.Failure {
+	for _, i := range items {
+		i.state, i.response, i.value, i.err = undecided, nil, nil, nil
+	}
+	if values := items[0].request.values; values != nil {
+		ctx = effectContext{ctx, values}
+	}
+	done := new(atomic.Bool)
+	defer done.Store(true)
+	ctx = context.WithValue(ctx, nestedKey{}, done)
+	return tx.Run(ctx, func(handle *store.EffectTx) error {
+		return protect(ctx, func() error { return x.operation.run(ctx, handle, items) })
 	})
 }
 
-func (e *Engine) observe(event Event, r *request) {
-	event.Operation, event.RequestID = r.call.Operation, r.call.RequestID
-	e.config.Observer(event)
-}
-
-// attempt is one transaction: it finds the flights' rows, or runs the effect and
-// inserts the rows. It answers the flights whose outcome is certain, parks those
-// that another process executes, and returns the others, with the error that kept
-// them. With halve it finds those that the effect fails over.
-func (e *Engine) attempt(ctx context.Context, group []*execution, halve bool) ([]*execution, error) {
-	conn, err := e.pool.Acquire(ctx)
-	if err != nil {
-		return group, connectionError{fmt.Errorf("taking a connection: %w", err)}
-	}
-	defer conn.Release()
-	tx, err := e.begin(ctx, conn.Conn(), group)
-	if err != nil {
-		return group, err
-	}
-
-	// Those that are found wait for the end of the transaction only where that
-	// is what makes sure of them.
-	var replays, todo []*execution
-	for i, x := range group {
-		x.value, x.err = nil, nil // Those of an attempt whose outcome was not known.
-		row, there := tx.rows[x.flight.identity]
-		switch {
-		case there && tx.synchronous:
-			replays = append(replays, x)
-		case there:
-			e.committed(x, found{record: row})
-		case tx.locked[i]:
-			todo = append(todo, x)
-		default:
-			e.park(x.flight)
-		}
-	}
-	if len(todo) == 0 {
-		if err := tx.acknowledge(ctx); err != nil {
-			return replays, err
-		}
-		e.answer(tx, replays)
-		return nil, nil
-	}
-
-	if err := runEffects(ctx, conn, tx.tx, todo, halve); err != nil {
-		if errors.Is(err, errAbandoned) {
-			// The connection is no longer the pool's, and closed under the effect.
-			_ = conn.Hijack().PgConn().Conn().Close()
-		} else {
-			tx.rollback(ctx)
-		}
-		return append(replays, todo...), err
-	}
-	rows := make([]record, 0, len(todo))
-	for _, x := range todo {
-		if x.err == nil {
-			row := e.record(tx, x)
-			rows = append(rows, row)
-			tx.rows[row.identity] = row
-		}
-	}
-	if len(rows) == 0 {
-		tx.rollback(ctx)
-		e.answer(tx, todo)
-		return replays, nil
-	}
-	if err := tx.commit(ctx, rows, e.config.Budget); err != nil {
-		return append(replays, todo...), err
-	}
-	e.answer(tx, replays)
-	e.answer(tx, todo)
-	return nil, nil
-}
-
-func (e *Engine) record(tx *transaction, x *execution) record {
-	return record{
-		identity:    x.flight.identity,
-		operation:   x.owner.call.Operation,
-		hash:        x.owner.hash[:],
-		hashVersion: e.config.FingerprintVersion,
-		response:    x.response,
-		requestID:   x.owner.call.RequestID,
-		executionID: x.owner.executionID,
-		createdAt:   tx.now,
-		expiresAt:   tx.now.Add(e.config.TTL),
-	}
-}
-
-// answer tells each of the executions what came of it.
-func (e *Engine) answer(tx *transaction, group []*execution) {
-	for _, x := range group {
-		if x.err != nil {
-			e.refuse([]*execution{x}, x.err)
-		} else {
-			e.committed(x, found{record: tx.rows[x.flight.identity], value: x.value})
-		}
-	}
-}
-
-// A search finds the executions of a failing group that are to blame. The others
-// stand: each part of the group runs after a savepoint.
-type search struct {
-	conn *pgxpool.Conn
-	tx   pgx.Tx
-}
-
-// within runs the effect for parts of the group, which fails as a whole. Each
-// execution that fails alone has the effect's error as its err.
-func (s search) within(ctx context.Context, group []*execution) error {
-	if len(group) == 1 {
-		_, err := s.part(ctx, group)
-		return err
-	}
-	first, second := group[:len(group)/2], group[len(group)/2:]
-	failed, err := s.part(ctx, first)
-	if err != nil {
-		return err
-	}
-	if !failed { // So the second half is to blame, and need not run as a whole.
-		return s.within(ctx, second)
-	}
-	_, err = s.part(ctx, second)
-	return err
-}
-
-// part runs the effect for a part, and searches within it when it fails.
-func (s search) part(ctx context.Context, part []*execution) (failed bool, err error) {
-	failure := runEffect(ctx, s.conn, s.tx, part)
-	switch {
-	case failure == nil:
-		return false, s.do(ctx, "release savepoint onceql", "savepoint onceql")
-	case classify(ctx, failure) != definite || errors.As(failure, new(connectionError)):
-		return true, failure
-	}
-	if err := s.do(ctx, "rollback to savepoint onceql"); err != nil {
-		return true, err
-	}
-	if len(part) > 1 {
-		return true, s.within(ctx, part)
-	}
-	part[0].err = failure
-	return true, nil
-}
-
-func (s search) do(ctx context.Context, statements ...string) error {
-	var batch pgx.Batch
-	for _, sql := range statements {
-		batch.Queue(sql)
-	}
-	if err := s.tx.SendBatch(ctx, &batch).Close(); err != nil {
-		return ownError("setting a savepoint", err)
-	}
-	return nil
-}
-
-// runEffects runs the effect for the group, or with halve for its parts.
-func runEffects(ctx context.Context, conn *pgxpool.Conn, tx pgx.Tx, group []*execution, halve bool) error {
-	if !halve {
-		return runEffect(ctx, conn, tx, group)
-	}
-	s := search{conn, tx}
-	if err := s.do(ctx, "savepoint onceql"); err != nil {
-		return err
-	}
-	return s.within(ctx, group)
-}
-
-// runEffect runs the group's effect in a goroutine of its own, where a panic and
-// runtime.Goexit end nothing else.
-func runEffect(ctx context.Context, conn *pgxpool.Conn, tx pgx.Tx, group []*execution) error {
-	handle := &effectTx{Tx: tx}
+// protect runs an effect in a goroutine of its own, where a panic and runtime.Goexit
+// end nothing else.
+func protect(ctx context.Context, effect func() error) error {
 	done := make(chan error, 1)
 	go func() {
 		var err error = &PanicError{}
@@ -276,34 +196,82 @@ func runEffect(ctx context.Context, conn *pgxpool.Conn, tx pgx.Tx, group []*exec
 			}
 			done <- err
 		}()
-		err = group[0].owner.effect.run(ctx, handle, group)
+		err = effect()
 	}()
 	select {
 	case err := <-done:
-		return effectError(ctx, conn.Conn(), handle, err)
+		return err
 	case <-ctx.Done():
 	}
 	// A moment for an effect that heeds its context.
+	grace := time.NewTimer(time.Second)
+	defer grace.Stop()
 	select {
 	case err := <-done:
-		return effectError(ctx, conn.Conn(), handle, err)
-	case <-time.After(time.Second):
-		return errAbandoned
+		return err
+	case <-grace.C:
+		return store.ErrAbandoned
 	}
 }
 
-// effectError is err, or what the transaction's state says of the effect.
-func effectError(ctx context.Context, conn *pgx.Conn, handle *effectTx, err error) error {
-	handle.Tx = endedTx
-	switch {
-	case conn.IsClosed():
-		return connectionError{fmt.Errorf("the connection broke during the effect: %w", cmp.Or(err, pgx.ErrTxClosed))}
-	case ctx.Err() != nil:
-		return fmt.Errorf("running the effect: %w", ctx.Err())
-	case err != nil:
-		return err
-	case conn.PgConn().TxStatus() != 'T':
-		return ErrTransaction
+// commit commits the items that succeeded and tells each item what came of it. When it
+// fails nobody has been told anything.
+func (x *execution) commit(ctx context.Context, tx *store.Tx, items []*item) *store.Failure {
+	rows := make([]store.Row, 0, len(items))
+	for _, i := range items {
+		if i.state == succeeded {
+			rows = append(rows, x.row(tx, i))
+		}
+	}
+	if len(rows) == 0 {
+		tx.End(ctx)
+	} else if failure := tx.Commit(ctx, rows, x.operation.limits.Budget); failure != nil {
+		return failure
+	}
+	for _, i := range items {
+		if i.state == succeeded {
+			x.executed(i.request)
+			i.call.Settle(result{Row: rows[0], value: i.value})
+			rows = rows[1:]
+		} else {
+			x.refuse(i.call, i.err)
+		}
 	}
 	return nil
 }
+
+func (x *execution) row(tx *store.Tx, i *item) store.Row {
+	limits := x.operation.limits
+	return store.Row{
+		Key:           store.Key(i.call.ID()),
+		Operation:     i.request.call.Operation,
+		Hash:          i.request.hash[:],
+		HashVersion:   x.config.FingerprintVersion,
+		Response:      i.response,
+		RequestID:     i.request.call.RequestID,
+		ExecutionID:   i.request.executionID,
+		CreatedAt:     tx.Now,
+		ExpiresAt:     tx.Now.Add(limits.TTL.Truncate(time.Microsecond)),
+		RetainedUntil: tx.Now.Add(limits.Retention.Truncate(time.Microsecond)),
+	}
+}
+
+// nestedKey is where an effect's context has a flag that tells when the effect is over.
+type nestedKey struct{}
+
+// nested returns ErrNested in an effect.
+func nested(ctx context.Context) error {
+	if done, ok := ctx.Value(nestedKey{}).(*atomic.Bool); ok && !done.Load() {
+		return ErrNested
+	}
+	return nil
+}
+
+// An effectContext ends with the budget and has the caller's values.
+type effectContext struct {
+	context.Context
+	values context.Context
+}
+
+// Value implements context.Context.
+func (c effectContext) Value(key any) any { return c.values.Value(key) }

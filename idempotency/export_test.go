@@ -1,47 +1,28 @@
 package idempotency
 
-import "time"
+import (
+	"time"
 
-// Waiting tells the tests how many callers wait for the key.
-func (e *Engine) Waiting(scope, key string) int {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if f := e.flights[identity{scope, key}]; f != nil {
-		return len(f.requests)
-	}
-	return 0
-}
+	"github.com/onceql/onceql/idempotency/internal/schedule"
+	"github.com/onceql/onceql/idempotency/internal/store"
+)
 
-// Queued tells the tests how many flights wait for a worker.
-func (e *Engine) Queued() int {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.alone.queue.size + e.grouped.queue.size
-}
-
-// Full tells the tests whether the queue has no place left.
-func (e *Engine) Full() bool {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.alone.queue.full() || e.grouped.queue.full()
+// WaitingFor tells the tests how many callers wait for the key.
+func (e *Engine) WaitingFor(scope, key string) int {
+	return e.schedule.Waiting(schedule.ID{Scope: scope, Key: key})
 }
 
 // Closing tells the tests whether Close has begun.
-func (e *Engine) Closing() bool {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.closing
-}
+func (e *Engine) Closing() bool { return e.schedule.Stats().Closing }
 
-// Backoff is the pause between two attempts.
-var Backoff = backoff
+// WithMaxBatchDelay sets how long a batch waits to become as large as those under way.
+func (c Config) WithMaxBatchDelay(delay time.Duration) Config {
+	c.maxBatchDelay = delay
+	return c
+}
 
 // PurgeLock is the advisory lock of the server that purges.
-var PurgeLock = purgeLock
+var PurgeLock = store.PurgeLock
 
-// SetPatience sets how long a group waits to become as large as those under way.
-func (e *Engine) SetPatience(patience time.Duration) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.grouped.patience = patience
-}
+// LockOf is the advisory lock of a key.
+func LockOf(scope, key string) int64 { return store.Key{Scope: scope, Key: key}.Lock() }

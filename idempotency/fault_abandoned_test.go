@@ -20,8 +20,8 @@ func TestBudget_EndsStatementsThatHeedNoContext(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
-			engine := w.engineOn(w.open(w.url, 2), idempotency.Config{Budget: time.Second, Wait: time.Minute})
-			came := make(chan error, 1)
+			engine := w.engineOn(w.open(w.url, 4), idempotency.Config{Budget: time.Second, Wait: time.Minute})
+			came := make(chan error, 2)
 			_, err := run(t.Context(), engine, call("k", "a"), func(ctx context.Context, tx pgx.Tx) (note, error) {
 				own := context.WithoutCancel(ctx)
 				if _, err := write("stray")(own, tx); err != nil {
@@ -37,7 +37,7 @@ func TestBudget_EndsStatementsThatHeedNoContext(t *testing.T) {
 				if _, again := tx.Exec(own, `insert into notes (text) values ('stray')`); again == nil {
 					t.Error("the transaction could still be used")
 				}
-				return note{}, nil // Swallowed.
+				return note{}, err
 			})
 			wantError(t, err, idempotency.ErrUnavailable)
 			var state interface{ SQLState() string }

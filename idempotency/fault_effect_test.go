@@ -17,14 +17,14 @@ import (
 
 func TestBudget_EndsAnExecutionAndFreesTheKey(t *testing.T) {
 	t.Parallel()
-	for name, slow := range map[string]func(w *world) effect{
-		"a statement that sleeps": func(*world) effect {
+	for name, slow := range map[string]func(w *world) (slow effect, after func()){
+		"a statement that sleeps": func(*world) (effect, func()) {
 			return func(ctx context.Context, tx pgx.Tx) (note, error) {
 				_, err := tx.Exec(ctx, `select pg_sleep(60)`)
 				return note{}, err
-			}
+			}, func() {}
 		},
-		"a row that another holds": func(w *world) effect {
+		"a row that another holds": func(w *world) (effect, func()) {
 			w.exec(`insert into notes (text) values ('held')`)
 			holder, err := w.pool.Begin(t.Context())
 			if err != nil {
@@ -34,24 +34,25 @@ func TestBudget_EndsAnExecutionAndFreesTheKey(t *testing.T) {
 				t.Fatal(err)
 			}
 			return func(ctx context.Context, tx pgx.Tx) (note, error) {
-				defer func() { _ = holder.Commit(t.Context()) }()
 				_, err := tx.Exec(ctx, `update notes set text = 'x'`)
 				return note{}, err
-			}
+			}, func() { _ = holder.Commit(t.Context()) }
 		},
-		"an effect that waits for its context": func(*world) effect {
+		"an effect that waits for its context": func(*world) (effect, func()) {
 			return func(ctx context.Context, _ pgx.Tx) (note, error) {
 				<-ctx.Done()
 				return note{Text: "late"}, nil
-			}
+			}, func() {}
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
 			engine := w.engine(idempotency.Config{Budget: 2 * time.Second, Wait: 20 * time.Second})
-			_, err := run(t.Context(), engine, call("k", "a"), slow(w))
+			effect, after := slow(w)
+			_, err := run(t.Context(), engine, call("k", "a"), effect)
 			wantError(t, err, idempotency.ErrUnavailable)
+			after()
 			if o := mustDo(t, engine, "k", "a"); o.Replayed {
 				t.Errorf("the retry: %+v, want an execution", o)
 			}
@@ -63,7 +64,7 @@ func TestBudget_EndsAnExecutionAndFreesTheKey(t *testing.T) {
 func TestBudget_AbandonsAnEffectThatHeedsNothing(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	engine := w.engineOn(w.open(w.url, 2), idempotency.Config{Budget: 2 * time.Second, Wait: 20 * time.Second})
+	engine := w.engineOn(w.open(w.url, 4), idempotency.Config{Budget: 2 * time.Second, Wait: 20 * time.Second})
 	awake, after := make(chan struct{}), make(chan error, 1)
 	_, err := run(t.Context(), engine, call("k", "a"), func(_ context.Context, tx pgx.Tx) (note, error) {
 		<-awake

@@ -18,7 +18,7 @@ func TestServer_GoesAwayWhileCallersQueue(t *testing.T) {
 	t.Parallel()
 	postgres := pgtest.NewServer(t)
 	w := worldAt(t, postgres.URL())
-	engine := w.engine(idempotency.Config{Workers: 1, Wait: time.Minute})
+	engine := w.engine(idempotency.Config{Workers: 1, Wait: 2 * time.Second})
 	gate := newGate()
 	calls := []<-chan reply{start(t.Context(), engine, call("running", "a"), gate.before(write("a")))}
 	gate.arrived(t)

@@ -15,7 +15,7 @@ func TestServer_GoesAwayAndComesBack(t *testing.T) {
 	t.Parallel()
 	postgres := pgtest.NewServer(t)
 	w := worldAt(t, postgres.URL())
-	engine := w.engine(idempotency.Config{Budget: 2 * time.Second, Wait: 20 * time.Second})
+	engine := w.engine(idempotency.Config{Budget: time.Second, Wait: 2 * time.Second})
 	mustDo(t, engine, "before", "a")
 
 	gate := newGate()
@@ -49,7 +49,7 @@ func TestServer_GoesAwayAndComesBack(t *testing.T) {
 func TestTransaction_IsReadCommittedAndReadWrite(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	pool := w.open(w.url+"&default_transaction_read_only=on&default_transaction_isolation=serializable", 3)
+	pool := w.open(w.url+"&default_transaction_read_only=on&default_transaction_isolation=serializable", 4)
 	_, err := run(t.Context(), w.engineOn(pool, idempotency.Config{}), call("k", "a"),
 		func(ctx context.Context, tx pgx.Tx) (note, error) {
 			var access, isolation string

@@ -37,7 +37,7 @@ func TestTrip_LostAnywhereIsSettled(t *testing.T) {
 				trips, calls := 0, 0
 				for armed := false; !armed; trips++ {
 					// A new pool, so that each call takes the same trips.
-					engine := w.engineOn(w.open(url+"&default_query_exec_mode="+mode, 2), idempotency.Config{})
+					engine := w.engineOn(w.open(url+"&default_query_exec_mode="+mode, 4), idempotency.Config{})
 					met := proxy.armTrip(fault, trips)
 					key := fmt.Sprint(trips)
 					first, err := do(t.Context(), engine, key, "a")

@@ -23,22 +23,23 @@ func run[T any](ctx context.Context, engine *idempotency.Engine, call idempotenc
 	if !inGroups {
 		return idempotency.Do(ctx, engine, call, effect)
 	}
-	type group = []*idempotency.Pending[func(context.Context, pgx.Tx) (T, error), T]
+	type group = []*idempotency.Item[func(context.Context, pgx.Tx) (T, error), T]
 	key := operationKey{engine, call.Operation, reflect.TypeFor[T]()}
 	operation, ok := operations.Load(key)
 	if !ok {
-		operation, _ = operations.LoadOrStore(key, idempotency.NewOperation(engine, call.Operation,
+		operation, _ = operations.LoadOrStore(key, idempotency.NewBatch(engine, call.Operation, idempotency.AcrossScopes(),
 			func(ctx context.Context, tx pgx.Tx, group group) error {
 				for _, p := range group {
-					var err error
-					if p.Value, err = p.Input(ctx, tx); err != nil {
+					value, err := p.Input(ctx, tx)
+					if err != nil {
 						return err
 					}
+					p.Succeed(value)
 				}
 				return nil
 			}))
 	}
-	return operation.(*idempotency.Operation[func(context.Context, pgx.Tx) (T, error), T]).Do(ctx, call, effect)
+	return operation.(*idempotency.Batch[func(context.Context, pgx.Tx) (T, error), T]).Do(ctx, call, effect)
 }
 
 type operationKey struct {
@@ -51,12 +52,12 @@ var operations sync.Map
 
 // What holds for Do holds for calls in groups: the same tests, but for those of
 // what Do alone has.
-func TestOperation_PassesTheTestsOfDo(t *testing.T) {
+func TestBatch_PassesTheTestsOfDo(t *testing.T) {
 	t.Parallel()
 	if inGroups {
 		return // This is that run.
 	}
-	tests := exec.Command(os.Args[0], "-test.skip", "Example|TestDo_EffectKeepsTheCallersValues|TestConfig_|TestQueue_|TestOperation_")
+	tests := exec.Command(os.Args[0], "-test.timeout", "5m", "-test.skip", "Example|TestDo_EffectKeepsTheCallersValues|TestConfig_|TestQueue_|TestBatch_")
 	tests.Env = append(os.Environ(), "ONCEQL_TEST_IN_GROUPS=1")
 	if output, err := tests.CombinedOutput(); err != nil {
 		t.Errorf("%v\n%s", err, output)

@@ -19,15 +19,15 @@ func inScope(scope, key, text string) idempotency.Call {
 	return c
 }
 
-func TestOperation_GroupsOverAllScopesOrByScope(t *testing.T) {
+func TestBatch_GroupsOverAllScopesOrByScope(t *testing.T) {
 	t.Parallel()
 	for groupBy, want := range map[idempotency.GroupBy]int{idempotency.GroupByAll: 1, idempotency.GroupByScope: 3} {
 		t.Run(fmt.Sprint(groupBy), func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
-			engine := w.engine(idempotency.Config{Groups: 1, GroupBy: groupBy})
+			engine := w.engine(idempotency.Config{Batches: 1, GroupBy: groupBy})
 			var groups int
-			operation := idempotency.NewOperation(engine, "write", func(ctx context.Context, tx pgx.Tx, group []*pending) error {
+			operation := idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(), func(ctx context.Context, tx pgx.Tx, group []*pending) error {
 				groups++
 				scopes := map[string]bool{}
 				for _, p := range group {
@@ -63,13 +63,13 @@ func TestOperation_GroupsOverAllScopesOrByScope(t *testing.T) {
 	}
 }
 
-func TestOperation_SlowGroupDelaysOnlyItself(t *testing.T) {
+func TestBatch_SlowGroupDelaysOnlyItself(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	engine := w.engine(idempotency.Config{Groups: 2})
+	engine := w.engine(idempotency.Config{Batches: 2})
 	release := hold(t, engine, 1)
 	defer release()
-	operation := idempotency.NewOperation(engine, "write", writes)
+	operation := idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(), writes)
 	for i := range 20 {
 		text := fmt.Sprint(i)
 		if _, err := operation.Do(t.Context(), call(text, text), text); err != nil {
@@ -81,14 +81,13 @@ func TestOperation_SlowGroupDelaysOnlyItself(t *testing.T) {
 
 // While a group is under way, fewer calls than it has wait for others to come: a
 // commit for each of them would cost more.
-func TestOperation_GroupWaitsToBeAsLargeAsTheOneUnderWay(t *testing.T) {
+func TestBatch_GroupWaitsToBeAsLargeAsTheOneUnderWay(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	engine := w.engine(idempotency.Config{Groups: 2})
-	engine.SetPatience(time.Hour)
+	engine := w.engine(idempotency.Config{Batches: 2}.WithMaxBatchDelay(time.Hour))
 	sizes := make(chan int, 10)
 	open := make(chan struct{})
-	operation := idempotency.NewOperation(engine, "write", func(ctx context.Context, tx pgx.Tx, group []*pending) error {
+	operation := idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(), func(ctx context.Context, tx pgx.Tx, group []*pending) error {
 		sizes <- len(group)
 		if group[0].Input == "held" {
 			<-open
@@ -135,13 +134,13 @@ func TestOperation_GroupWaitsToBeAsLargeAsTheOneUnderWay(t *testing.T) {
 	w.effects(7)
 }
 
-func TestOperation_NoGroupHasAKeyTwice(t *testing.T) {
+func TestBatch_NoGroupHasAKeyTwice(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	engines := []*idempotency.Engine{w.engine(idempotency.Config{}), w.engine(idempotency.Config{})}
-	var operations []*idempotency.Operation[string, note]
+	var operations []*idempotency.Batch[string, note]
 	for _, engine := range engines {
-		operations = append(operations, idempotency.NewOperation(engine, "write",
+		operations = append(operations, idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(),
 			func(ctx context.Context, tx pgx.Tx, group []*pending) error {
 				seen := map[string]bool{}
 				for _, p := range group {

@@ -66,7 +66,8 @@ func (w *world) open(url string, maxConns int32) *pgxpool.Pool {
 // which does not purge by itself.
 func (w *world) engine(config idempotency.Config) *idempotency.Engine {
 	w.t.Helper()
-	return w.engineOn(w.open(w.url, 8), config)
+	// Too few connections for workers in reserve.
+	return w.engineOn(w.open(w.url, int32(max(7, 2*config.Workers+3, config.Workers+config.Batches+3))), config)
 }
 
 func (w *world) engineOn(pool *pgxpool.Pool, config idempotency.Config) *idempotency.Engine {
@@ -75,7 +76,7 @@ func (w *world) engineOn(pool *pgxpool.Pool, config idempotency.Config) *idempot
 		config.PurgeEvery = -1
 	}
 	if inGroups {
-		config.Groups = config.Workers
+		config.Batches = config.Workers
 	}
 	engine := idempotency.New(pool, config)
 	w.t.Cleanup(func() {
@@ -196,9 +197,9 @@ func start(ctx context.Context, engine *idempotency.Engine, call idempotency.Cal
 func waiting(t testing.TB, engine *idempotency.Engine, key string, n int) {
 	t.Helper()
 	deadline := time.Now().Add(10 * time.Second)
-	for engine.Waiting("tenant", key) != n {
+	for engine.WaitingFor("tenant", key) != n {
 		if time.Now().After(deadline) {
-			t.Fatalf("%d callers wait, want %d", engine.Waiting("tenant", key), n)
+			t.Fatalf("%d callers wait, want %d", engine.WaitingFor("tenant", key), n)
 		}
 		time.Sleep(time.Millisecond)
 	}
@@ -208,9 +209,9 @@ func waiting(t testing.TB, engine *idempotency.Engine, key string, n int) {
 func queued(t testing.TB, engine *idempotency.Engine, n int) {
 	t.Helper()
 	deadline := time.Now().Add(10 * time.Second)
-	for engine.Queued() != n {
+	for engine.Stats().Queued != n {
 		if time.Now().After(deadline) {
-			t.Fatalf("%d flights are queued, want %d", engine.Queued(), n)
+			t.Fatalf("%d flights are queued, want %d", engine.Stats().Queued, n)
 		}
 		time.Sleep(time.Millisecond)
 	}

@@ -15,7 +15,8 @@ import (
 func TestLookup_NeverScansTheTable(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	engine := w.engineOn(w.open(w.url, 1), idempotency.Config{})
+	pool := w.open(w.url, 4)
+	engine := w.engineOn(pool, idempotency.Config{})
 	w.fill(40, "1 hour")
 	w.exec(`analyze idempotency_keys`)
 	const calls = 20
@@ -29,6 +30,7 @@ func TestLookup_NeverScansTheTable(t *testing.T) {
 	}); err != nil || restored != "on" {
 		t.Errorf("an effect has enable_seqscan %q, %v; want on", restored, err)
 	}
+	pool.Close() // Then Postgres counts what its connections did.
 	eventually(t, "the look-ups are counted", func() bool {
 		return w.count(`select idx_scan from pg_stat_user_tables where relname = 'idempotency_keys'`) >= 2*calls
 	})

@@ -19,6 +19,7 @@ type line struct {
 	w      *world
 	engine *idempotency.Engine
 	gate   *gate
+	places int
 	busy   <-chan reply
 	// calls are those in the queue, by scope and key.
 	calls map[string]<-chan reply
@@ -30,12 +31,15 @@ type line struct {
 func newLine(t testing.TB, places int) *line {
 	t.Helper()
 	w := newWorld(t)
-	l := &line{t: t, w: w, gate: newGate(), calls: map[string]<-chan reply{}}
+	l := &line{t: t, w: w, places: places, gate: newGate(), calls: map[string]<-chan reply{}}
 	l.engine = w.engine(idempotency.Config{Workers: 1, Queue: places})
 	l.busy = start(t.Context(), l.engine, call("busy", "a"), l.gate.before(write("a")))
 	l.gate.arrived(t)
 	return l
 }
+
+// full says whether the queue refuses one more call of a scope that has the most.
+func full(l *line) bool { return l.engine.Stats().Queued >= l.places }
 
 // send starts a call of the scope whose effect notes that it ran.
 func (l *line) send(scope, key string) <-chan reply {
@@ -59,7 +63,7 @@ func (l *line) queue(names ...string) {
 			l.t.Errorf("%s: there is said to be no place", name)
 		}
 		l.calls[name] = l.send(scope, key)
-		eventually(l.t, name+" is queued", func() bool { return l.engine.Waiting(scope, key) == 1 })
+		eventually(l.t, name+" is queued", func() bool { return l.engine.WaitingFor(scope, key) == 1 })
 	}
 }
 
@@ -102,7 +106,7 @@ func (l *line) served(want ...string) {
 	if diff := cmp.Diff(want, l.ran); diff != "" {
 		l.t.Errorf("calls run (-want +got):\n%s", diff)
 	}
-	if l.engine.Full() {
+	if full(l) {
 		l.t.Error("the empty queue is full")
 	}
 	l.w.effects(1 + len(want))
@@ -112,11 +116,11 @@ func TestQueue_OneScopeAloneMayUseAllOfIt(t *testing.T) {
 	t.Parallel()
 	l := newLine(t, 3)
 	l.queue("a1", "a2")
-	if l.engine.Full() {
+	if full(l) {
 		t.Error("the queue is full with a place left")
 	}
 	l.queue("a3")
-	if !l.engine.Full() {
+	if !full(l) {
 		t.Error("the queue is not full")
 	}
 	l.refused("a4")
@@ -165,7 +169,7 @@ func TestQueue_EveryCallerOfAnEvictedKeyIsOverloaded(t *testing.T) {
 	l := newLine(t, 2)
 	l.queue("a1", "a2")
 	joined := l.send("a", "2")
-	eventually(t, "a second caller joins", func() bool { return l.engine.Waiting("a", "2") == 2 })
+	eventually(t, "a second caller joins", func() bool { return l.engine.WaitingFor("a", "2") == 2 })
 	l.queue("b1")
 	l.evicted("a2")
 	l.overloaded("a2 again", joined)
@@ -176,7 +180,7 @@ func TestQueue_JoiningNeedsNoPlace(t *testing.T) {
 	t.Parallel()
 	l := newLine(t, 1)
 	l.queue("a1")
-	if !l.engine.Full() {
+	if !full(l) {
 		t.Fatal("the queue is not full")
 	}
 	var joined []<-chan reply
@@ -185,7 +189,7 @@ func TestQueue_JoiningNeedsNoPlace(t *testing.T) {
 		"of the queued call":  {Scope: "a", Key: "1", Operation: "write", Fingerprint: fingerprint("a")},
 	} {
 		joined = append(joined, start(t.Context(), l.engine, c, never(t)))
-		eventually(t, "a caller joins the key "+key, func() bool { return l.engine.Waiting(c.Scope, c.Key) == 2 })
+		eventually(t, "a caller joins the key "+key, func() bool { return l.engine.WaitingFor(c.Scope, c.Key) == 2 })
 	}
 	l.served("a1")
 	for _, replies := range joined {

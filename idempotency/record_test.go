@@ -134,7 +134,8 @@ func TestExpiry_IsByTheDatabasesClock(t *testing.T) {
 		t.Errorf("executed at %s, until %s, %v; the transaction's now() is %s", o.ExecutedAt, o.ExpiresAt, err, now)
 	}
 	age := func(by string) {
-		w.exec(`update idempotency_keys set created_at = created_at - $1::text::interval, expires_at = expires_at - $1::text::interval`, by)
+		w.exec(`update idempotency_keys set created_at = created_at - $1::text::interval, expires_at = expires_at - $1::text::interval,
+			retained_until = retained_until - $1::text::interval`, by)
 	}
 	age("61 minutes")
 	_, err = do(t.Context(), engine, "k", "a")

@@ -15,7 +15,9 @@ create table idempotency_keys (
     -- Tells an execution's own row from another's when a COMMIT went unanswered.
     execution_id  uuid             not null,
     created_at    timestamptz      not null,
-    expires_at    timestamptz      not null,
+    -- Until when the result is replayed, and until when the key is kept and refused.
+    expires_at     timestamptz     not null,
+    retained_until timestamptz     not null default now() + interval '72 hours',
     constraint idempotency_keys_pkey primary key (scope, key),
     constraint idempotency_keys_request_hash_check check (octet_length(request_hash) = 32)
 )
@@ -24,5 +26,5 @@ create table idempotency_keys (
 -- 5 %, to 1.15 times (docs/performance.md).
 with (autovacuum_vacuum_scale_factor = 0.05);
 
--- The purge walks the oldest rows first.
-create index idempotency_keys_created_at_idx on idempotency_keys (created_at);
+-- The purge walks the rows in the order in which their retention ends.
+create index idempotency_keys_retained_until_idx on idempotency_keys (retained_until);

@@ -2,6 +2,7 @@ package idempotency_test
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"sync"
 	"sync/atomic"
@@ -11,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgconn/ctxwatch"
+	"github.com/jackc/pgx/v5/pgproto3"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/onceql/onceql/idempotency"
@@ -42,6 +44,62 @@ func (p primary) standby(names string) {
 	eventually(p.t, "no commit of the test waits", func() bool { return p.held() == 0 })
 }
 
+// confirm is a standby of that name, as far as the primary can tell: it confirms
+// whatever it is sent, until the test ends.
+// https://www.postgresql.org/docs/current/protocol-replication.html
+func (p primary) confirm(name string) {
+	p.t.Helper()
+	config, err := pgconn.ParseConfig(p.url)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	config.RuntimeParams["replication"], config.RuntimeParams["application_name"] = "true", name
+	ctx, cancel := context.WithCancel(context.Background())
+	conn, err := pgconn.ConnectConfig(ctx, config)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	system, err := conn.Exec(ctx, "IDENTIFY_SYSTEM").ReadAll()
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	conn.Frontend().SendQuery(&pgproto3.Query{String: "START_REPLICATION " + string(system[0].Rows[0][2])})
+	if err := conn.Frontend().Flush(); err != nil {
+		p.t.Fatal(err)
+	}
+	var ended sync.WaitGroup
+	ended.Go(func() {
+		defer func() { _ = conn.Close(context.Background()) }()
+		for ctx.Err() == nil {
+			message, err := conn.ReceiveMessage(ctx)
+			if err != nil {
+				return
+			}
+			data, ok := message.(*pgproto3.CopyData)
+			if !ok {
+				continue
+			}
+			// Of the log as it is sent, and of a sign of life, the position comes first.
+			at := binary.BigEndian.Uint64(data.Data[1:])
+			if data.Data[0] == 'w' {
+				at += uint64(len(data.Data) - 25)
+			}
+			status := []byte{'r'}
+			for _, n := range []uint64{at, at, at, 0} {
+				status = binary.BigEndian.AppendUint64(status, n)
+			}
+			conn.Frontend().Send(&pgproto3.CopyData{Data: append(status, 0)})
+			if conn.Frontend().Flush() != nil {
+				return
+			}
+		}
+	})
+	p.t.Cleanup(func() {
+		cancel()
+		ended.Wait()
+	})
+}
+
 // held is how many commits wait for the standby.
 func (p primary) held() int {
 	p.t.Helper()
@@ -67,7 +125,7 @@ func (p primary) cancelWait(replies <-chan reply) {
 func TestStandby_ThatIsAwayKeepsAnswersBack(t *testing.T) {
 	t.Parallel()
 	p := newPrimary(t)
-	config := idempotency.Config{Budget: 2 * time.Second, Wait: time.Minute}
+	config := idempotency.Config{Budget: time.Second, Wait: 1500 * time.Millisecond}
 	mustDo(t, p.engine(config), "before", "a")
 	p.standby("nobody")
 	engine := p.engine(config)
@@ -89,7 +147,7 @@ func TestStandby_ThatIsAwayKeepsAnswersBack(t *testing.T) {
 func TestStandby_CancelledWaitAcknowledgesNothing(t *testing.T) {
 	t.Parallel()
 	p := newPrimary(t)
-	config := idempotency.Config{Budget: 30 * time.Second, Wait: time.Minute}
+	config := idempotency.Config{Budget: 30 * time.Second, Wait: 1500 * time.Millisecond}
 	mustDo(t, p.engine(config), "before", "a")
 	p.standby("nobody")
 	engine := p.engine(config)
@@ -145,7 +203,7 @@ func TestStandby_PoolThatCancelsAcknowledgesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(pool.Close)
-	engine := p.engineOn(pool, idempotency.Config{Budget: 2 * time.Second, Wait: time.Minute})
+	engine := p.engineOn(pool, idempotency.Config{Budget: time.Second, Wait: 1500 * time.Millisecond})
 	for _, key := range []string{"before", "k"} {
 		o, err := do(t.Context(), engine, key, "a")
 		if !errors.Is(err, idempotency.ErrUnavailable) {
@@ -171,10 +229,10 @@ func TestStandby_MixedGroupIsSettledAfterALostReply(t *testing.T) {
 	p.standby("away")
 	defer p.standby("")
 	proxy, url := newProxy(t, p.url)
-	// Its own commits don't wait; it can't know.
-	engine := p.engineOn(p.open(url+"&options=-c%20synchronous_commit%3Dlocal", 4), idempotency.Config{Groups: 1})
+	p.confirm("away")
+	engine := p.engineOn(p.open(url, 4), idempotency.Config{Batches: 1})
 	var runs atomic.Int32
-	operation := idempotency.NewOperation(engine, "write", func(ctx context.Context, tx pgx.Tx, group []*pending) error {
+	operation := idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(), func(ctx context.Context, tx pgx.Tx, group []*pending) error {
 		runs.Add(1)
 		return writes(ctx, tx, group)
 	})

@@ -9,35 +9,37 @@ import (
 	"github.com/onceql/onceql/idempotency"
 )
 
-// An Operation is the effect of a mutation that runs for many calls at once, in
-// one transaction with one commit.
-type Operation[I, T any] struct {
-	once      *Once
-	operation *idempotency.Operation[I, T]
+// A Batch is the effect of a mutation that runs for many calls at once, in one
+// transaction with one commit.
+type Batch[I, T any] struct {
+	once  *Once
+	batch *idempotency.Batch[I, T]
 }
 
-// NewOperation returns an Operation for the mutation field of that name; see
-// idempotency.NewOperation for what the effect has to do. The Scope of what is
-// pending is its tenant. Make it before the server uses the Once, which then
+// NewBatch returns a Batch for the mutation field of that name; see
+// idempotency.NewBatch for the scopes, what the effect has to do, and the options. The
+// Scope of an item is its tenant. Make it before the server uses the Once, which then
 // checks that the field is marked, and the type T.
-func NewOperation[I, T any](once *Once, field string, effect func(context.Context, pgx.Tx, []*idempotency.Pending[I, T]) error) *Operation[I, T] {
+func NewBatch[I, T any](once *Once, field string, scopes idempotency.Scopes,
+	effect func(context.Context, pgx.Tx, []*idempotency.Item[I, T]) error, options ...idempotency.Option,
+) *Batch[I, T] {
 	once.batches = append(once.batches, keyedField{field, reflect.TypeFor[T]()})
-	return &Operation[I, T]{once, idempotency.NewOperation(once.engine, field, effect)}
+	return &Batch[I, T]{once, idempotency.NewBatch(once.engine, field, scopes, effect, options...)}
 }
 
-// Do is the function Do with the operation's effect: it runs it at most once for
+// Do is the function Do with the batch's effect: it runs it at most once for
 // the key of the mutation field that is being resolved, together with others.
-func (o *Operation[I, T]) Do(ctx context.Context, input I) (T, error) {
-	outcome, err := o.DoOutcome(ctx, input)
+func (b *Batch[I, T]) Do(ctx context.Context, input I) (T, error) {
+	outcome, err := b.DoOutcome(ctx, input)
 	return outcome.Value, err
 }
 
-// DoOutcome is the function DoOutcome with the operation's effect.
-func (o *Operation[I, T]) DoOutcome(ctx context.Context, input I) (idempotency.Outcome[T], error) {
-	call, err := o.once.call(ctx, reflect.TypeFor[T]())
+// DoOutcome is the function DoOutcome with the batch's effect.
+func (b *Batch[I, T]) DoOutcome(ctx context.Context, input I) (idempotency.Outcome[T], error) {
+	call, err := b.once.call(ctx, reflect.TypeFor[T]())
 	if err != nil {
 		return idempotency.Outcome[T]{}, err
 	}
-	outcome, err := o.operation.Do(ctx, call, input)
+	outcome, err := b.batch.Do(ctx, call, input)
 	return answer(ctx, outcome, err)
 }

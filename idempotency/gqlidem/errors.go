@@ -45,6 +45,9 @@ var coded = []struct {
 	{idempotency.ErrPayload, CodeInternal, "internal error"},
 	{idempotency.ErrTransaction, CodeInternal, "internal error"},
 	{idempotency.ErrCall, CodeInternal, "internal error"},
+	{idempotency.ErrNoResult, CodeInternal, "internal error"},
+	{idempotency.ErrNested, CodeInternal, "internal error"},
+	{idempotency.ErrTable, CodeInternal, "internal error"},
 }
 
 // fieldError gives an error of the engine its code; the error itself stays

@@ -78,19 +78,25 @@ func (o *Once) Close(ctx context.Context) error { return o.engine.Close(ctx) }
 
 // Do runs effect at most once for the key of the mutation field that is being
 // resolved, and returns the payload, as idempotency.Do does. Call it from the
-// field's resolver and return what it returns: its errors carry their code.
-func Do[T any](ctx context.Context, once *Once, effect func(context.Context, pgx.Tx) (T, error)) (T, error) {
-	outcome, err := DoOutcome(ctx, once, effect)
+// field's resolver and return what it returns: its errors carry their code. The options
+// set limits of the operation's own.
+func Do[T any](ctx context.Context, once *Once, effect func(context.Context, pgx.Tx) (T, error), options ...idempotency.Option) (T, error) {
+	outcome, err := DoOutcome(ctx, once, effect, options...)
 	return outcome.Value, err
 }
 
 // DoOutcome is Do for a resolver that wants to know whether this call executed.
 // What it does only where the outcome is not Replayed happens after the commit and
 // at most once for the key: not at all when the process ends before.
-func DoOutcome[T any](ctx context.Context, once *Once, effect func(context.Context, pgx.Tx) (T, error)) (idempotency.Outcome[T], error) {
+func DoOutcome[T any](ctx context.Context, once *Once, effect func(context.Context, pgx.Tx) (T, error),
+	options ...idempotency.Option,
+) (idempotency.Outcome[T], error) {
 	call, err := once.call(ctx, reflect.TypeFor[T]())
 	if err != nil {
 		return idempotency.Outcome[T]{}, err
+	}
+	for _, option := range options {
+		option(&call.Limits)
 	}
 	outcome, err := idempotency.Do(ctx, once.engine, call, effect)
 	return answer(ctx, outcome, err)
@@ -147,6 +153,7 @@ func (o *Once) call(ctx context.Context, payload reflect.Type) (idempotency.Call
 			return hash, version == FingerprintVersion
 		},
 		Codec: codec,
+		Size:  len(form),
 	}, nil
 }
 

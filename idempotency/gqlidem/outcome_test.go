@@ -24,9 +24,9 @@ func TestDoOutcome_TellsWhichCallExecuted(t *testing.T) {
 			}
 		},
 		"in a batch": func(once *gqlidem.Once) func(context.Context) (idempotency.Outcome[*note], error) {
-			batch := gqlidem.NewOperation(once, "write", func(_ context.Context, _ pgx.Tx, group []*idempotency.Pending[string, *note]) error {
+			batch := gqlidem.NewBatch(once, "write", idempotency.AcrossScopes(), func(_ context.Context, _ pgx.Tx, group []*idempotency.Item[string, *note]) error {
 				for _, p := range group {
-					p.Value = &note{p.Input}
+					p.Succeed(&note{p.Input})
 				}
 				return nil
 			})

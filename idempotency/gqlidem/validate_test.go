@@ -161,8 +161,8 @@ var outerPlaced = placed{}
 func TestValidate_ChecksBatches(t *testing.T) {
 	t.Parallel()
 	once := newOnce(t, pgtest.Pool(t))
-	gqlidem.NewOperation(once, "doIt", func(context.Context, pgx.Tx, []*idempotency.Pending[int, *lossy]) error { return nil })
-	gqlidem.NewOperation(once, "undoIt", func(context.Context, pgx.Tx, []*idempotency.Pending[int, *note]) error { return nil })
+	gqlidem.NewBatch(once, "doIt", idempotency.AcrossScopes(), func(context.Context, pgx.Tx, []*idempotency.Item[int, *lossy]) error { return nil })
+	gqlidem.NewBatch(once, "undoIt", idempotency.AcrossScopes(), func(context.Context, pgx.Tx, []*idempotency.Item[int, *note]) error { return nil })
 	const sdl = `type Mutation { doIt(idempotencyKey: String!): Boolean @idempotent undoIt: Boolean }`
 	faults := []string{"the payload of the mutation doIt: values of *gqlidem_test.lossy", "the batch undoIt is for no mutation that is marked @idempotent"}
 	wantFaults(t, validate[*note](once, sdl), faults)

@@ -14,7 +14,7 @@ import (
 	"github.com/onceql/onceql/idempotency"
 )
 
-type pending = idempotency.Pending[string, note]
+type pending = idempotency.Item[string, note]
 
 var errRefused = errors.New("refused")
 
@@ -24,7 +24,7 @@ func writes(ctx context.Context, tx pgx.Tx, group []*pending) error {
 	var accepted []*pending
 	for _, p := range group {
 		if p.Input == "refuse" {
-			p.Err = errRefused
+			p.Fail(errRefused)
 			continue
 		}
 		accepted = append(accepted, p)
@@ -36,7 +36,7 @@ func writes(ctx context.Context, tx pgx.Tx, group []*pending) error {
 		return err
 	}
 	for i, p := range accepted {
-		p.Value = inserted[i]
+		p.Succeed(inserted[i])
 	}
 	return nil
 }
@@ -46,12 +46,12 @@ func writes(ctx context.Context, tx pgx.Tx, group []*pending) error {
 func hold(t *testing.T, engine *idempotency.Engine, groups int) (release func()) {
 	t.Helper()
 	entered, open := make(chan struct{}), make(chan struct{})
-	blocker := idempotency.NewOperation(engine, "block",
+	blocker := idempotency.NewBatch(engine, "block", idempotency.AcrossScopes(),
 		func(_ context.Context, _ pgx.Tx, group []*pending) error {
 			entered <- struct{}{}
 			<-open
 			for _, p := range group {
-				p.Err = errRefused
+				p.Fail(errRefused)
 			}
 			return nil
 		})
@@ -62,12 +62,12 @@ func hold(t *testing.T, engine *idempotency.Engine, groups int) (release func())
 	return sync.OnceFunc(func() { close(open) })
 }
 
-func TestOperation_GroupsDistinctKeysAndReplays(t *testing.T) {
+func TestBatch_GroupsDistinctKeysAndReplays(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	engine := w.engine(idempotency.Config{Groups: 1})
+	engine := w.engine(idempotency.Config{Batches: 1})
 	var transactions atomic.Int32
-	operation := idempotency.NewOperation(engine, "write", func(ctx context.Context, tx pgx.Tx, group []*pending) error {
+	operation := idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(), func(ctx context.Context, tx pgx.Tx, group []*pending) error {
 		transactions.Add(1)
 		return writes(ctx, tx, group)
 	})
@@ -96,7 +96,7 @@ func TestOperation_GroupsDistinctKeysAndReplays(t *testing.T) {
 	w.effects(100)
 }
 
-func TestOperation_BadCallsFailAlone(t *testing.T) {
+func TestBatch_BadCallsFailAlone(t *testing.T) {
 	t.Parallel()
 	for name, bad := range map[string]struct {
 		text string
@@ -112,8 +112,8 @@ func TestOperation_BadCallsFailAlone(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
-			engine := w.engine(idempotency.Config{Groups: 1})
-			operation := idempotency.NewOperation(engine, "write", func(ctx context.Context, tx pgx.Tx, group []*pending) error {
+			engine := w.engine(idempotency.Config{Batches: 1})
+			operation := idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(), func(ctx context.Context, tx pgx.Tx, group []*pending) error {
 				for _, p := range group {
 					switch p.Input {
 					case "panic":
@@ -125,18 +125,17 @@ func TestOperation_BadCallsFailAlone(t *testing.T) {
 						return nil
 					}
 				}
-				err := writes(ctx, tx, group)
 				for _, p := range group {
 					if p.Input == "huge" {
-						p.Value.Text = strings.Repeat("a", idempotency.MaxPayload)
+						p.Succeed(note{Text: strings.Repeat("a", idempotency.MaxPayload)})
 					}
 				}
-				return err
+				return writes(ctx, tx, group)
 			})
 			release := hold(t, engine, 1)
 			defer release()
 			var callers sync.WaitGroup
-			for i := range idempotency.MaxGroup {
+			for i := range idempotency.DefaultMaxBatch {
 				callers.Go(func() {
 					text := fmt.Sprint(i)
 					if i%50 == 7 {
@@ -152,10 +151,10 @@ func TestOperation_BadCallsFailAlone(t *testing.T) {
 					}
 				})
 			}
-			queued(t, engine, idempotency.MaxGroup)
+			queued(t, engine, idempotency.DefaultMaxBatch)
 			release()
 			callers.Wait()
-			w.effects(idempotency.MaxGroup - 3)
+			w.effects(idempotency.DefaultMaxBatch - 3)
 			// No key was consumed.
 			if o, err := operation.Do(t.Context(), call("7", "7"), "7"); err != nil || o.Replayed {
 				t.Errorf("the corrected call: %+v, %v", o, err)

@@ -1,0 +1,196 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// scopeSQL makes the transaction one of the scope, for policies that keep scopes apart.
+// A batch is a transaction, where it has no other.
+const scopeSQL = `select set_config('onceql.tenants', array[$1::text]::text, true)`
+
+// Find returns the key's row, without its response, and false when there is none.
+func (s *Store) Find(ctx context.Context, key Key) (Row, bool, *Failure) {
+	row := Row{Key: key}
+	failure := s.using(ctx, "looking the key up", func(conn *pgx.Conn, sql *statements) error {
+		var batch pgx.Batch
+		batch.Queue(scopeSQL, key.Scope)
+		batch.Queue(`
+			select operation, coalesce(request_id, ''), created_at, expires_at, retained_until, expires_at <= now()
+			from `+sql.table+`
+			where scope = $1 and key = $2`, key.Scope, key.Key).QueryRow(func(found pgx.Row) error {
+			return found.Scan(&row.Operation, &row.RequestID, &row.CreatedAt, &row.ExpiresAt, &row.RetainedUntil, &row.Expired)
+		})
+		return conn.SendBatch(ctx, &batch).Close()
+	})
+	if failure != nil && errors.Is(failure, pgx.ErrNoRows) {
+		return Row{}, false, nil
+	}
+	return row, failure == nil, failure
+}
+
+// ErrBusy reports a key whose lock is another transaction's.
+var ErrBusy = errors.New("the key is executed at this moment")
+
+// Forget removes the key's row, and says whether there was one. Whether the key's lock
+// is another transaction's is told by ErrBusy, and then whether there is a row.
+func (s *Store) Forget(ctx context.Context, key Key) (there bool, failure *Failure) {
+	busy := false
+	failure = s.using(ctx, "forgetting the key", func(conn *pgx.Conn, sql *statements) error {
+		return pgx.BeginTxFunc(ctx, conn, txOptions, func(tx pgx.Tx) error {
+			var locked bool
+			if _, err := tx.Exec(ctx, scopeSQL, key.Scope); err != nil {
+				return err
+			}
+			if err := tx.QueryRow(ctx, `select pg_try_advisory_xact_lock($1)`, key.Lock()).Scan(&locked); err != nil {
+				return err
+			}
+			if busy = !locked; busy {
+				return tx.QueryRow(ctx, `select exists (select from `+sql.table+` where scope = $1 and key = $2)`,
+					key.Scope, key.Key).Scan(&there)
+			}
+			tag, err := tx.Exec(ctx, `delete from `+sql.table+` where scope = $1 and key = $2`, key.Scope, key.Key)
+			there = tag.RowsAffected() > 0
+			return err
+		})
+	})
+	if failure == nil && busy {
+		failure = &Failure{Race, ErrBusy}
+	}
+	return there, failure
+}
+
+// PurgeLock is the advisory lock of the server that purges.
+var PurgeLock = Key{Scope: "purge"}.Lock()
+
+// Purge removes at most limit rows whose replays and whose retention are over, and
+// returns how many, and until when the newest was retained. It begins with rows that
+// were retained until oldest: from the start it would pass over all that the last batch
+// removed and that is not vacuumed yet. While another server purges it removes nothing.
+func (s *Store) Purge(ctx context.Context, limit int, oldest *time.Time) (removed int64, newest *time.Time, failure *Failure) {
+	failure = s.using(ctx, "purging", func(conn *pgx.Conn, sql *statements) error {
+		return pgx.BeginTxFunc(ctx, conn, txOptions, func(tx pgx.Tx) error {
+			var locked bool
+			if err := tx.QueryRow(ctx, `
+				select pg_try_advisory_xact_lock($1) from set_config('onceql.purge', 'on', true)`, PurgeLock).Scan(&locked); err != nil || !locked {
+				return err
+			}
+			// The times stand in both places: a key that was made anew is spared.
+			return tx.QueryRow(ctx, `
+				with removed as (
+					delete from `+sql.table+`
+					where retained_until < now() and expires_at < now()
+					and (scope, key) in (
+						select scope, key
+						from `+sql.table+`
+						where retained_until >= coalesce($1::timestamptz, '-infinity')
+						and retained_until < now() and expires_at < now()
+						order by retained_until
+						limit $2
+					)
+					returning retained_until
+				)
+				select count(*), max(retained_until) from removed`, oldest, limit).Scan(&removed, &newest)
+		})
+	})
+	if failure != nil {
+		return 0, nil, failure
+	}
+	return removed, newest, nil
+}
+
+// using runs statements that have nothing to do with an effect on a connection.
+func (s *Store) using(ctx context.Context, doing string, use func(*pgx.Conn, *statements) error) *Failure {
+	conn, err := s.pool.Acquire(ctx)
+	if err != nil {
+		return &Failure{Database, fmt.Errorf("%s: %s: %w", doing, connecting, err)}
+	}
+	defer conn.Release()
+	sql, err := s.resolve(ctx, conn.Conn())
+	if err == nil {
+		err = use(conn.Conn(), sql)
+	}
+	if err == nil || errors.Is(err, pgx.ErrNoRows) && !errors.Is(err, ErrNoTable) {
+		return when(err)
+	}
+	return s.claiming(conn.Conn(), doing, err)
+}
+
+func when(err error) *Failure {
+	if err == nil {
+		return nil
+	}
+	return &Failure{Effect, err}
+}
+
+// Check reports what of the database does not fit: its role as a primary, its encoding,
+// the table with its columns and primary key, and the rights on it.
+func (s *Store) Check(ctx context.Context) *Failure {
+	s.sql.Store(nil)
+	return s.using(ctx, "checking the table", func(conn *pgx.Conn, sql *statements) error {
+		var standby bool
+		var encoding string
+		var missing, rights []string
+		var key string
+		err := conn.QueryRow(ctx, `
+			select pg_is_in_recovery() or current_setting('transaction_read_only') = 'on',
+				current_setting('server_encoding'),
+				array(
+					select wanted.name
+					from unnest($2::text[]) with ordinality as wanted (name, n)
+					where not exists (select from pg_attribute where attrelid = $1::text::regclass and attname = wanted.name and not attisdropped)
+					order by n
+				),
+				array(
+					select wanted.name
+					from unnest('{select,insert,delete}'::text[]) with ordinality as wanted (name, n)
+					where not has_table_privilege($1, wanted.name)
+					order by n
+				),
+				(
+					select coalesce(string_agg(attname, ', ' order by n), '')
+					from pg_index
+					cross join unnest(indkey) with ordinality as parts (attnum, n)
+					join pg_attribute on attrelid = indrelid and pg_attribute.attnum = parts.attnum
+					where indrelid = $1::text::regclass and indisprimary
+				)`, sql.table, columns).Scan(&standby, &encoding, &missing, &rights, &key)
+		if err != nil {
+			return err
+		}
+		var faults []error
+		if standby {
+			faults = append(faults, errors.New("the server is a standby or read-only: the address needs target_session_attrs=read-write"))
+		}
+		if encoding != "UTF8" {
+			faults = append(faults, fmt.Errorf("the database's encoding is %s and has to be UTF8", encoding))
+		}
+		for _, name := range missing {
+			faults = append(faults, fmt.Errorf("the table %s has no column %s", sql.table, name))
+		}
+		for _, name := range rights {
+			faults = append(faults, fmt.Errorf("the role has no right to %s on %s", name, sql.table))
+		}
+		if key != "scope, key" {
+			faults = append(faults, fmt.Errorf("the primary key of %s is not (scope, key) but (%s)", sql.table, key))
+		}
+		if faults != nil {
+			return unfit{errors.Join(faults...)}
+		}
+		return nil
+	})
+}
+
+// columns are those that the statements use.
+var columns = []string{
+	"scope", "key", "operation", "request_hash", "hash_version", "response_json",
+	"request_id", "execution_id", "created_at", "expires_at", "retained_until",
+}
+
+// unfit is a database that Check found faults with.
+type unfit struct{ error }
+
+func (u unfit) Unwrap() error { return u.error }

@@ -1,0 +1,130 @@
+package store
+
+import (
+	"context"
+	"errors"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// statements are those on the table, named with its schema: what an effect sets as its
+// search_path does not lead them elsewhere.
+type statements struct{ table, find, findInScope, insert string }
+
+// resolve finds the table on the search_path of the connection.
+func (s *Store) resolve(ctx context.Context, conn *pgx.Conn) (*statements, error) {
+	if known := s.sql.Load(); known != nil {
+		return known, nil
+	}
+	var table string
+	err := conn.QueryRow(ctx, `
+		select format('%I.%I', nspname, relname)
+		from pg_class join pg_namespace on pg_namespace.oid = relnamespace
+		where pg_class.oid = to_regclass('idempotency_keys')`).Scan(&table)
+	if errors.Is(err, pgx.ErrNoRows) {
+		err = ErrNoTable
+	}
+	if err != nil {
+		return nil, err
+	}
+	found := &statements{
+		table:       table,
+		find:        find(table, "(select $1::text[]), (select $2::text[])", "scope, key", "wanted.scope"),
+		findInScope: find(table, "(select $2::text[])", "key", "$1"),
+		insert:      insert(table),
+	}
+	s.sql.Store(found)
+	return found, nil
+}
+
+// find looks every key up in the primary key, whatever the planner believes: a plan
+// that it made for a small table, and that pgx keeps, would scan the table when it is
+// large. The arrays are selected, so that the planner does not see how long they are:
+// it would find each worth a plan of its own. What the effect does is planned as its
+// author means it again, once this is planned. Keys of one scope have a form of their
+// own, because a distributed engine has them in one place.
+func find(table, arrays, columns, scope string) string {
+	return `
+select found.scope, found.key, operation, request_hash, hash_version, response_json,
+	coalesce(request_id, ''), execution_id, created_at, expires_at, retained_until
+from unnest(` + arrays + `) as wanted (` + columns + `)
+cross join lateral (
+	select *
+	from ` + table + ` as stored
+	where stored.scope = ` + scope + ` and stored.key = wanted.key
+	limit 1
+) as found
+where (select set_config('enable_seqscan', current_setting('onceql.enable_seqscan'), true)) is not null`
+}
+
+func scanRow(row pgx.CollectableRow) (Row, error) {
+	var r Row
+	err := row.Scan(&r.Scope, &r.Key.Key, &r.Operation, &r.Hash, &r.HashVersion, &r.Response,
+		&r.RequestID, &r.ExecutionID, &r.CreatedAt, &r.ExpiresAt, &r.RetainedUntil)
+	return r, err
+}
+
+// insert fails by itself when a row is missing, as a trigger can make it be: the COMMIT
+// behind it in the pipeline is not carried out. It returns its rows, because a
+// distributed engine takes another and worse path for inserts that return nothing.
+func insert(table string) string {
+	return `
+with stored as (
+	insert into ` + table + ` (scope, key, operation, request_hash, hash_version, response_json,
+		request_id, execution_id, created_at, expires_at, retained_until)
+	select scope, key, operation, request_hash, hash_version, response_json::json,
+		nullif(request_id, ''), execution_id::uuid, $9, expires_at, retained_until
+	from unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::smallint[], $6::text[], $7::text[], $8::text[],
+		$10::timestamptz[], $11::timestamptz[])
+		as rows (scope, key, operation, request_hash, hash_version, response_json, request_id, execution_id,
+			expires_at, retained_until)
+	returning 1
+)
+select case when count(*) = cardinality($1::text[]) then 1
+	else ('only ' || count(*) || ' of ' || cardinality($1::text[]) || ' keys were stored')::int end
+from stored`
+}
+
+// claimSQL reads and sets what the transaction depends on. Locks are tried, not waited
+// for: whoever waits does so outside Postgres, where that holds no connection. A
+// commit is durable whatever the role's default is, and no policy sees other tenants.
+const claimSQL = `
+select now(),
+	current_setting('synchronous_standby_names') <> '',
+	concat_ws(E'\x1f', current_setting('role'), current_setting('row_security'), current_setting('search_path')),
+	array(
+		select pg_try_advisory_xact_lock(l)
+		from unnest($1::bigint[]) with ordinality as locks (l, n)
+		order by n
+	),` + settingsSQL
+
+// probeSQL is claimSQL for a transaction that only looks: a lock that can be shared is
+// one that nobody executes under.
+const probeSQL = `
+select now(),
+	current_setting('synchronous_standby_names') <> '',
+	concat_ws(E'\x1f', current_setting('role'), current_setting('row_security'), current_setting('search_path')),
+	array(
+		select pg_try_advisory_xact_lock_shared(l)
+		from unnest($1::bigint[]) with ordinality as locks (l, n)
+		order by n
+	),` + settingsSQL
+
+const settingsSQL = `
+	set_config('onceql.tenants', ($2::text[])::text, true),
+	set_config('lock_timeout', $3, true),
+	set_config('statement_timeout', $4, true),
+	set_config('idle_in_transaction_session_timeout', $5, true),
+	set_config('synchronous_commit', case when current_setting('synchronous_commit') in ('off', 'local') then 'on'
+		else current_setting('synchronous_commit') end, true),
+	set_config('onceql.enable_seqscan', current_setting('enable_seqscan'), true),
+	set_config('enable_seqscan', 'off', true)`
+
+// restoreSQL puts back what an effect may have changed and the insert depends on.
+const restoreSQL = `
+select set_config('role', $1, true), set_config('row_security', $2, true), set_config('search_path', $3, true),
+	set_config('onceql.tenants', ($4::text[])::text, true),
+	set_config('lock_timeout', $5, true), set_config('statement_timeout', $5, true),
+	set_config('synchronous_commit', case when current_setting('synchronous_commit') in ('off', 'local') then 'on'
+		else current_setting('synchronous_commit') end, true),
+	set_config('transaction_read_only', 'off', true)`

@@ -1,0 +1,304 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgproto3"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// READ COMMITTED, because the look-up after the lock needs a newer snapshot than the
+// lock's statement; READ WRITE, because a standby must refuse: what it shows may be
+// lost at a failover.
+var txOptions = pgx.TxOptions{IsoLevel: pgx.ReadCommitted, AccessMode: pgx.ReadWrite}
+
+// A Tx is one transaction of the protocol. Its owner ends it with End. It is not safe
+// for use by several goroutines.
+type Tx struct {
+	// Now is the database's time for everything that the transaction does.
+	Now time.Time
+	// Held says of each key whether its lock is the transaction's.
+	Held []bool
+	// Rows are those of the keys that have one.
+	Rows map[Key]Row
+	// Synchronous says whether commits wait for a standby. What is found then has to be
+	// acknowledged before it is told.
+	Synchronous bool
+
+	conn     *pgxpool.Conn
+	tx       pgx.Tx
+	sql      *statements
+	scopes   []string
+	settings []string // role, row_security, search_path
+	ended    bool
+}
+
+// The steps of a claim, as its errors name them.
+const (
+	connecting = "taking a connection"
+	beginning  = "beginning"
+	looking    = "looking the keys up"
+)
+
+// Claim begins a transaction, tries the locks of the keys, which are sorted, and looks
+// for their rows. With more than one key it sets a savepoint, see Back.
+func (s *Store) Claim(ctx context.Context, keys []Key, limits Limits) (*Tx, *Failure) {
+	return s.begin(ctx, claimSQL, keys, keys, limits)
+}
+
+// LookUp is Claim for a transaction that only looks. Held says of each of the probed
+// keys whether nobody executes it.
+func (s *Store) LookUp(ctx context.Context, keys, probed []Key, limits Limits) (*Tx, *Failure) {
+	return s.begin(ctx, probeSQL, keys, probed, limits)
+}
+
+func (s *Store) begin(ctx context.Context, sql string, keys, locked []Key, limits Limits) (*Tx, *Failure) {
+	conn, err := s.pool.Acquire(ctx)
+	if err != nil {
+		return nil, &Failure{Database, fmt.Errorf("%s: %w", connecting, err)}
+	}
+	t := &Tx{conn: conn}
+	if t.sql, err = s.resolve(ctx, conn.Conn()); err != nil {
+		defer t.End(ctx)
+		return nil, s.claiming(conn.Conn(), looking, err)
+	}
+	scopes, names, locks := make([]string, len(keys)), make([]string, len(keys)), make([]int64, len(locked))
+	for i, key := range keys {
+		scopes[i], names[i] = key.Scope, key.Key
+	}
+	for i, key := range locked {
+		locks[i] = key.Lock()
+	}
+	t.scopes = slices.Compact(slices.Clone(scopes))
+
+	step, state := beginning, ""
+	var found []Row
+	var batch pgx.Batch
+	batch.BeginTx(txOptions)
+	batch.Queue(sql, locks, t.scopes, milliseconds(limits.Lock), milliseconds(limits.Statement), milliseconds(limits.Idle)).
+		QueryRow(func(row pgx.Row) error {
+			step = looking
+			var ignored string
+			return row.Scan(&t.Now, &t.Synchronous, &state, &t.Held,
+				&ignored, &ignored, &ignored, &ignored, &ignored, &ignored, &ignored)
+		})
+	lookup := batch.Queue(t.sql.find, scopes, names)
+	if len(t.scopes) == 1 {
+		lookup.SQL, lookup.Arguments = t.sql.findInScope, []any{scopes[0], names}
+	}
+	lookup.Query(func(rows pgx.Rows) (err error) {
+		found, err = pgx.CollectRows(rows, scanRow)
+		return err
+	})
+	if len(keys) > 1 {
+		batch.Queue("savepoint onceql")
+	}
+	results := conn.SendBatch(ctx, &batch)
+	err = results.Close()
+	t.tx = results.Tx()
+	if err == nil {
+		err = t.unchanged(state)
+	}
+	if err != nil {
+		defer t.End(ctx)
+		return nil, s.claiming(conn.Conn(), step, err)
+	}
+	t.Rows = make(map[Key]Row, len(found))
+	for _, row := range found {
+		row.Expired = !row.ExpiresAt.After(t.Now)
+		t.Rows[row.Key] = row
+	}
+	return t, nil
+}
+
+// settingsKey is where a connection keeps the settings that it came with.
+const settingsKey = "onceql.settings"
+
+var errSession = errors.New("an effect changed a setting of its session, not of its transaction")
+
+// unchanged refuses a connection whose session an effect changed: what the connection
+// came with is what the keys depend on.
+func (t *Tx) unchanged(state string) error {
+	t.settings = strings.SplitN(state, "\x1f", 3)
+	known := t.conn.Conn().PgConn().CustomData()
+	if before, seen := known[settingsKey]; !seen {
+		known[settingsKey] = state
+	} else if before != state {
+		_ = t.conn.Conn().Close(canceled)
+		return errSession
+	}
+	return nil
+}
+
+// Commit checks the constraints that the effect deferred, puts back what it changed,
+// inserts the rows and commits. When it returns nil that is certain. After a Failure of
+// the deferred constraints the transaction lasts until Back or End, after any other it
+// is over. Commit has a budget of its own.
+func (t *Tx) Commit(ctx context.Context, rows []Row, budget time.Duration) *Failure {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), budget)
+	defer cancel()
+	var batch pgx.Batch
+	batch.Queue("set constraints all immediate")
+	batch.Queue(restoreSQL, t.settings[0], t.settings[1], t.settings[2], t.scopes, milliseconds(budget))
+	batch.Queue(t.sql.insert, arguments(rows)...)
+	batch.Queue("commit")
+	conn := t.conn.Conn()
+	results := conn.SendBatch(ctx, &batch)
+	notices := t.listen()
+	defer notices.stop()
+	for step, judge := range [...]func(error) *Failure{running, unrestored, inserting} {
+		_, err := results.Exec()
+		if err == nil {
+			continue
+		}
+		_ = results.Close()
+		// Postgres skips what is behind a statement that failed. Without its word the
+		// COMMIT may have been carried out.
+		if code(err) == "" || conn.IsClosed() {
+			t.close()
+			return &Failure{Unknown, err}
+		}
+		failure := judge(err)
+		if step > 0 || failure.Owner != Effect && failure.Owner != Slow {
+			t.End(ctx)
+		}
+		return failure
+	}
+	committed, err := results.Exec()
+	if closing := results.Close(); err == nil {
+		err = closing
+	}
+	if err == nil && committed.String() != "COMMIT" {
+		err = fmt.Errorf("COMMIT was answered %q", committed)
+	}
+	if err != nil {
+		t.close()
+		return &Failure{Unknown, fmt.Errorf("committing: %w", err)}
+	}
+	t.ended = true
+	t.conn.Release()
+	if notices.heard {
+		return &Failure{Unknown, errNoticed}
+	}
+	return nil
+}
+
+func unrestored(err error) *Failure {
+	return &Failure{Effect, fmt.Errorf("%w: %w", ErrSettings, err)}
+}
+
+// arguments are the insert's. Ids are text: pgx can't tell the type of [][16]byte
+// without asking Postgres, and in the mode that poolers need it does not ask.
+func arguments(rows []Row) []any {
+	n := len(rows)
+	scopes, keys, operations := make([]string, n), make([]string, n), make([]string, n)
+	hashes, versions, responses := make([][]byte, n), make([]int16, n), make([]string, n)
+	requestIDs, executionIDs := make([]string, n), make([]string, n)
+	expires, retained := make([]time.Time, n), make([]time.Time, n)
+	for i, r := range rows {
+		scopes[i], keys[i], operations[i] = r.Scope, r.Key.Key, r.Operation
+		hashes[i], versions[i], responses[i] = r.Hash, r.HashVersion, string(r.Response)
+		requestIDs[i], executionIDs[i] = r.RequestID, uuid.UUID(r.ExecutionID).String()
+		expires[i], retained[i] = r.ExpiresAt, r.RetainedUntil
+	}
+	return []any{scopes, keys, operations, hashes, versions, responses, requestIDs, executionIDs, rows[0].CreatedAt, expires, retained}
+}
+
+// Acknowledge ends a transaction that found rows, where commits wait for a standby: so
+// does it. A row may be visible whose own commit was cut off before any standby had it,
+// and a failover would lose what is told here. A commit waits for all that was written
+// before it, once it writes itself.
+func (t *Tx) Acknowledge(ctx context.Context) *Failure {
+	var batch pgx.Batch
+	batch.Queue(`select pg_logical_emit_message(true, 'onceql', '')`)
+	batch.Queue("commit")
+	results := t.conn.SendBatch(ctx, &batch)
+	notices := t.listen()
+	err := results.Close()
+	notices.stop()
+	if err == nil && notices.heard {
+		err = errNoticed
+	}
+	if err != nil {
+		t.close()
+		return &Failure{Database, fmt.Errorf("waiting for the standby: %w", err)}
+	}
+	t.ended = true
+	t.conn.Release()
+	return nil
+}
+
+// Over says whether the transaction has ended.
+func (t *Tx) Over() bool { return t.ended }
+
+// End rolls the transaction back, unless it is over, and lets its connection and its
+// locks go. When that fails the connection is closed, and Postgres does it.
+func (t *Tx) End(ctx context.Context) {
+	if t.ended {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	if t.tx != nil && !t.conn.Conn().IsClosed() {
+		if err := t.tx.Rollback(ctx); err != nil && !errors.Is(err, pgx.ErrTxClosed) {
+			_ = t.conn.Conn().Close(canceled)
+		}
+	}
+	t.ended = true
+	t.conn.Release()
+}
+
+// close ends the transaction with its connection.
+func (t *Tx) close() {
+	if t.ended {
+		return
+	}
+	t.ended = true
+	_ = t.conn.Conn().Close(canceled)
+	t.conn.Release()
+}
+
+func milliseconds(d time.Duration) string {
+	return strconv.FormatInt(max(1, d.Milliseconds()), 10)
+}
+
+// notices tells whether Postgres sent a notice. A COMMIT whose wait for a standby was
+// cancelled, by an operator or by a pool that cancels at a deadline, is answered COMMIT
+// all the same, and only a warning says that a failover may lose it. The handler of
+// notices is part of the pool's configuration, which is not the engine's; so it reads
+// the trace of the messages.
+type notices struct {
+	conn  *pgx.Conn
+	heard bool
+}
+
+// listen listens where commits wait for a standby. The caller stops it.
+func (t *Tx) listen() *notices {
+	n := &notices{conn: t.conn.Conn()}
+	// A connection that broke belongs to the goroutine that closes it.
+	if t.Synchronous && !n.conn.IsClosed() {
+		n.conn.PgConn().Frontend().Trace(n, pgproto3.TracerOptions{SuppressTimestamps: true})
+	}
+	return n
+}
+
+func (n *notices) stop() {
+	if !n.conn.IsClosed() {
+		n.conn.PgConn().Frontend().Untrace()
+	}
+}
+
+// Write takes the trace's line about one message.
+func (n *notices) Write(line []byte) (int, error) {
+	n.heard = n.heard || bytes.HasPrefix(line, []byte("B\tNoticeResponse\t"))
+	return len(line), nil
+}

@@ -1,0 +1,133 @@
+package idempotency
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/onceql/onceql/idempotency/internal/store"
+)
+
+// CallInfo is what a key did.
+type CallInfo struct {
+	Key, Operation string
+	// ExecutedAt and ExpiresAt are times of the database's clock: when the
+	// effect ran, and until when its result is replayed.
+	ExecutedAt, ExpiresAt time.Time
+	// RetainedUntil is until when the key is kept and refused at least.
+	RetainedUntil time.Time
+	// Expired says whether the result is no longer replayed; until the key is
+	// purged it is refused.
+	Expired bool
+	// RequestID is that of the request that executed; it may be empty.
+	RequestID string
+}
+
+// Lookup returns what the scope's key did, and false when that is not known
+// here: the key was never used, its call is in flight, it was purged, or it is
+// not a valid key. Its errors wrap ErrUnavailable when the database can't be
+// reached.
+func (e *Engine) Lookup(ctx context.Context, scope, key string) (CallInfo, bool, error) {
+	if ValidateKey(key) != nil {
+		return CallInfo{}, false, nil //nolint:nilerr // Nobody can have used it.
+	}
+	row, there, failure := e.store.Find(ctx, store.Key{Scope: scope, Key: key})
+	if failure != nil {
+		return CallInfo{}, false, failedBy(failure)
+	}
+	if !there {
+		return CallInfo{}, false, nil
+	}
+	return CallInfo{
+		Key: key, Operation: row.Operation, ExecutedAt: row.CreatedAt, ExpiresAt: row.ExpiresAt,
+		RetainedUntil: row.RetainedUntil, Expired: row.Expired, RequestID: row.RequestID,
+	}, true, nil
+}
+
+// Forget removes what the scope's key did, so that the key is new again, and
+// says whether there was something to remove. While a call with the key
+// executes it is ErrInProgress.
+func (e *Engine) Forget(ctx context.Context, scope, key string) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, e.config.Budget)
+	defer cancel()
+	for wait := time.Millisecond; ; wait = min(2*wait, 200*time.Millisecond) {
+		there, failure := e.store.Forget(ctx, store.Key{Scope: scope, Key: key})
+		switch {
+		case failure == nil:
+			return there, nil
+		case !errors.Is(failure, store.ErrBusy):
+			return false, failedBy(failure)
+		case !there:
+			return false, ErrInProgress
+		}
+		// A call that replays the key holds its lock, for a moment.
+		if pause(ctx, e.random.jitter(wait)); ctx.Err() != nil {
+			return false, failedBy(failure)
+		}
+	}
+}
+
+// purgeBatch is how many rows one transaction of the purge removes: few enough
+// that it is over in some milliseconds.
+const purgeBatch = 1000
+
+// purgeRest is how much longer than a batch the pause after it is. To remove a row
+// costs less than a tenth of what it cost to make it, so a purge that works a
+// tenth of the time keeps up with any load, and takes little from it.
+const purgeRest = 9
+
+// Purge removes the rows whose retention and whose replays are over, by the
+// database's clock, and returns how many. It works in small transactions, one
+// server at a time, and rests most of the time: when another server is at it,
+// Purge leaves the rest to it.
+func (e *Engine) Purge(ctx context.Context) (int64, error) {
+	var total int64
+	var oldest *time.Time
+	for {
+		start := time.Now()
+		removed, newest, failure := e.purgeSome(ctx, oldest)
+		total += removed
+		if failure != nil {
+			return total, fmt.Errorf("purging: %w", failedBy(failure))
+		}
+		if removed < purgeBatch {
+			return total, nil
+		}
+		oldest = newest
+		pause(ctx, purgeRest*time.Since(start))
+	}
+}
+
+func (e *Engine) purgeSome(ctx context.Context, oldest *time.Time) (int64, *time.Time, *store.Failure) {
+	ctx, cancel := context.WithTimeout(ctx, e.config.Budget)
+	defer cancel()
+	return e.store.Purge(ctx, purgeBatch, oldest)
+}
+
+// purgeRegularly purges until ctx ends, at moments that differ between servers.
+func (e *Engine) purgeRegularly(ctx context.Context) {
+	for {
+		pause(ctx, e.random.jitter(e.config.PurgeEvery))
+		if ctx.Err() != nil {
+			return
+		}
+		removed, err := e.Purge(ctx)
+		if removed > 0 {
+			e.config.Observer(Event{Kind: Purged, Count: removed})
+		}
+		if err != nil && !errors.Is(err, context.Canceled) {
+			e.config.Observer(Event{Kind: PurgeFailed, Err: err})
+		}
+	}
+}
+
+// pause waits, and returns early when ctx ends.
+func pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+}

@@ -1,0 +1,253 @@
+package idempotency
+
+import (
+	"context"
+	"fmt"
+	"math/bits"
+	"time"
+
+	"github.com/onceql/onceql/idempotency/internal/schedule"
+	"github.com/onceql/onceql/idempotency/internal/store"
+)
+
+// maxTries bounds how often an effect runs for one caller whose connection is lost
+// during it, or whose COMMIT is not answered; maxRaces, how often a row may be refused
+// as a duplicate though there is none.
+const (
+	maxTries = 4
+	maxRaces = 3
+)
+
+// A bisection finds the items that a batch fails over. It separates, and condemns
+// nobody: all parts share one transaction, so that one may fail over what another did.
+// An item that fails by itself leaves the batch, to run alone.
+type bisection struct {
+	*execution
+	tx   *store.Tx
+	lock time.Duration
+	// kept stand in the transaction, suspects have left it, and rest has been left out
+	// because the search has taken too long.
+	kept, suspects, rest []*item
+	// failures counts the runs that failed, of which most are allowed.
+	failures, most int
+	until          time.Time
+	// fatal ended the transaction.
+	fatal *store.Failure
+}
+
+// bisect separates the items that the batch fails over from the others, and commits
+// those.
+func (x *execution) bisect(ctx context.Context, tx *store.Tx, items []*item, failure *store.Failure) {
+	b := &bisection{
+		execution: x, tx: tx, lock: x.limits.Lock,
+		most:  2 * bits.Len(uint(len(items))),
+		until: time.Now().Add(x.budget / 2),
+	}
+	if failure != nil && failure.Owner == store.Slow {
+		b.lock = searchLock
+	}
+	b.undo(ctx)
+	if failure == nil {
+		b.withoutLate(ctx, items)
+	} else {
+		b.halves(ctx, items)
+	}
+	if b.fatal != nil {
+		tx.End(ctx)
+		x.undone(items, b.fatal)
+		return
+	}
+	if len(b.kept) > 0 {
+		if failure := x.commit(ctx, tx, b.kept); failure != nil {
+			// What the parts deferred does not hold together.
+			if over := tx.Over(); over {
+				x.undone(b.kept, failure)
+			} else {
+				b.rest = append(b.rest, b.kept...)
+			}
+		}
+	}
+	tx.End(ctx)
+	for _, i := range b.suspects {
+		i.call.Blame()
+	}
+	x.singly(b.suspects)
+	x.singly(b.rest)
+}
+
+// search runs the effect for the items, and finds out over which of them it fails. It
+// says whether it did not.
+func (b *bisection) search(ctx context.Context, items []*item) bool {
+	if len(items) == 0 || b.fatal != nil {
+		return true
+	}
+	if b.failures >= b.most || time.Now().After(b.until) {
+		b.rest = append(b.rest, items...)
+		return false
+	}
+	failure := b.run(ctx, b.tx, items)
+	if failure == nil {
+		for _, i := range items {
+			if i.state == failedLate {
+				b.failures++
+				b.undo(ctx)
+				b.withoutLate(ctx, items)
+				return false
+			}
+		}
+		if failure = b.tx.Keep(ctx); failure == nil {
+			b.kept = append(b.kept, items...)
+			return true
+		}
+	}
+	b.failures++
+	if failure.Owner != store.Effect && failure.Owner != store.Slow {
+		b.fatal = failure
+		return false
+	}
+	if failure.Owner == store.Slow {
+		b.lock = searchLock
+	}
+	b.undo(ctx)
+	b.halves(ctx, items)
+	return false
+}
+
+// halves searches both halves of items that fail together. When the first does not
+// fail, the second is to blame, and need not run as a whole.
+func (b *bisection) halves(ctx context.Context, items []*item) {
+	if len(items) == 1 {
+		b.suspects = append(b.suspects, items...)
+		return
+	}
+	first, second := items[:len(items)/2], items[len(items)/2:]
+	if b.search(ctx, first) && b.fatal == nil {
+		b.halves(ctx, second)
+		return
+	}
+	b.search(ctx, second)
+}
+
+// withoutLate goes on without the items that were refused after the first statement.
+func (b *bisection) withoutLate(ctx context.Context, items []*item) {
+	others := make([]*item, 0, len(items))
+	for _, i := range items {
+		if i.state == failedLate {
+			b.suspects = append(b.suspects, i)
+		} else {
+			others = append(others, i)
+		}
+	}
+	b.search(ctx, others)
+}
+
+// undo takes back what the last run did.
+func (b *bisection) undo(ctx context.Context) {
+	if failure := b.tx.Back(ctx, b.lock); failure != nil && b.fatal == nil {
+		b.fatal = failure
+	}
+}
+
+// singly lets the items run again, each alone. To their callers they still execute.
+func (x *execution) singly(items []*item) {
+	for _, i := range items {
+		i.call.Again(schedule.Singly, nil)
+	}
+}
+
+// unclaimed sees to calls whose transaction could not begin.
+func (x *execution) unclaimed(calls []*call, failure *store.Failure) {
+	if failure.Owner == store.Database {
+		x.schedule.Unreachable()
+	}
+	for _, c := range calls {
+		switch failure.Owner {
+		case store.Deployment:
+			x.refuse(c, failedBy(failure))
+		case store.Database:
+			x.observe(Event{Kind: Retried, Err: failure.Err}, c.Leader)
+			c.Again(schedule.Together, failure.Err)
+		default:
+			x.again(c, failure.Err)
+		}
+	}
+}
+
+// undone sees to items of a batch whose transaction came to nothing.
+func (x *execution) undone(items []*item, failure *store.Failure) {
+	for _, i := range items {
+		switch failure.Owner {
+		case store.Unknown:
+			x.unknown(i, failure)
+		case store.Conflict, store.Lost, store.Race, store.Database:
+			x.again(i.call, failure.Err)
+		default:
+			x.observe(Event{Kind: Retried, Err: failure.Err}, i.request)
+			i.call.Again(schedule.Singly, nil)
+		}
+	}
+}
+
+// alone sees to an item that was by itself in its transaction.
+func (x *execution) alone(i *item, failure *store.Failure) {
+	c, r := i.call, i.request
+	if failure == nil { // It was refused late.
+		c.Blame()
+		x.refuse(c, i.err)
+		return
+	}
+	switch failure.Owner {
+	case store.Effect:
+		c.Blame()
+		x.refuse(c, failure.Err)
+	case store.Slow, store.Late:
+		c.Blame()
+		if x.single {
+			x.fail(c, unavailable(failure.Err))
+		} else {
+			c.Again(schedule.Singly, nil)
+		}
+	case store.Lost:
+		c.Blame()
+		if r.lost < maxTries-1 {
+			x.again(c, failure.Err)
+		} else if failure.Told() {
+			x.refuse(c, failure.Err)
+		} else {
+			x.fail(c, unavailable(failure.Err))
+		}
+	case store.Race:
+		if r.races++; r.races < maxRaces {
+			x.again(c, failure.Err)
+		} else {
+			x.refuse(c, failedBy(failure))
+		}
+	case store.Deployment:
+		x.refuse(c, failedBy(failure))
+	case store.Unknown:
+		x.unknown(i, failure)
+	case store.Conflict, store.Database:
+		x.again(c, failure.Err)
+	}
+}
+
+// again lets a call run again that lost its transaction through nobody's fault: once
+// together with others, and then alone.
+func (x *execution) again(c *call, err error) {
+	x.observe(Event{Kind: Retried, Err: err}, c.Leader)
+	how := schedule.Together
+	if c.Leader.lost++; c.Leader.lost > 1 {
+		how = schedule.Singly
+	}
+	c.Again(how, err)
+}
+
+// unknown lets a call be looked up whose COMMIT has no answer, and run alone if its row
+// is not there.
+func (x *execution) unknown(i *item, failure *store.Failure) {
+	x.observe(Event{Kind: CommitUnknown, Err: failure.Err}, i.request)
+	i.request.commits++
+	i.request.commitFailure = failure
+	i.call.Alone = true
+	i.call.Again(schedule.Found, fmt.Errorf("the commit's outcome is unknown: %w", failure.Err))
+}
