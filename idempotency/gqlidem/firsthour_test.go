@@ -86,7 +86,7 @@ func TestReadme_StepsWorkInAnEmptyProject(t *testing.T) {
 }
 
 // readmeSteps returns what the README's section for importers says of each file:
-// its blocks of code, which name their files in comments.
+// its blocks of code, which name their files in comments, and a line in its text.
 func readmeSteps(t testing.TB) map[string]string {
 	t.Helper()
 	readme, err := os.ReadFile(filepath.Join(repository, "README.md"))
@@ -113,6 +113,9 @@ func readmeSteps(t testing.TB) map[string]string {
 				steps[name] += line
 			}
 		}
+	}
+	if inline := regexp.MustCompile("write `([^`]+)` into\\s+gqlgen\\.yml").FindStringSubmatch(section); inline != nil {
+		steps["gqlgen.yml"] = inline[1] + "\n"
 	}
 	for _, name := range []string{"graph/schema.graphqls", "gqlgen.yml", "graph/resolver.go", "graph/schema.resolvers.go", "server.go"} {
 		if strings.TrimSpace(steps[name]) == "" {
