@@ -16,13 +16,15 @@ import (
 	"github.com/99designs/gqlgen/graphql/errcode"
 	"github.com/alecthomas/kong"
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/onceql/onceql/idempotency/gqlidem"
 )
 
 // A setting that is added, renamed or given another default is one that operators
 // look up in docs/reference.md.
 func TestReference_HasEverySetting(t *testing.T) {
 	t.Parallel()
-	parser, err := kong.New(&commandLine{}, kong.Vars{"version": "", "data_dir": "see below"})
+	parser, err := kong.New(&commandLine{}, defaults(), kong.Vars{"data_dir": "see below"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,57 +111,74 @@ var foreignCodes = map[string]string{
 	"errcode.ValidationFailed": errcode.ValidationFailed,
 }
 
-// errorCodes finds the constants of this module that are named for the code of an
-// error, and whether the code says beside them that it is retryable: "yes" or "no".
-// A code beside which nothing is said is not.
+// errorCodes returns the values of this module's constants that are named for the code
+// of an error, and whether each is retryable: "yes" or "no".
 func errorCodes(t testing.TB) map[string]string {
 	t.Helper()
-	files := sources(t)
 	values := map[string]string{} // By the constant's name.
-	for _, file := range files {
+	for _, file := range sources(t) {
 		maps.Copy(values, codeConstants(t, file))
 	}
 	retryable := map[string]string{}
 	for _, code := range values {
 		retryable[code] = "no"
-	}
-	for _, file := range files {
-		ast.Inspect(file, func(node ast.Node) bool {
-			name, value := codeAndTruth(node)
-			if code, known := values[name]; known && value == "true" {
-				retryable[code] = "yes"
-			}
-			return true
-		})
+		if gqlidem.Retryable(code) {
+			retryable[code] = "yes"
+		}
 	}
 	return retryable
 }
 
-// sources are the files of this module that are in the program.
+// sources are the parsed files of this module that are in the program.
 func sources(t testing.TB) []*ast.File {
 	t.Helper()
-	var files []*ast.File
+	var parsed []*ast.File
+	for path, text := range files(t, ".go") {
+		if strings.HasSuffix(path, "_test.go") || inModuleOfItsOwn(path) {
+			continue
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), path, text, parser.SkipObjectResolution)
+		if err != nil {
+			t.Fatal(err)
+		}
+		parsed = append(parsed, file)
+	}
+	return parsed
+}
+
+// files returns the texts of this repository's files with the extension, by their
+// paths, but for what is built or fetched, which may come and go meanwhile.
+func files(t testing.TB, extension string) map[string]string {
+	t.Helper()
+	texts := map[string]string{}
 	err := filepath.WalkDir(".", func(path string, entry fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
-		if entry.IsDir() {
-			if _, err := os.Stat(filepath.Join(path, "go.mod")); path != "." && err == nil || entry.Name() == "node_modules" || entry.Name() == "generated" {
-				return filepath.SkipDir
-			}
+		if name := entry.Name(); entry.IsDir() && path != "." && (name[0] == '.' || name == "node_modules" || name == "bin" || name == "dist") {
+			return filepath.SkipDir
+		}
+		if filepath.Ext(path) != extension {
 			return nil
 		}
-		if filepath.Ext(path) != ".go" || strings.HasSuffix(path, "_test.go") {
-			return nil
-		}
-		file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.SkipObjectResolution)
-		files = append(files, file)
+		text, err := os.ReadFile(path)
+		texts[path] = string(text)
 		return err
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return files
+	return texts
+}
+
+// inModuleOfItsOwn says whether the file is of another module of this repository.
+func inModuleOfItsOwn(path string) bool {
+	for dir := filepath.Dir(path); dir != "."; dir = filepath.Dir(dir) {
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+			return true
+		}
+	}
+	return false
 }
 
 var (
@@ -205,30 +224,4 @@ func selected(selector *ast.SelectorExpr) string {
 		return x.Name + "." + selector.Sel.Name
 	}
 	return selector.Sel.Name
-}
-
-// codeAndTruth returns the constant of a code and the truth that stand side by
-// side in a literal, such as {ErrInProgress, CodeInProgress, "…", true}.
-func codeAndTruth(node ast.Node) (name, truth string) {
-	literal, ok := node.(*ast.CompositeLit)
-	if !ok {
-		return "", ""
-	}
-	for _, element := range literal.Elts {
-		if pair, ok := element.(*ast.KeyValueExpr); ok {
-			element = pair.Value
-		}
-		if selector, ok := element.(*ast.SelectorExpr); ok {
-			element = selector.Sel
-		}
-		ident, ok := element.(*ast.Ident)
-		switch {
-		case !ok:
-		case codeName.MatchString(ident.Name):
-			name = ident.Name
-		case ident.Name == "true" || ident.Name == "false":
-			truth = ident.Name
-		}
-	}
-	return name, truth
 }
