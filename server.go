@@ -34,7 +34,7 @@ var schemaSDL []byte
 
 // The connections: one for each group and each worker of the engine and two for
 // its purge and for an operator's requests, and apart from them those of the
-// queries, so that none can starve another.
+// queries, so that none can starve another; and the probe's.
 const (
 	groups      = 3
 	workers     = 14
@@ -98,10 +98,14 @@ func (c *serveCommand) Run(ctx context.Context) error {
 		May:        server.May,
 		Log:        log,
 	})
-	health := server.NewHealth(pool)
+	probe, err := db.NewProbe(database.url, log)
+	if err != nil {
+		return err
+	}
+	health := server.NewHealth(probe.Check, c.Wait, log)
 
 	mux := http.NewServeMux()
-	mux.Handle("/graphql", server.CORS(c.CORSOrigins, server.Authenticate(identify, health.Admit(engine, server.RequestTimeout(c.RequestTimeout, api)))))
+	mux.Handle("/graphql", server.CORS(c.CORSOrigins, server.Authenticate(identify, health.Admit(engine.Refuses, server.RequestTimeout(c.RequestTimeout, api)))))
 	mux.Handle("GET /{$}", playground.Handler())
 	mux.Handle("GET /playground/", playground.Handler())
 	mux.HandleFunc("GET /schema.graphql", serveSchema)
@@ -123,7 +127,10 @@ func (c *serveCommand) Run(ctx context.Context) error {
 	}
 	served := make(chan error, 1)
 	go func() { served <- web.Serve(listener) }()
-	go health.Probe(ctx)
+	go func() {
+		health.Watch(ctx)
+		probe.Close(running)
+	}()
 	announce(listener.Addr(), database)
 
 	select {
