@@ -5,7 +5,6 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -16,13 +15,17 @@ import (
 	"github.com/99designs/gqlgen/graphql/errcode"
 	"github.com/alecthomas/kong"
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/onceql/onceql/idempotency/gqlidem"
 )
 
 // A setting that is added, renamed or given another default is one that operators
 // look up in docs/reference.md.
 func TestReference_HasEverySetting(t *testing.T) {
 	t.Parallel()
-	parser, err := kong.New(&commandLine{}, kong.Vars{"version": "", "data_dir": "see below"})
+	vars := defaults()
+	vars["data_dir"] = "see below"
+	parser, err := kong.New(&commandLine{}, vars)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -110,27 +113,17 @@ var foreignCodes = map[string]string{
 }
 
 // errorCodes finds the constants of this module that are named for the code of an
-// error, and whether the code says beside them that it is retryable: "yes" or "no".
-// A code beside which nothing is said is not.
+// error, and whether it is retryable: "yes" or "no".
 func errorCodes(t testing.TB) map[string]string {
 	t.Helper()
-	files := sources(t)
-	values := map[string]string{} // By the constant's name.
-	for _, file := range files {
-		maps.Copy(values, codeConstants(t, file))
-	}
 	retryable := map[string]string{}
-	for _, code := range values {
-		retryable[code] = "no"
-	}
-	for _, file := range files {
-		ast.Inspect(file, func(node ast.Node) bool {
-			name, value := codeAndTruth(node)
-			if code, known := values[name]; known && value == "true" {
+	for _, file := range sources(t) {
+		for _, code := range codeConstants(t, file) {
+			retryable[code] = "no"
+			if gqlidem.Retryable(code) {
 				retryable[code] = "yes"
 			}
-			return true
-		})
+		}
 	}
 	return retryable
 }
@@ -205,30 +198,4 @@ func selected(selector *ast.SelectorExpr) string {
 		return x.Name + "." + selector.Sel.Name
 	}
 	return selector.Sel.Name
-}
-
-// codeAndTruth returns the constant of a code and the truth that stand side by
-// side in a literal, such as {ErrInProgress, CodeInProgress, "…", true}.
-func codeAndTruth(node ast.Node) (name, truth string) {
-	literal, ok := node.(*ast.CompositeLit)
-	if !ok {
-		return "", ""
-	}
-	for _, element := range literal.Elts {
-		if pair, ok := element.(*ast.KeyValueExpr); ok {
-			element = pair.Value
-		}
-		if selector, ok := element.(*ast.SelectorExpr); ok {
-			element = selector.Sel
-		}
-		ident, ok := element.(*ast.Ident)
-		switch {
-		case !ok:
-		case codeName.MatchString(ident.Name):
-			name = ident.Name
-		case ident.Name == "true" || ident.Name == "false":
-			truth = ident.Name
-		}
-	}
-	return name, truth
 }
