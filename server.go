@@ -33,7 +33,7 @@ import (
 var schemaSDL []byte
 
 // The engine's connections, of which it makes its workers, and apart from them those of
-// the queries, so that none can starve another.
+// the queries and of the probe, so that none can starve another.
 const (
 	engineConns = 21
 	queryConns  = 8
@@ -95,10 +95,14 @@ func (c *serveCommand) Run(ctx context.Context) error {
 		May:        server.May,
 		Log:        log,
 	})
-	health := server.NewHealth(pool)
+	probe, err := db.NewProbe(database.url, log)
+	if err != nil {
+		return err
+	}
+	health := server.NewHealth(probe.Check, c.Wait, log)
 
 	mux := http.NewServeMux()
-	mux.Handle("/graphql", server.CORS(c.CORSOrigins, server.Authenticate(identify, health.Admit(engine, server.RequestTimeout(c.RequestTimeout, api)))))
+	mux.Handle("/graphql", server.CORS(c.CORSOrigins, server.Authenticate(identify, health.Admit(engine.Refuses, server.RequestTimeout(c.RequestTimeout, api)))))
 	mux.Handle("GET /{$}", playground.Handler())
 	mux.Handle("GET /playground/", playground.Handler())
 	mux.HandleFunc("GET /schema.graphql", serveSchema)
@@ -120,7 +124,10 @@ func (c *serveCommand) Run(ctx context.Context) error {
 	}
 	served := make(chan error, 1)
 	go func() { served <- web.Serve(listener) }()
-	go health.Probe(ctx)
+	go func() {
+		health.Watch(ctx)
+		probe.Close(running)
+	}()
 	announce(listener.Addr(), database)
 
 	select {

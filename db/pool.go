@@ -1,5 +1,5 @@
-// Package db is the server's database: the pool and the queries on projects. It
-// knows nothing of idempotency keys or GraphQL.
+// Package db is the server's database: its pools, its probe and the queries on
+// projects. It knows nothing of idempotency keys or GraphQL.
 package db
 
 import (
@@ -16,13 +16,26 @@ import (
 // does not connect yet: a database that is away for the moment is no error.
 // Notices that Postgres sends, a warning on a COMMIT among them, go to log.
 func Open(ctx context.Context, url string, maxConns int32, log *slog.Logger) (*pgxpool.Pool, error) {
+	config, err := configure(url, log)
+	if err != nil {
+		return nil, err
+	}
+	config.MaxConns = maxConns
+	config.MaxConnLifetimeJitter = 5 * time.Minute
+	pool, err := pgxpool.NewWithConfig(ctx, config)
+	if err != nil {
+		return nil, fmt.Errorf("opening the pool: %w", err)
+	}
+	return pool, nil
+}
+
+// configure is what all connections to the database at url have in common.
+func configure(url string, log *slog.Logger) (*pgxpool.Config, error) {
 	config, err := pgxpool.ParseConfig(url)
 	if err != nil {
 		// The parser's error leaves the password out.
 		return nil, fmt.Errorf("reading the database URL: %w", err)
 	}
-	config.MaxConns = maxConns
-	config.MaxConnLifetimeJitter = 5 * time.Minute
 	if config.ConnConfig.ConnectTimeout == 0 {
 		config.ConnConfig.ConnectTimeout = 5 * time.Second
 	}
@@ -33,11 +46,7 @@ func Open(ctx context.Context, url string, maxConns int32, log *slog.Logger) (*p
 	config.ConnConfig.OnNotice = func(_ *pgconn.PgConn, notice *pgconn.Notice) {
 		log.Warn("Postgres sent a notice", "severity", notice.SeverityUnlocalized, "code", notice.Code, "message", notice.Message)
 	}
-	pool, err := pgxpool.NewWithConfig(ctx, config)
-	if err != nil {
-		return nil, fmt.Errorf("opening the pool: %w", err)
-	}
-	return pool, nil
+	return config, nil
 }
 
 // AboveRowSecurity says whether row-level security, the database's last barrier

@@ -100,9 +100,9 @@ func TestStorm_OfOneKeyTakesEffectOnce(t *testing.T) {
 			callers := startStorm(t, 500, []*server{s}, func(int) request { return call(subject) })
 			most := 0
 			sample := func() {
-				// The server pings the database once a second, storm or not.
+				// The server probes the database once a second, storm or not.
 				most = max(most, d.count(`select count(*) from pg_stat_activity
-					where datname = current_database() and application_name = 'onceql' and state <> 'idle' and query <> '-- ping'`))
+					where datname = current_database() and application_name = 'onceql' and state <> 'idle' and query not like '%-- probe'`))
 			}
 			eventually(t, "the effect to wait, and all the others for it", func() bool {
 				sample()

@@ -182,7 +182,8 @@ func readPidFile(data string) pidFile {
 	lines := append(strings.Split(string(text), "\n"), make([]string, 8)...)
 	pid, _ := strconv.Atoi(strings.TrimSpace(lines[0]))
 	port, _ := strconv.Atoi(strings.TrimSpace(lines[3]))
-	return pidFile{pid, port, strings.TrimSpace(lines[7]) == "ready"}
+	status := strings.TrimSpace(lines[7])
+	return pidFile{pid, port, status == "ready" || status == "standby"}
 }
 
 // alive tells whether the process runs. One that has ended and that no parent

@@ -238,3 +238,26 @@ func (s *Server) Start(t testing.TB) {
 		t.Fatal(err)
 	}
 }
+
+// StandBy starts the server again as a standby, which answers and takes no writes.
+func (s *Server) StandBy(t testing.TB) {
+	t.Helper()
+	s.Stop(t)
+	if err := os.WriteFile(filepath.Join(s.dir, "postgres", "data", "standby.signal"), nil, 0o644); err != nil { //nolint:gosec // No secret; PostgreSQL's user reads it.
+		t.Fatal(err)
+	}
+	s.Start(t)
+}
+
+// Promote makes a standby a primary.
+func (s *Server) Promote(t testing.TB) {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), s.URL())
+	if err == nil {
+		_, err = conn.Exec(t.Context(), `select pg_promote()`)
+		_ = conn.Close(t.Context())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}

@@ -2,52 +2,94 @@ package server
 
 import (
 	"context"
+	"errors"
 	"io"
+	"log/slog"
 	"net/http"
 	"sync/atomic"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgxpool"
-
+	"github.com/onceql/onceql/db"
 	"github.com/onceql/onceql/graph/transport"
-	"github.com/onceql/onceql/idempotency"
 	"github.com/onceql/onceql/internal/identity"
 )
 
-// The database is probed so often, and given so long to answer.
 const (
-	probeEvery   = time.Second
-	probeTimeout = 2 * time.Second
+	// probeEvery is the pause between two probes of a database that is there.
+	probeEvery = time.Second
+	// probeAwayEvery is the pause while it is away, so that its return is soon seen.
+	probeAwayEvery = 250 * time.Millisecond
+	// fullFor is how long Ready tells of a full queue after it made a request be
+	// refused.
+	fullFor = 5 * time.Second
 )
 
 // Health knows whether the server can do its work.
 type Health struct {
-	pool     *pgxpool.Pool
-	down     atomic.Bool
+	check    func(context.Context) error
+	wait     time.Duration
+	log      *slog.Logger
+	outage   atomic.Pointer[outage]
+	full     atomic.Pointer[time.Time]
 	draining atomic.Bool
 }
 
-// NewHealth returns the health of a server whose queries go through the pool.
-func NewHealth(pool *pgxpool.Pool) *Health { return &Health{pool: pool} }
+// An outage is a time in which the database takes no mutations.
+type outage struct {
+	since time.Time
+	err   error
+}
 
-// Probe asks the database over and over whether it is there, until ctx ends.
-func (h *Health) Probe(ctx context.Context) {
-	ticker := time.NewTicker(probeEvery)
-	defer ticker.Stop()
+func (o *outage) String() string {
+	if errors.Is(o.err, db.ErrReadOnly) {
+		return db.ErrReadOnly.Error()
+	}
+	return "the database can't be reached"
+}
+
+// NewHealth returns the health of a server whose database check asks, and whose
+// calls wait for their outcome as long as wait. The database is taken to be there
+// until Watch finds that it is not.
+func NewHealth(check func(context.Context) error, wait time.Duration, log *slog.Logger) *Health {
+	return &Health{check: check, wait: wait, log: log}
+}
+
+// Watch checks the database over and over, until ctx ends. When the database goes
+// away and when it is back, the log says so.
+func (h *Health) Watch(ctx context.Context) {
 	for {
+		began := time.Now()
+		err := h.check(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		h.note(began, err)
+		pause := probeEvery
+		if err != nil {
+			pause = probeAwayEvery
+		}
 		select {
 		case <-ctx.Done():
 			return
-		case <-ticker.C:
-			h.down.Store(h.ping(ctx) != nil)
+		case <-time.After(pause):
 		}
 	}
 }
 
-func (h *Health) ping(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
-	defer cancel()
-	return h.pool.Ping(ctx)
+// note takes down what a check found that began then.
+func (h *Health) note(began time.Time, err error) {
+	before := h.outage.Load()
+	switch {
+	case err == nil && before != nil:
+		h.outage.Store(nil)
+		h.log.Info("the database is back", "away", time.Since(before.since))
+	case err != nil && before == nil:
+		now := &outage{began, err}
+		h.outage.Store(now)
+		h.log.Error(now.String(), "err", err)
+	case err != nil:
+		h.outage.Store(&outage{before.since, err})
+	}
 }
 
 // Drain makes the server say that it is no longer ready.
@@ -56,28 +98,39 @@ func (h *Health) Drain() { h.draining.Store(true) }
 // Live answers as long as the process runs.
 func (h *Health) Live(w http.ResponseWriter, _ *http.Request) { plain(w, http.StatusOK, "ok") }
 
-// Ready says whether requests should be sent here.
-func (h *Health) Ready(w http.ResponseWriter, r *http.Request) {
+// Ready says whether requests should be sent here: not to a server that drains, and
+// not to one whose last check of the database failed. It says so before Admit
+// refuses, so that balancers may go elsewhere first. A full queue is told and is no
+// reason: tenants share it, and those who didn't fill it are served.
+func (h *Health) Ready(w http.ResponseWriter, _ *http.Request) {
+	outage, full := h.outage.Load(), h.full.Load()
 	switch {
 	case h.draining.Load():
 		plain(w, http.StatusServiceUnavailable, "draining")
-	case h.ping(r.Context()) != nil:
-		plain(w, http.StatusServiceUnavailable, "the database can't be reached")
+	case outage != nil:
+		plain(w, http.StatusServiceUnavailable, outage.String())
+	case full != nil && time.Since(*full) < fullFor:
+		plain(w, http.StatusOK, "the queue is full")
 	default:
 		plain(w, http.StatusOK, "ok")
 	}
 }
 
-// Admit refuses requests that could not be served now, before anything of them
-// is read but who sends them. Text/plain is the one form of a 503 that Apollo,
-// urql and proxies all retry by themselves.
-func (h *Health) Admit(engine *idempotency.Engine, next http.Handler) http.Handler {
+// Admit refuses requests that could not be served now, before anything of them is
+// read but who sends them: when the database has been away for longer than a call
+// waits for it, and when refuses says that the queue has no place for the tenant.
+// Text/plain is the one form of a 503 that Apollo, urql and proxies all retry by
+// themselves.
+func (h *Health) Admit(refuses func(tenant string) bool, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		sender, _ := identity.From(r.Context())
+		outage := h.outage.Load()
 		switch {
-		case h.down.Load():
-			plain(w, http.StatusServiceUnavailable, "the database can't be reached for now; try again")
-		case engine.Refuses(sender.Tenant):
+		case outage != nil && time.Since(outage.since) > h.wait:
+			plain(w, http.StatusServiceUnavailable, outage.String()+" for now; try again")
+		case refuses(sender.Tenant):
+			now := time.Now()
+			h.full.Store(&now)
 			plain(w, http.StatusServiceUnavailable, "too many requests are waiting; try again")
 		default:
 			next.ServeHTTP(w, r)
