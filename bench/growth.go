@@ -96,7 +96,7 @@ func (g growth) database(ctx context.Context, name string) (string, error) {
 // load starts a server on the database and sends distinct keys of the kind, once,
 // and once more while meanwhile runs, when that is not nil.
 func (g growth) load(ctx context.Context, database, kind string, meanwhile func(context.Context) error) (perSecond []float64, err error) {
-	server, err := startOnceQL(database, g.programs)
+	server, err := startOnceQL("onceql", database, g.programs.onceql)
 	if err != nil {
 		return nil, err
 	}
