@@ -7,7 +7,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/onceql/onceql/db"
+	"github.com/onceql/onceql/internal/embeddedpg"
 )
 
 // parameters are the same for all. Commits are durable: fsync and
@@ -26,7 +26,7 @@ type Server struct {
 	// Work is a directory for whatever else the measuring needs; it goes with
 	// the server.
 	Work     string
-	embedded *db.Embedded
+	embedded *embeddedpg.Server
 }
 
 // Start starts a PostgreSQL of this program's own, whose main has to begin with
@@ -41,7 +41,7 @@ func Start(ctx context.Context) (*Server, error) {
 	if err := os.Chmod(work, 0o755); err != nil {
 		return nil, errors.Join(err, s.Stop(ctx))
 	}
-	s.embedded, err = db.StartEmbedded(ctx, db.EmbeddedConfig{Dir: filepath.Join(work, "postgres"), Parameters: parameters})
+	s.embedded, err = embeddedpg.Start(ctx, embeddedpg.Config{Dir: filepath.Join(work, "postgres"), Parameters: parameters})
 	if err != nil {
 		return nil, errors.Join(err, s.Stop(ctx))
 	}
@@ -49,7 +49,7 @@ func Start(ctx context.Context) (*Server, error) {
 }
 
 // Supervise lets the program be the one that stops PostgreSQL when it ends.
-func Supervise() { db.SuperviseEmbedded() }
+func Supervise() { embeddedpg.Supervise() }
 
 // URL is where a superuser connects to.
 func (s *Server) URL() string { return s.embedded.URL() }
