@@ -39,8 +39,8 @@ type engine struct {
 	batch  *idempotency.Operation[input, payload]
 }
 
-// newEngine returns an engine whose calls wait at most as long as wait; zero means
-// the default.
+// newEngine returns an engine whose calls wait at most as long as wait, and whose
+// executions may take twice as long, as by default. Zero means the default.
 func newEngine(pool *pgxpool.Pool, wait time.Duration) engine {
 	e := idempotency.New(pool, idempotency.Config{Wait: wait, Budget: 2 * wait, PurgeEvery: -1})
 	return engine{e, idempotency.NewOperation(e, "note", func(ctx context.Context, tx pgx.Tx, group []*idempotency.Pending[input, payload]) error {

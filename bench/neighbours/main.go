@@ -18,15 +18,16 @@ func main() {
 	postgres.Supervise()
 	rounds := flag.Int("rounds", 3, "interleaved rounds")
 	duration := flag.Duration("duration", 2*time.Second, "of one measurement")
+	wait := flag.Duration("wait", 2*time.Second, "of a call at most; less than the engine's default, so that a round of calls that can't be done is soon over")
 	only := flag.String("only", "", "measure the neighbours of this name alone")
 	out := flag.String("out", "", "directory for neighbours.md and neighbours.json; none: the table alone")
 	flag.Parse()
-	if err := run(context.Background(), *rounds, *duration, *only, *out); err != nil {
+	if err := run(context.Background(), bench{duration: *duration, wait: *wait}, *rounds, *only, *out); err != nil {
 		log.Fatal(err)
 	}
 }
 
-func run(ctx context.Context, rounds int, duration time.Duration, only, out string) error {
+func run(ctx context.Context, b bench, rounds int, only, out string) error {
 	server, err := postgres.Start(ctx)
 	if err != nil {
 		return err
@@ -38,12 +39,12 @@ func run(ctx context.Context, rounds int, duration time.Duration, only, out stri
 	}
 	defer release()
 
-	b := bench{server.URL(), duration}
+	b.database = server.URL()
 	kinds := b.kinds(only)
 	if len(kinds) == 0 {
 		return fmt.Errorf("there are no neighbours of the name %q", only)
 	}
-	r := report{Wait: wait.String(), Duration: duration.String(), Rounds: rounds}
+	r := report{Wait: b.wait.String(), Duration: b.duration.String(), Rounds: rounds}
 	for _, k := range kinds {
 		r.Lines = append(r.Lines, k.line)
 	}
@@ -87,7 +88,7 @@ func (b bench) kinds(only string) []kind {
 		}
 	}
 	for _, bad := range behaviours {
-		add(&line{Neighbours: bad.name, right: bad.right, most: mostP99}, func(ctx context.Context, beside bool) (outcome, error) {
+		add(&line{Neighbours: bad.name, right: bad.right, wait: b.wait, most: mostP99}, func(ctx context.Context, beside bool) (outcome, error) {
 			if !beside {
 				return b.take(ctx, nil)
 			}

@@ -22,15 +22,14 @@ const (
 	connections = 18
 	// warming is how long callers call before they are measured.
 	warming = 300 * time.Millisecond
-	// wait is how long a call waits at most: less than the default, so that a
-	// round of calls that can't be done is soon over.
-	wait = 2 * time.Second
 )
 
 // A bench measures on one database.
 type bench struct {
 	database string
 	duration time.Duration
+	// wait is how long a call waits at most.
+	wait time.Duration
 }
 
 // An outcome is what came of calls of good callers, and of bad ones beside them.
@@ -66,7 +65,7 @@ func (b bench) take(ctx context.Context, bad *behaviour) (outcome, error) {
 	if _, err := pool.Exec(ctx, empty); err != nil {
 		return o, err
 	}
-	e := newEngine(pool, wait)
+	e := newEngine(pool, b.wait)
 	begin := time.Now().Add(warming)
 	end := begin.Add(b.duration)
 

@@ -17,9 +17,9 @@ const (
 	leastThroughput = 0.5
 	mostP99         = 5
 	mostSlowP99     = 3
-	// tolerance is how much later than its wait a caller may hear something, on a
-	// machine whose cores are all busy.
-	tolerance = wait / 10
+	// tolerance is how much later than its wait a caller may hear something, in
+	// milliseconds, on a machine whose cores are all busy.
+	tolerance = 250
 )
 
 // A line is what one kind of neighbours did to those that behave, over all rounds.
@@ -38,7 +38,9 @@ type line struct {
 	Slowest                        float64
 	HeardRight, HeardInTime, Holds bool
 
+	// right is what the bad callers may hear, within wait; most bounds P99Ratio.
 	right        []string
+	wait         time.Duration
 	most         float64
 	rates, tails []float64
 }
@@ -71,7 +73,7 @@ func (l *line) judge() {
 	for heard := range l.Heard {
 		l.HeardRight = l.HeardRight && slices.Contains(l.right, heard)
 	}
-	l.HeardInTime = l.Slowest <= milliseconds(wait+tolerance)
+	l.HeardInTime = l.Slowest <= milliseconds(l.wait)+tolerance
 	l.Holds = l.Errors == 0 && l.Unkeyed == 0 && l.P99Ratio <= l.most && l.HeardRight && l.HeardInTime &&
 		(l.most == mostSlowP99 || l.ThroughputRatio >= leastThroughput)
 }

@@ -30,7 +30,7 @@ func (b bench) takeSlow(ctx context.Context, callers int, slow bool) (outcome, e
 	if _, err := pool.Exec(ctx, empty); err != nil {
 		return o, err
 	}
-	e := newEngine(pool, 0)
+	e := newEngine(pool, 0) // The default: longer than an effect.
 	neighbours, leave := context.WithCancel(ctx)
 	defer leave()
 	var running sync.WaitGroup
