@@ -48,7 +48,7 @@ var behaviours = []*behaviour{
 	{name: "fails early", when: early, right: []string{own}},
 	{name: "fails late", when: late, right: []string{own}},
 	{name: "declines", when: declined, right: []string{own}},
-	{name: "is given no outcome", when: missed, right: []string{broken}},
+	{name: "is given no outcome", when: missed, right: []string{noResult}},
 	{name: "effect returns an error", act: func(context.Context, pgx.Tx, *item) error { return errOwn }, right: []string{own}},
 	{name: "effect panics", act: func(context.Context, pgx.Tx, *item) error { panic("bad") }, right: []string{panicked}},
 	{name: "unique violation", row: row{tag: &taken}, right: []string{"SQLSTATE 23505"}},

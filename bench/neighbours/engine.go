@@ -18,38 +18,19 @@ import (
 var schema = idempotency.Schema
 
 // An item is one call of a batch.
-type item struct {
-	pending *idempotency.Pending[input, payload]
-	Scope   string
-	Input   input
-}
-
-// Succeed gives the item its payload.
-func (i *item) Succeed(value payload) { i.pending.Value = value }
-
-// Fail refuses the item: nothing of it may stand.
-func (i *item) Fail(err error) { i.pending.Err = err }
-
-// Decline refuses an item that nothing was done for.
-func (i *item) Decline(err error) { i.pending.Err = err }
+type item = idempotency.Item[input, payload]
 
 // An engine is what is measured, with a batch over all scopes.
 type engine struct {
 	engine *idempotency.Engine
-	batch  *idempotency.Operation[input, payload]
+	batch  *idempotency.Batch[input, payload]
 }
 
 // newEngine returns an engine whose calls wait at most as long as wait, and whose
 // executions may take twice as long, as by default. Zero means the default.
 func newEngine(pool *pgxpool.Pool, wait time.Duration) engine {
 	e := idempotency.New(pool, idempotency.Config{Wait: wait, Budget: 2 * wait, PurgeEvery: -1})
-	return engine{e, idempotency.NewOperation(e, "note", func(ctx context.Context, tx pgx.Tx, group []*idempotency.Pending[input, payload]) error {
-		items := make([]*item, len(group))
-		for i, p := range group {
-			items[i] = &item{p, p.Scope, p.Input}
-		}
-		return takeNotes(ctx, tx, items)
-	})}
+	return engine{e, idempotency.NewBatch(e, "note", idempotency.AcrossScopes(), takeNotes)}
 }
 
 func (e engine) close(ctx context.Context) error { return e.engine.Close(ctx) }
@@ -82,6 +63,7 @@ const (
 	panicked    = "the panic"
 	unstorable  = "ErrPayload"
 	broken      = "ErrTransaction"
+	noResult    = "ErrNoResult"
 	unavailable = "ErrUnavailable"
 	inProgress  = "ErrInProgress"
 )
@@ -100,6 +82,8 @@ func hears(err error) string {
 		return unstorable
 	case errors.Is(err, idempotency.ErrTransaction):
 		return broken
+	case errors.Is(err, idempotency.ErrNoResult):
+		return noResult
 	case errors.As(err, new(*idempotency.PanicError)):
 		return panicked
 	case errors.Is(err, errOwn):

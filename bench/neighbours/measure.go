@@ -19,7 +19,7 @@ const (
 	goodTenants = 64
 	badTenants  = 3
 	// connections are as many as OnceQL's engine has.
-	connections = 18
+	connections = 21
 	// warming is how long callers call before they are measured.
 	warming = 300 * time.Millisecond
 )
