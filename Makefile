@@ -1,7 +1,7 @@
 # `make run` starts OnceQL with a PostgreSQL of its own; `make test` passes the
 # tests. Both install what they need on Debian as root, and else name it.
 
-.PHONY: run build playground test lint licences vulnerabilities generate bench bench-full fuzz storm clean
+.PHONY: run build playground test lint licences vulnerabilities generate bench bench-full bench-neighbours bench-against fuzz storm clean
 
 # A clone that belongs to another user must build too; git refuses to read it.
 export GOFLAGS += -buildvcs=false
@@ -59,18 +59,33 @@ generate:
 	go generate ./...
 	cd clients/examples/genqlient && go generate ./...
 
-# OnceQL beside its floor and its peers, on one PostgreSQL: under 4 minutes.
+# OnceQL beside its floor and its peers, on one PostgreSQL, and what bad neighbours
+# do: about 5 minutes.
 bench:
 	@.ci/install server tests
 	cd bench/express && npm ci --silent
 	cd bench && go run . -out ../bin/bench
+	cd bench && go run ./neighbours -rounds 1 -duration 1s -out ../bin/bench
 
 # The same for longer, with up to 10^7 stored keys and during a purge, for docs/:
-# about 10 minutes and 10 GB of disk.
+# about 20 minutes and 10 GB of disk.
 bench-full:
 	@.ci/install server tests
 	cd bench/express && npm ci --silent
 	cd bench && go run . -rounds 3 -duration 3s -growth 10000000 -out ../docs/bench
+	cd bench && go run ./neighbours -out ../docs/bench
+
+# What callers do to others, who do one bad thing over and over: about 8 minutes.
+bench-neighbours:
+	@.ci/install server tests
+	cd bench && go run ./neighbours -out ../bin/bench
+
+# This build of the server beside another revision's, load by load in turn: about 7
+# minutes.
+PREVIOUS ?= $(shell cat previous-build)
+bench-against:
+	@.ci/install server tests
+	cd bench && go run . -against $(PREVIOUS) -rounds 9 -duration 1s -out ../bin/bench
 
 # The fuzz targets, two minutes each.
 fuzz:

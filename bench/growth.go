@@ -96,7 +96,7 @@ func (g growth) database(ctx context.Context, name string) (string, error) {
 // load starts a server on the database and sends distinct keys of the kind, once,
 // and once more while meanwhile runs, when that is not nil.
 func (g growth) load(ctx context.Context, database, kind string, meanwhile func(context.Context) error) (perSecond []float64, err error) {
-	server, err := startOnceQL(database, g.programs)
+	server, err := startOnceQL("onceql", database, g.programs.onceql)
 	if err != nil {
 		return nil, err
 	}
@@ -180,7 +180,8 @@ func fill(ctx context.Context, database, kind string, keys int, oldest time.Dura
 		return err
 	}
 	defer conn.Close(ctx)
-	if _, err := conn.Exec(ctx, `alter table idempotency_keys drop constraint idempotency_keys_pkey; drop index idempotency_keys_created_at_idx`); err != nil {
+	indexes, err := dropIndexes(ctx, conn)
+	if err != nil {
 		return err
 	}
 	now, hash, n := time.Now(), make([]byte, 32), 0
@@ -195,23 +196,41 @@ func fill(ctx context.Context, database, kind string, keys int, oldest time.Dura
 			"", kinds[kind](created).String(), "createProject", hash, int16(1),
 			fmt.Sprintf(`{"project":{"id":"01a20a28-0e1d-775f-8861-2020ed7c5ed6","name":"Project %d","description":"Made by a load test",`+
 				`"createdAt":"2026-01-01T00:00:00.000Z","updatedAt":"2026-01-01T00:00:00.000Z"}}`, n),
-			uuid.NewString(), [16]byte(uuid.New()), created, created.Add(24 * time.Hour),
+			uuid.NewString(), [16]byte(uuid.New()), created, created.Add(24 * time.Hour), created.Add(72 * time.Hour),
 		}, nil
 	})
 	if _, err := conn.CopyFrom(ctx, pgx.Identifier{"idempotency_keys"}, []string{
-		"scope", "key", "operation", "request_hash", "hash_version", "response_json", "request_id", "execution_id", "created_at", "expires_at",
+		"scope", "key", "operation", "request_hash", "hash_version", "response_json", "request_id", "execution_id", "created_at", "expires_at", "retained_until",
 	}, rows); err != nil {
 		return err
 	}
-	for _, sql := range []string{
-		`alter table idempotency_keys add constraint idempotency_keys_pkey primary key (scope, key)`,
-		`create index idempotency_keys_created_at_idx on idempotency_keys (created_at)`,
-		`vacuum analyze idempotency_keys`,
-		`checkpoint`,
-	} {
+	for _, sql := range append(indexes, `vacuum analyze idempotency_keys`, `checkpoint`) {
 		if _, err := conn.Exec(ctx, sql); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// dropIndexes drops the indexes of the keys' table and returns what makes them again.
+func dropIndexes(ctx context.Context, conn *pgx.Conn) (again []string, err error) {
+	rows, _ := conn.Query(ctx, `
+		select indexrelid::regclass::text, pg_get_indexdef(indexrelid)
+		from pg_index
+		where indrelid = 'idempotency_keys'::regclass and not indisprimary`)
+	again = []string{`alter table idempotency_keys add constraint idempotency_keys_pkey primary key (scope, key)`}
+	drops := []string{`alter table idempotency_keys drop constraint idempotency_keys_pkey`}
+	var name, definition string
+	if _, err := pgx.ForEachRow(rows, []any{&name, &definition}, func() error {
+		again, drops = append(again, definition), append(drops, `drop index `+name)
+		return nil
+	}); err != nil {
+		return nil, err
+	}
+	for _, sql := range drops {
+		if _, err := conn.Exec(ctx, sql); err != nil {
+			return nil, err
+		}
+	}
+	return again, nil
 }

@@ -20,15 +20,21 @@ func prefix() []byte {
 	return strconv.AppendInt([]byte("k"), time.Now().UnixNano(), 36)
 }
 
-// loadOf is a load of the target whose n-th request has the key that keyOf gives.
+// loadOf is a load of the target whose n-th request creates a project with the key
+// that keyOf gives.
 func (t *target) loadOf(connections int, keys []byte, keyOf func(n int) int, replay func(n int) bool) load.Load {
+	return t.loadWith(t.requests.create, connections, keys, keyOf, replay)
+}
+
+// loadWith is one whose requests write appends.
+func (t *target) loadWith(write func(out, key []byte, n int) []byte, connections int, keys []byte, keyOf func(n int) int, replay func(n int) bool) load.Load {
 	return load.Load{
 		Connections: connections,
 		Request: func(out []byte, n int) []byte {
 			var buffer [40]byte
 			key := append(append(buffer[:0], keys...), '-')
 			k := keyOf(n)
-			return t.requests.create(out, strconv.AppendInt(key, int64(k), 10), k)
+			return write(out, strconv.AppendInt(key, int64(k), 10), k)
 		},
 		Check: func(n, status int, answer []byte) error {
 			return t.requests.check(status, answer, keyOf(n), replay(n))
@@ -40,17 +46,23 @@ func itself(n int) int { return n }
 func never(int) bool   { return false }
 func always(int) bool  { return true }
 
-// distinct sends keys that are all new.
+// distinct sends keys that are all new. The memory that this takes is a figure where
+// there are many connections.
 func distinct(t *target, connections int, duration time.Duration) ([]measure, error) {
+	t.resetMemory()
 	l := t.loadOf(connections, prefix(), itself, never)
 	l.Duration = duration
 	result, err := t.run(l, 0)
 	name := fmt.Sprintf("distinct keys, %d", connections)
-	return []measure{
+	measures := []measure{
 		{name, t.name, result.PerSecond(), "/s"},
 		{name + ", median latency", t.name, milliseconds(result.Quantile(0, 0.5)), "ms"},
 		{name + ", p99 latency", t.name, milliseconds(result.Quantile(0, 0.99)), "ms"},
-	}, err
+	}
+	if connections == 256 {
+		measures = append(measures, measure{"memory, 256 connections", t.name, float64(t.peakMemory()) / (1 << 20), "MiB"})
+	}
+	return measures, err
 }
 
 // ofTenants sends distinct keys of so many tenants, which take turns.
@@ -66,19 +78,29 @@ func ofTenants(t *target, connections, tenants int, duration time.Duration) ([]m
 
 // replays sends keys that were sent before, of so many different ones.
 func replays(t *target, connections, keys int, duration time.Duration) ([]measure, error) {
-	names := prefix()
-	first := t.loadOf(connections, names, itself, never)
-	first.Requests = keys
-	if _, err := t.run(first, 0); err != nil {
-		return nil, err
-	}
-	again := t.loadOf(connections, names, func(n int) int { return n % keys }, always)
-	again.Duration = duration
-	result, err := t.run(again, 0)
 	name := fmt.Sprintf("replays of distinct keys, %d", connections)
 	if keys == 1 {
 		name = fmt.Sprintf("replays of one key, %d", connections)
 	}
+	return replaysWith(t.requests.create, name, t, connections, keys, duration)
+}
+
+// replaysOfUpdates sends keys of updateProject, whose calls run alone, that were
+// sent before.
+func replaysOfUpdates(t *target, connections, keys int, duration time.Duration) ([]measure, error) {
+	return replaysWith(update, fmt.Sprintf("replays of updateProject, %d", connections), t, connections, keys, duration)
+}
+
+func replaysWith(write func(out, key []byte, n int) []byte, name string, t *target, connections, keys int, duration time.Duration) ([]measure, error) {
+	names := prefix()
+	first := t.loadWith(write, connections, names, itself, never)
+	first.Requests = keys
+	if _, err := t.run(first, 0); err != nil {
+		return nil, err
+	}
+	again := t.loadWith(write, connections, names, func(n int) int { return n % keys }, always)
+	again.Duration = duration
+	result, err := t.run(again, 0)
 	return []measure{{name, t.name, result.PerSecond(), "/s"}}, err
 }
 

@@ -5,6 +5,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"log"
@@ -15,52 +16,39 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/onceql/onceql/db"
+	"github.com/onceql/onceql/bench/postgres"
 )
 
 func main() {
-	db.SuperviseEmbedded()
+	postgres.Supervise()
 	rounds := flag.Int("rounds", 3, "interleaved rounds")
 	duration := flag.Duration("duration", 1500*time.Millisecond, "of one load")
+	ref := flag.String("against", "", "compare with the build of this git revision, and with nothing else")
 	stored := flag.Int("growth", 0, "measure with up to so many stored keys as well, and during a purge")
 	out := flag.String("out", "", "directory for figures.json and the plots; none: the table alone")
 	flag.Parse()
-	if err := run(context.Background(), *rounds, *duration, *stored, *out); err != nil {
+	ctx := context.Background()
+	server, err := postgres.Start(ctx)
+	if err != nil {
+		log.Fatal(err)
+	}
+	if *ref != "" {
+		err = runAgainst(ctx, server, *ref, *rounds, *duration, *out)
+	} else {
+		err = run(ctx, server, *rounds, *duration, *stored, *out)
+	}
+	if err := errors.Join(err, server.Stop(ctx)); err != nil {
 		log.Fatal(err)
 	}
 }
 
-// postgresParameters are the same for all. Commits are durable: fsync and
-// synchronous_commit stay on.
-var postgresParameters = map[string]string{
-	"max_connections":    "200",
-	"shared_buffers":     "512MB",
-	"max_wal_size":       "4GB",
-	"checkpoint_timeout": "30min",
-	"wal_compression":    "off",
-	"autovacuum_naptime": "10s",
-}
-
-func run(ctx context.Context, rounds int, duration time.Duration, stored int, out string) error {
-	work, err := os.MkdirTemp("", "onceql-bench-")
+// run measures OnceQL beside its floor and its peers.
+func run(ctx context.Context, server *postgres.Server, rounds int, duration time.Duration, stored int, out string) error {
+	programs, err := build(server.Work)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = os.RemoveAll(work) }()
-	// For root it is another user that runs PostgreSQL in there.
-	if err := os.Chmod(work, 0o755); err != nil {
-		return err
-	}
-	programs, err := build(work)
-	if err != nil {
-		return err
-	}
-	postgres, err := db.StartEmbedded(ctx, db.EmbeddedConfig{Dir: filepath.Join(work, "postgres"), Parameters: postgresParameters})
-	if err != nil {
-		return err
-	}
-	defer func() { _ = postgres.Stop(ctx) }()
-	set, err := startAll(ctx, postgres.URL(), programs, work)
+	set, err := startAll(ctx, server.URL(), programs, server.Work)
 	if err != nil {
 		return err
 	}
@@ -79,21 +67,22 @@ func run(ctx context.Context, rounds int, duration time.Duration, stored int, ou
 	}
 	if stored > 0 {
 		set.stop()
-		g := growth{postgres.URL(), programs, rounds, duration}
+		g := growth{server.URL(), programs, rounds, duration}
 		measures, err := g.measure(ctx, stored)
 		if err != nil {
 			return err
 		}
 		report.add(measures)
 	}
-	if err := report.environment(ctx, postgres.URL(), duration, rounds); err != nil {
+	if err := report.environment(ctx, server.URL(), duration, rounds); err != nil {
 		return err
 	}
+	report.compare()
 	report.print(os.Stdout)
 	if out == "" {
 		return nil
 	}
-	return report.write(out)
+	return errors.Join(report.write(out, "figures.json"), report.draw(out))
 }
 
 // programs are the paths of what is measured.
@@ -103,17 +92,11 @@ func build(dir string) (programs, error) {
 	p := programs{
 		filepath.Join(dir, "onceql"), filepath.Join(dir, "floor"), filepath.Join(dir, "naive"), filepath.Join(dir, "tenants"),
 	}
-	for _, args := range [][]string{
-		{"-C", "..", "build", "-buildvcs=false", "-o", p.onceql, "."},
-		{"build", "-buildvcs=false", "-o", p.floor, "./floor"},
-		{"build", "-buildvcs=false", "-o", p.naive, "./naive"},
-		{"build", "-buildvcs=false", "-o", p.tenants, "./tenants"},
-	} {
-		if output, err := exec.Command("go", args...).CombinedOutput(); err != nil {
-			return p, fmt.Errorf("go %v: %w\n%s", args, err, output)
-		}
+	err := buildServer("..", p.onceql)
+	for source, program := range map[string]string{"./floor": p.floor, "./naive": p.naive, "./tenants": p.tenants} {
+		err = errors.Join(err, output(exec.Command("go", "build", "-buildvcs=false", "-o", program, source)))
 	}
-	return p, nil
+	return p, err
 }
 
 // migrate brings the database to the schema.
@@ -126,9 +109,10 @@ func (p programs) migrate(database string) error {
 	return nil
 }
 
-// startOnceQL starts it as its operators should: as a role that owns nothing.
-func startOnceQL(database string, p programs) (*target, error) {
-	return start("onceql", asRole(database), graphQL{}, []string{"MIGRATION_DATABASE_URL=" + database}, p.onceql)
+// startOnceQL starts a build of it as its operators should: as a role that owns
+// nothing.
+func startOnceQL(name, database, program string) (*target, error) {
+	return start(name, asRole(database), graphQL{}, []string{"MIGRATION_DATABASE_URL=" + database}, program)
 }
 
 // targets are all that is measured.
@@ -149,11 +133,11 @@ func (s *targets) stop() {
 // slowProject is the one that the slow neighbour updates.
 var slowProject = []byte("01a20a28-0e1d-775f-8861-2020ed7c5ed6")
 
-func startAll(ctx context.Context, postgres string, programs programs, work string) (*targets, error) {
+func startAll(ctx context.Context, server string, programs programs, work string) (*targets, error) {
 	s := &targets{}
 	databases := map[string]string{}
 	for _, name := range []string{"onceql", "floor", "naive", "express", "pgbench", "tenants"} {
-		address, err := newDatabase(ctx, postgres, name)
+		address, err := newDatabase(ctx, server, name)
 		if err != nil {
 			return nil, err
 		}
@@ -165,7 +149,7 @@ func startAll(ctx context.Context, postgres string, programs programs, work stri
 		}
 	}
 	var err error
-	if s.onceql, err = startOnceQL(databases["onceql"], programs); err != nil {
+	if s.onceql, err = startOnceQL("onceql", databases["onceql"], programs.onceql); err != nil {
 		return s, err
 	}
 	if s.floor, err = start("floor", databases["floor"], graphQL{marksNothing: true}, nil, programs.floor); err != nil {
@@ -201,20 +185,25 @@ func findPgbench() (string, error) {
 	return found[len(found)-1], nil
 }
 
-// prepare makes every updateProject take 50 ms in its effect, and lets the
-// database refuse the project "Poison".
+// prepare makes projects to update, of which the one with the name "Slow" takes 50
+// ms in its effect, and lets the database refuse the name "Poison".
 func prepare(ctx context.Context, database string) error {
 	conn, err := pgx.Connect(ctx, database)
 	if err != nil {
 		return err
 	}
 	defer conn.Close(ctx)
-	for _, sql := range []string{
+	statements := []string{
 		`create function slow() returns trigger language plpgsql as $$ begin perform pg_sleep(0.05); return new; end $$`,
-		`create trigger slow before update on projects for each statement execute function slow()`,
+		`create trigger slow before update on projects for each row when (new.name = 'Slow') execute function slow()`,
 		`alter table projects add constraint poison check (name <> 'Poison')`,
 		`insert into projects (tenant, id, name, created_at, updated_at) values ('', '` + string(slowProject) + `', 'Slow', now(), now())`,
-	} {
+	}
+	for n := range updatedProjects {
+		statements = append(statements, `insert into projects (tenant, id, name, created_at, updated_at) values ('', '`+
+			fmt.Sprintf(updatedProject, n)+`', 'Updated', now(), now())`)
+	}
+	for _, sql := range statements {
 		if _, err := conn.Exec(ctx, sql); err != nil {
 			return err
 		}
@@ -234,11 +223,7 @@ func (s *targets) round(duration time.Duration) ([]measure, error) {
 	}
 	for _, connections := range connections {
 		for _, t := range s.all() {
-			t.resetMemory()
 			take(distinct(t, connections, duration))
-			if connections == 256 {
-				take([]measure{{"memory, 256 connections", t.name, float64(t.peakMemory()) / (1 << 20), "MiB"}}, nil)
-			}
 		}
 		if connections <= 64 { // As many as OnceQL's goal is set against.
 			perSecond, err := s.pgbench.run(connections, max(duration, 2*time.Second))
@@ -250,6 +235,7 @@ func (s *targets) round(duration time.Duration) ([]measure, error) {
 		take(replays(t, 64, 10_000, duration))
 		take(storm(t, 1000))
 	}
+	take(replaysOfUpdates(s.onceql, 64, 10_000, duration))
 	for _, tenants := range []int{1, 1000} {
 		take(ofTenants(s.tenants, 256, tenants, duration))
 	}

@@ -31,6 +31,26 @@ func (graphQL) create(out, key []byte, n int) []byte {
 	return append(out, `"}}`...)
 }
 
+// updatedProjects is how many projects update takes turns with, so that few calls
+// wait for each other's rows.
+const updatedProjects = 64
+
+// update appends the request that renames one of the projects that prepare makes.
+func update(out, key []byte, n int) []byte {
+	out = append(out, `{"query":"mutation Update($input: UpdateProjectInput!, $key: String!) { `+
+		`updateProject(input: $input, idempotencyKey: $key) { project { id name description createdAt } } }",`+
+		`"variables":{"input":{"id":"`...)
+	out = fmt.Appendf(out, updatedProject, n%updatedProjects)
+	out = append(out, `","name":"Project `...)
+	out = strconv.AppendInt(out, int64(n), 10)
+	out = append(out, `","description":"Made by a load test"},"key":"`...)
+	out = append(out, key...)
+	return append(out, `"}}`...)
+}
+
+// updatedProject is the id of the n-th of them.
+const updatedProject = "01a20a28-0e1d-775f-8861-%012d"
+
 var (
 	executed = []byte(`"status":"EXECUTED"`)
 	replayed = []byte(`"status":"REPLAYED"`)

@@ -1,6 +1,6 @@
 // Floor is what createProject costs without idempotency and without a database:
-// OnceQL's transport, limits, GraphQL execution and fingerprint, and a payload
-// that is encoded and decoded as one that is stored. It answers every call as
+// OnceQL's transport, middleware, limits, GraphQL execution and fingerprint, and a
+// payload that is encoded and decoded as one that is stored. It answers every call as
 // executed, keeps nothing, and is here to be compared with.
 package main
 
@@ -26,34 +26,52 @@ import (
 	"github.com/onceql/onceql/graph/model"
 	"github.com/onceql/onceql/idempotency"
 	"github.com/onceql/onceql/idempotency/gqlidem"
+	"github.com/onceql/onceql/internal/identity"
 	"github.com/onceql/onceql/internal/requestid"
+	"github.com/onceql/onceql/internal/server"
 )
 
 func main() {
 	debug.SetGCPercent(300) // As OnceQL does.
-	if err := serve(); err != nil {
+	if err := serve(context.Background()); err != nil {
 		log.Fatal(err)
 	}
 }
 
-func serve() error {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+// The server's defaults.
+const (
+	ttl            = 24 * time.Hour
+	headerTimeout  = 10 * time.Second
+	bodyTimeout    = 30 * time.Second
+	idleTimeout    = 2 * time.Minute
+	requestTimeout = time.Minute
+)
+
+func serve(ctx context.Context) error {
+	identify, err := server.NewIdentifier(ctx, identity.Config{}, slog.Default())
+	if err != nil {
+		return err
+	}
+	// The extension checks the schema; no call gets as far as its engine.
+	once := gqlidem.New(nil, identity.Tenant)
+	resolvers := root{generated.NewExecutableSchema(generated.Config{}).Schema()}
+	api := graph.NewHandler(resolvers, once, graph.Config{May: server.May, Log: slog.Default()})
+	mux := http.NewServeMux()
+	mux.Handle("/graphql", server.CORS(nil, server.Authenticate(identify, server.RequestTimeout(requestTimeout, api))))
+
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
 	}
 	fmt.Printf("  API         http://%s/graphql\n", listener.Addr())
-	resolvers := root{generated.NewExecutableSchema(generated.Config{}).Schema()}
-	// The extension checks the schema; no call gets as far as its engine.
-	once := gqlidem.New(nil, func(context.Context) (string, error) { return "", nil })
-	api := graph.NewHandler(resolvers, once, graph.Config{Log: slog.Default()})
-	server := &http.Server{ // Timers cost something, so it has OnceQL's.
-		Handler:           requestid.Handler(api),
-		ReadHeaderTimeout: 10 * time.Second,
-		ReadTimeout:       30 * time.Second,
-		WriteTimeout:      2 * time.Minute,
-		IdleTimeout:       2 * time.Minute,
+	web := &http.Server{
+		Handler:           requestid.Handler(server.SecurityHeaders(mux)),
+		ReadHeaderTimeout: headerTimeout,
+		ReadTimeout:       bodyTimeout,
+		WriteTimeout:      bodyTimeout + requestTimeout,
+		IdleTimeout:       idleTimeout,
 	}
-	return server.Serve(listener)
+	return web.Serve(listener)
 }
 
 // root resolves createProject and nothing else.
@@ -66,9 +84,6 @@ type mutations struct {
 	generated.MutationResolver
 	root
 }
-
-// ttl is the server's default.
-const ttl = 24 * time.Hour
 
 // CreateProject resolves Mutation.createProject.
 func (m mutations) CreateProject(ctx context.Context, input model.CreateProjectInput, key string) (*model.CreateProjectPayload, error) {

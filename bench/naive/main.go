@@ -32,7 +32,7 @@ import (
 
 func main() {
 	database := flag.String("database", "", "the database's URL")
-	connections := flag.Int("connections", 18, "connections to the database")
+	connections := flag.Int("connections", 21, "connections to the database")
 	flag.Parse()
 	debug.SetGCPercent(300) // As OnceQL does.
 	if err := serve(context.Background(), *database, *connections); err != nil {

@@ -20,7 +20,7 @@ import (
 )
 
 // connections are as many as OnceQL's engine has.
-const connections = 18
+const connections = 21
 
 func main() {
 	debug.SetGCPercent(300) // As OnceQL does.

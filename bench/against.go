@@ -1,0 +1,136 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/onceql/onceql/bench/postgres"
+)
+
+// previous is the name of the build that this one is compared with.
+const previous = "previous"
+
+// runAgainst measures this build of the server and that of ref, load by load in
+// turn.
+func runAgainst(ctx context.Context, server *postgres.Server, ref string, rounds int, duration time.Duration, out string) error {
+	programs := map[string]string{"onceql": filepath.Join(server.Work, "onceql"), previous: filepath.Join(server.Work, previous)}
+	if err := errors.Join(buildServer("..", programs["onceql"]), buildAt(server.Work, ref, programs[previous])); err != nil {
+		return err
+	}
+	var targets []*target
+	for _, name := range []string{"onceql", previous} {
+		database, err := newDatabase(ctx, server.URL(), name)
+		if err != nil {
+			return err
+		}
+		t, err := startOnceQL(name, database, programs[name])
+		if err != nil {
+			return err
+		}
+		defer t.stop()
+		targets = append(targets, t)
+		if err := prepare(ctx, database); err != nil {
+			return err
+		}
+	}
+	var report report
+	for round := range rounds + 1 {
+		for _, take := range loadsAgainst(duration) {
+			for _, t := range targets {
+				measures, err := take(t)
+				if err != nil {
+					return err
+				}
+				if round > 0 { // The first one warms up.
+					report.add(measures)
+				}
+			}
+			slices.Reverse(targets) // Whatever follows from the order.
+		}
+		fmt.Fprintf(os.Stderr, "round %d of %d\n", round, rounds)
+	}
+	if err := report.environment(ctx, server.URL(), duration, rounds); err != nil {
+		return err
+	}
+	report.Machine["previous build"] = ref
+	report.compareBuilds()
+	report.print(os.Stdout)
+	if out == "" {
+		return nil
+	}
+	return report.write(out, "against.json")
+}
+
+// loadsAgainst are the loads that need nothing but the server.
+func loadsAgainst(duration time.Duration) []func(*target) ([]measure, error) {
+	type take = func(*target) ([]measure, error)
+	var loads []take
+	for _, n := range connections {
+		loads = append(loads, func(t *target) ([]measure, error) { return distinct(t, n, duration) })
+	}
+	loads = append(loads,
+		func(t *target) ([]measure, error) { return replays(t, 64, 1, duration) },
+		func(t *target) ([]measure, error) { return replays(t, 64, 10_000, duration) },
+		func(t *target) ([]measure, error) { return replaysOfUpdates(t, 64, 10_000, duration) },
+		func(t *target) ([]measure, error) { return storm(t, 1000) },
+		func(t *target) ([]measure, error) { return mix(t, 64, duration) },
+	)
+	for _, poison := range poisons {
+		loads = append(loads, func(t *target) ([]measure, error) { return poisoned(t, 256, poison, duration) })
+	}
+	for _, slow := range []bool{false, true} {
+		loads = append(loads, func(t *target) ([]measure, error) { return neighbour(t, 64, slow, duration) })
+	}
+	return loads
+}
+
+// buildServer builds the server from the sources in dir.
+func buildServer(dir, program string) error {
+	return output(exec.Command("go", "-C", dir, "build", "-buildvcs=false", "-o", program, "."))
+}
+
+// buildAt builds the server of the git revision, from a worktree that it removes
+// again.
+func buildAt(work, ref, program string) error {
+	sources := filepath.Join(work, "sources")
+	if err := output(exec.Command("git", "worktree", "add", "--quiet", "--detach", sources, ref)); err != nil {
+		return err
+	}
+	return errors.Join(buildServer(sources, program), output(exec.Command("git", "worktree", "remove", "--force", sources)))
+}
+
+// output runs the command, whose output is the error's when it fails.
+func output(command *exec.Cmd) error {
+	if text, err := command.CombinedOutput(); err != nil {
+		return fmt.Errorf("%v: %w\n%s", command.Args, err, text)
+	}
+	return nil
+}
+
+// compareBuilds sets the ratio of this build to the previous one for each figure.
+func (r *report) compareBuilds() {
+	for _, f := range r.Figures {
+		other := r.figure(f.Load, previous)
+		if f.Target == previous || other == nil {
+			continue
+		}
+		compared := ratioOf(f, other)
+		more, less := "better", "worse"
+		if f.Unit != "/s" { // Milliseconds and megabytes.
+			more, less = less, more
+		}
+		switch {
+		case compared.Min > 1:
+			compared.Note = more + " in every round"
+		case compared.Max < 1:
+			compared.Note = less + " in every round"
+		}
+		r.Ratios = append(r.Ratios, compared)
+	}
+}
