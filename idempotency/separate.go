@@ -68,11 +68,27 @@ func (x *execution) bisect(ctx context.Context, tx *store.Tx, items []*item, fai
 		}
 	}
 	tx.End(ctx)
-	for _, i := range b.suspects {
-		i.call.Blame()
-	}
+	b.blame(items)
 	x.singly(b.suspects)
 	x.singly(b.rest)
+}
+
+// blame blames the suspects of scopes of whose items one in five or more is suspect. Of
+// a scope with many calls some may fail now and then.
+func (b *bisection) blame(items []*item) {
+	of := map[string]int{}
+	for _, i := range items {
+		of[i.request.call.Scope]++
+	}
+	suspects := map[string]int{}
+	for _, i := range b.suspects {
+		suspects[i.request.call.Scope]++
+	}
+	for _, i := range b.suspects {
+		if scope := i.request.call.Scope; 5*suspects[scope] >= of[scope] {
+			i.call.Blame()
+		}
+	}
 }
 
 // search runs the effect for the items, and finds out over which of them it fails. It
@@ -191,24 +207,24 @@ func (x *execution) undone(items []*item, failure *store.Failure) {
 // alone sees to an item that was by itself in its transaction.
 func (x *execution) alone(i *item, failure *store.Failure) {
 	c, r := i.call, i.request
-	if failure == nil { // It was refused late.
+	// Whoever was separated from a batch has been blamed for it then.
+	if !c.Alone || failure != nil && (failure.Owner == store.Lost || failure.Owner == store.Late) {
 		c.Blame()
+	}
+	if failure == nil { // It was refused late.
 		x.refuse(c, i.err)
 		return
 	}
 	switch failure.Owner {
 	case store.Effect:
-		c.Blame()
 		x.refuse(c, failure.Err)
 	case store.Slow, store.Late:
-		c.Blame()
 		if x.single {
 			x.fail(c, unavailable(failure.Err))
 		} else {
 			c.Again(schedule.Singly, nil)
 		}
 	case store.Lost:
-		c.Blame()
 		if r.lost < maxTries-1 {
 			x.again(c, failure.Err)
 		} else if failure.Told() {

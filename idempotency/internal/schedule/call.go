@@ -23,6 +23,7 @@ type Call[C, O any] struct {
 	// taken counts how often a worker took the call, and lookedUpAt says how often it
 	// had when it was last looked up.
 	taken, lookedUpAt int
+	blamed            bool
 	last              error
 	timer             *time.Timer
 }
@@ -57,8 +58,10 @@ const (
 	Found
 )
 
-// Retries back off from the first to the second, and so do polls to the third.
+// Retries back off from the first to the second, and so do polls to the third. Those of
+// scopes that are kept apart begin at 80 ms: apartDelay is how often it doubled by then.
 const (
+	apartDelay = 3
 	leastDelay = 5 * time.Millisecond
 	mostRetry  = 200 * time.Millisecond
 	mostPoll   = 250 * time.Millisecond
@@ -134,7 +137,7 @@ func (c *Call[C, O]) end(err error, concerns func(*waiter[C, O]) bool) {
 		}
 	}
 	c.retries, c.polls, c.last = 0, 0, nil
-	c.Alone = false
+	c.Alone, c.blamed = false, false
 	s.enqueue(c)
 }
 
@@ -161,11 +164,17 @@ func (c *Call[C, O]) Again(how How, err error) {
 		c.polls++
 	case Together, Singly:
 		c.Alone = c.Alone || how == Singly
-		if c.retries++; c.retries == 1 || s.away.Load() {
-			s.enqueue(c) // The gate paces those who can't reach the database.
-			return
+		apart := s.faults.apart(c.id.Scope)
+		switch c.retries++; {
+		case s.away.Load(): // The gate sets the pace.
+			s.enqueue(c)
+		case apart && err != nil: // Its tries are no good to others.
+			s.delay(c, s.backoff(c.retries+apartDelay, mostRetry), s.enqueue)
+		case c.retries == 1:
+			s.enqueue(c)
+		default:
+			s.delay(c, s.backoff(c.retries-2, mostRetry), s.enqueue)
 		}
-		s.delay(c, s.backoff(c.retries-2, mostRetry), s.enqueue)
 	}
 }
 
@@ -176,6 +185,8 @@ func (c *Call[C, O]) Missed(free bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
+	case c.state == queued:
+		s.wake(s.poolOf(c))
 	case c.state != polled:
 	case free:
 		c.lookedUp = true
@@ -186,13 +197,14 @@ func (c *Call[C, O]) Missed(free bool) {
 	}
 }
 
-// Blame says that the call did what harms a batch. A scope to which that happens
-// again and again gets batches of its own.
+// Blame says that the call did what harms a batch, once for each call. A scope to which
+// that happens again and again gets batches of its own.
 func (c *Call[C, O]) Blame() {
 	s := c.scheduler
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if c.lane != nil && c.lane.Across {
+	if c.lane != nil && c.lane.Across && !c.blamed {
+		c.blamed = true
 		s.faults.blame(c.id.Scope)
 	}
 }

@@ -154,6 +154,7 @@ func (s *Scheduler[C, O]) lookedUp(calls []*Call[C, O]) {
 		}
 	}
 	s.lookups.learn(found, waited)
+	s.wake(&s.singles)
 	s.mu.Unlock()
 	for _, c := range calls {
 		c.Missed(false)
@@ -218,12 +219,13 @@ type fault struct {
 	until time.Time
 }
 
-// A scope is kept apart once its faults outweigh what went well, four to one, and
-// until faultFor after the last one.
+// A scope is kept apart once one call in ten or more is at fault, and until faultFor
+// after the last fault. What goes well meanwhile does not count: it is what keeping it
+// apart is for.
 const (
-	apartAt    = 2
+	apartAt    = 3
 	mostFaults = 4
-	forgiven   = 0.25
+	forgiven   = 0.1
 	faultFor   = 5 * time.Second
 	sweepAt    = 1024
 )
@@ -250,7 +252,7 @@ func (f *faults) blame(scope string) {
 }
 
 func (f faults) forgive(scope string) {
-	if known := f[scope]; known != nil {
+	if known := f[scope]; known != nil && !f.apart(scope) {
 		if known.score -= forgiven; known.score <= 0 {
 			delete(f, scope)
 		}

@@ -236,7 +236,7 @@ func (p *pool) allowed(g *group, reserve bool) bool {
 	if reserve {
 		return l.running == 0 && !g.groupKey.apart
 	}
-	if g.groupKey.apart && p.apart >= max(1, p.workers/2) {
+	if g.groupKey.apart && p.apart >= max(1, p.workers/2) && (p.across > 0 || len(p.turns) > 1) {
 		return false
 	}
 	share := max(1, p.workers-1)

@@ -247,6 +247,11 @@ func (s *Scheduler[C, O]) enqueue(c *Call[C, O]) {
 	p.push(key, &c.entry)
 	if !c.lookedUp {
 		s.lookups.push(&c.entry, p.idle == 0)
+		// Where most outcomes are there already, one look-up for many comes first.
+		if s.lookups.after == 0 && p == &s.singles && s.gate.open() {
+			s.lookups.wake()
+			return
+		}
 	}
 	s.wake(p)
 }
@@ -265,14 +270,18 @@ func (s *Scheduler[C, O]) pool(c *Call[C, O]) (*pool, groupKey) {
 	return &s.batches, groupKey{lane: c.lane, across: true}
 }
 
+// poolOf returns the pool in which the call waits.
+func (s *Scheduler[C, O]) poolOf(c *Call[C, O]) *pool {
+	if c.group.lane == nil {
+		return &s.singles
+	}
+	return &s.batches
+}
+
 // unqueue takes the call out of wherever it waits. The caller holds the mutex.
 func (s *Scheduler[C, O]) unqueue(c *Call[C, O]) {
 	if c.element != nil {
-		p := &s.batches
-		if c.group.lane == nil {
-			p = &s.singles
-		}
-		p.drop(&c.entry)
+		s.poolOf(c).drop(&c.entry)
 		s.places.leave(&c.entry)
 	}
 	s.lookups.remove(&c.entry)
