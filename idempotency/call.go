@@ -122,6 +122,8 @@ type request struct {
 	// and ended with commitFailure, a COMMIT whose outcome is unknown.
 	lost, races, commits int
 	commitFailure        *store.Failure
+	// peers is how many calls of its scope the batch had that the call has left.
+	peers int
 }
 
 // A result is what a key did.

@@ -72,7 +72,7 @@ const (
 func (e *Engine) execution(op *operation, single bool) *execution {
 	x := &execution{Engine: e, operation: op, single: single, budget: op.limits.Budget}
 	if !single {
-		x.budget = max(min(op.limits.Budget, op.limits.Wait)/2, min(op.limits.Budget, leastBatch))
+		x.budget = max(min(op.limits.Budget, op.limits.Wait)/4, min(op.limits.Budget, leastBatch))
 	}
 	statement := x.budget - x.budget/10
 	x.limits = store.Limits{Lock: statement, Statement: statement, Idle: x.budget}

@@ -16,7 +16,7 @@ import (
 )
 
 // maxAttempts is how often the engine runs an effect that keeps losing its connection.
-const maxAttempts = 4
+const maxAttempts = 3
 
 // kinds collects the kinds of an engine's events.
 type kinds struct {

@@ -14,7 +14,7 @@ import (
 // during it, or whose COMMIT is not answered; maxRaces, how often a row may be refused
 // as a duplicate though there is none.
 const (
-	maxTries = 4
+	maxTries = 3
 	maxRaces = 3
 )
 
@@ -73,19 +73,22 @@ func (x *execution) bisect(ctx context.Context, tx *store.Tx, items []*item, fai
 	x.singly(b.rest)
 }
 
-// blame blames the suspects of scopes of whose items one in five or more is suspect. Of
-// a scope with many calls some may fail now and then.
+// mostPeers is how many calls of its scope a call may have beside it in a batch to be
+// blamed for what it does: of a scope with many calls some may fail now and then.
+const mostPeers = 5
+
+// blame blames the suspects, and notes of all who leave the batch how many peers they
+// had.
 func (b *bisection) blame(items []*item) {
 	of := map[string]int{}
 	for _, i := range items {
 		of[i.request.call.Scope]++
 	}
-	suspects := map[string]int{}
-	for _, i := range b.suspects {
-		suspects[i.request.call.Scope]++
+	for _, i := range append(b.rest, b.suspects...) {
+		i.request.peers = of[i.request.call.Scope]
 	}
 	for _, i := range b.suspects {
-		if scope := i.request.call.Scope; 5*suspects[scope] >= of[scope] {
+		if i.request.peers <= mostPeers {
 			i.call.Blame()
 		}
 	}
@@ -207,8 +210,7 @@ func (x *execution) undone(items []*item, failure *store.Failure) {
 // alone sees to an item that was by itself in its transaction.
 func (x *execution) alone(i *item, failure *store.Failure) {
 	c, r := i.call, i.request
-	// Whoever was separated from a batch has been blamed for it then.
-	if !c.Alone || failure != nil && (failure.Owner == store.Lost || failure.Owner == store.Late) {
+	if r.peers <= mostPeers && (failure == nil || failure.Owner <= store.Late) {
 		c.Blame()
 	}
 	if failure == nil { // It was refused late.

@@ -219,11 +219,11 @@ type fault struct {
 	until time.Time
 }
 
-// A scope is kept apart once one call in ten or more is at fault, and until faultFor
+// A scope is kept apart once one call in ten or so is at fault, and until faultFor
 // after the last fault. What goes well meanwhile does not count: it is what keeping it
 // apart is for.
 const (
-	apartAt    = 3
+	apartAt    = 2
 	mostFaults = 4
 	forgiven   = 0.1
 	faultFor   = 5 * time.Second

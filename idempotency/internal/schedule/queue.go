@@ -58,9 +58,10 @@ type tenant struct {
 // A pool has the calls that wait for one kind of worker. Groups take turns.
 //
 // A scope never has all workers, however much it asks for: at most three of four run
-// its single calls, all but one its batches, and half the batches of all scopes that
-// are kept apart. While others wait, each has at most an equal share. The reserve is
-// a worker for those who have nothing running, because nothing interrupts an effect.
+// its single calls, and all but one its batches. While others wait, each has at most an
+// equal share, and scopes that are kept apart have half of the workers together, half of
+// the time. The reserve is a worker for those who have nothing running, because nothing
+// interrupts an effect.
 type pool struct {
 	workers       int
 	maxBatchDelay time.Duration
@@ -79,6 +80,9 @@ type pool struct {
 	busy int
 	// taken counts what the workers took so far.
 	taken Taken
+	// rest is until when scopes that are kept apart leave the workers to others: as long
+	// as their last batch took.
+	rest time.Time
 }
 
 // Taken counts what workers took from the queue.
@@ -206,8 +210,16 @@ func (p *pool) take(reserve bool) ([]*entry, *group) {
 	return entries, g
 }
 
-// done says that a worker has run so many calls of the group.
-func (p *pool) done(g *group, calls int) {
+// done says that a worker has run so many calls of the group, and how long that took.
+func (p *pool) done(g *group, calls int, took time.Duration) {
+	if g.groupKey.apart {
+		p.rest = time.Now().Add(took)
+		time.AfterFunc(took, func() {
+			p.work.L.Lock()
+			defer p.work.L.Unlock()
+			p.wake()
+		})
+	}
 	g.running -= calls
 	p.busy--
 	p.count(g, 0, -1)
@@ -236,7 +248,8 @@ func (p *pool) allowed(g *group, reserve bool) bool {
 	if reserve {
 		return l.running == 0 && !g.groupKey.apart
 	}
-	if g.groupKey.apart && p.apart >= max(1, p.workers/2) && (p.across > 0 || len(p.turns) > 1) {
+	if others := p.across > 0 || len(p.turns) > 1; g.groupKey.apart && others &&
+		(p.apart >= max(1, p.workers/2) || time.Now().Before(p.rest)) {
 		return false
 	}
 	share := max(1, p.workers-1)

@@ -311,9 +311,10 @@ func (s *Scheduler[C, O]) serve(ctx context.Context, p *pool, reserve bool) {
 		if calls == nil {
 			return
 		}
+		begun := time.Now()
 		s.hooks.Execute(ctx, calls)
 		s.mu.Lock()
-		p.done(g, len(calls))
+		p.done(g, len(calls), time.Since(begun))
 		s.wake(p)
 		s.mu.Unlock()
 	}

@@ -64,7 +64,7 @@ type Row struct {
 	Expired bool
 }
 
-// An Owner says whose failure it is.
+// An Owner says whose failure it is. Those up to Late came up while an effect ran.
 type Owner int
 
 const (
