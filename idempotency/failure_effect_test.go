@@ -112,7 +112,12 @@ func TestFailure_OfTheEffectsTimeIsUnavailable(t *testing.T) {
 			is: is(idempotency.ErrUnavailable),
 		},
 		"a statement_timeout of its own": {
-			do: does(`do $$ begin raise exception using errcode = '57014'; end $$`),
+			do: func(ctx context.Context, w *world, tx pgx.Tx) error {
+				if err := does(`set local statement_timeout = 20`)(ctx, w, tx); err != nil {
+					return err
+				}
+				return does(`select pg_sleep(60)`)(ctx, w, tx)
+			},
 			is: is(idempotency.ErrUnavailable),
 		},
 		"a statement longer than the budget": {
@@ -228,10 +233,10 @@ func TestFailure_OfDeferredConstraintsIsItsOwn(t *testing.T) {
 func TestFailure_OfAConflictIsUnavailable(t *testing.T) {
 	t.Parallel()
 	all := map[string]misdeed{}
-	for _, code := range transient {
+	for _, code := range []string{"40001", "40P01", "53200", "25006"} {
 		all[code] = misdeed{
 			do:   does(`do $$ begin raise exception using errcode = '` + code + `'; end $$`),
-			wait: time.Second,
+			wait: 500 * time.Millisecond,
 			is:   is(idempotency.ErrUnavailable),
 		}
 	}

@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -105,8 +106,9 @@ func (s *Store) begin(ctx context.Context, sql string, keys, locked []Key, limit
 	results := conn.SendBatch(ctx, &batch)
 	err = results.Close()
 	t.tx = results.Tx()
-	if err == nil {
-		err = t.unchanged(state)
+	if state != "" {
+		// Before its error, which may be of what was changed.
+		err = cmp.Or(t.unchanged(state), err)
 	}
 	if err != nil {
 		defer t.End(ctx)
