@@ -81,11 +81,10 @@ func (t *Tx) Keep(ctx context.Context) *Failure {
 		"release savepoint onceql; savepoint onceql")
 }
 
-// send runs statements of the engine's own between those of the effect, in the simple
-// protocol: pgx would prepare them all before the first one is carried out, and in a
-// transaction that has failed nothing can be prepared.
-func (t *Tx) send(ctx context.Context, statements string) *Failure {
-	_, err := t.conn.Conn().PgConn().Exec(ctx, statements).ReadAll()
+// send runs statements of the engine's own between those of the effect. They are not
+// prepared: in a transaction that failed, Postgres prepares nothing but its end.
+func (t *Tx) send(ctx context.Context, sql string) *Failure {
+	err := t.conn.Conn().PgConn().Exec(ctx, sql).Close()
 	switch {
 	case err == nil:
 		return nil

@@ -168,6 +168,8 @@ func (s *Store) claiming(conn *pgx.Conn, step string, err error) *Failure {
 	switch c := code(err); {
 	case errors.Is(err, ErrNoTable), errors.As(err, new(unfit)):
 		return &Failure{Deployment, err}
+	case errors.Is(err, errSession):
+		return &Failure{Lost, err}
 	case c == "25006", c == "0A000" && step == beginning, class(c) == "57", c == "" && conn.IsClosed():
 		// A server that is going away, or that is a standby now. Whatever else the pool
 		// has idle is no better.

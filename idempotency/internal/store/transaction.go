@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -105,8 +106,9 @@ func (s *Store) begin(ctx context.Context, sql string, keys, locked []Key, limit
 	results := conn.SendBatch(ctx, &batch)
 	err = results.Close()
 	t.tx = results.Tx()
-	if err == nil {
-		err = t.unchanged(state)
+	if state != "" {
+		// Before its error, which may be of what was changed.
+		err = cmp.Or(t.unchanged(state), err)
 	}
 	if err != nil {
 		defer t.End(ctx)
@@ -154,13 +156,13 @@ func (t *Tx) Commit(ctx context.Context, rows []Row, budget time.Duration) *Fail
 	conn := t.conn.Conn()
 	results := conn.SendBatch(ctx, &batch)
 	notices := t.listen()
-	defer notices.stop()
 	for step, judge := range [...]func(error) *Failure{running, unrestored, inserting} {
 		_, err := results.Exec()
 		if err == nil {
 			continue
 		}
 		_ = results.Close()
+		notices.stop()
 		// Postgres skips what is behind a statement that failed. Without its word the
 		// COMMIT may have been carried out.
 		if code(err) == "" || conn.IsClosed() {
@@ -177,6 +179,7 @@ func (t *Tx) Commit(ctx context.Context, rows []Row, budget time.Duration) *Fail
 	if closing := results.Close(); err == nil {
 		err = closing
 	}
+	notices.stop()
 	if err == nil && committed.String() != "COMMIT" {
 		err = fmt.Errorf("COMMIT was answered %q", committed)
 	}
@@ -281,7 +284,8 @@ type notices struct {
 	heard bool
 }
 
-// listen listens where commits wait for a standby. The caller stops it.
+// listen listens where commits wait for a standby. The caller stops it, before the
+// connection is the pool's again.
 func (t *Tx) listen() *notices {
 	n := &notices{conn: t.conn.Conn()}
 	// A connection that broke belongs to the goroutine that closes it.
