@@ -154,13 +154,13 @@ func (t *Tx) Commit(ctx context.Context, rows []Row, budget time.Duration) *Fail
 	conn := t.conn.Conn()
 	results := conn.SendBatch(ctx, &batch)
 	notices := t.listen()
-	defer notices.stop()
 	for step, judge := range [...]func(error) *Failure{running, unrestored, inserting} {
 		_, err := results.Exec()
 		if err == nil {
 			continue
 		}
 		_ = results.Close()
+		notices.stop()
 		// Postgres skips what is behind a statement that failed. Without its word the
 		// COMMIT may have been carried out.
 		if code(err) == "" || conn.IsClosed() {
@@ -177,6 +177,7 @@ func (t *Tx) Commit(ctx context.Context, rows []Row, budget time.Duration) *Fail
 	if closing := results.Close(); err == nil {
 		err = closing
 	}
+	notices.stop()
 	if err == nil && committed.String() != "COMMIT" {
 		err = fmt.Errorf("COMMIT was answered %q", committed)
 	}
@@ -281,7 +282,8 @@ type notices struct {
 	heard bool
 }
 
-// listen listens where commits wait for a standby. The caller stops it.
+// listen listens where commits wait for a standby. The caller stops it before it lets the
+// connection go, which is another's from then on.
 func (t *Tx) listen() *notices {
 	n := &notices{conn: t.conn.Conn()}
 	// A connection that broke belongs to the goroutine that closes it.
