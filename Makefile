@@ -1,7 +1,7 @@
 # `make run` starts OnceQL with a PostgreSQL of its own; `make test` passes the
 # tests. Both install what they need on Debian as root, and else name it.
 
-.PHONY: run build playground test lint licences vulnerabilities generate bench bench-full bench-neighbours bench-against fuzz storm clean
+.PHONY: run build playground test lint licences vulnerabilities generate bench bench-full bench-neighbours bench-against fuzz storm faults two-builds clean
 
 # A clone that belongs to another user must build too; git refuses to read it.
 export GOFLAGS += -buildvcs=false
@@ -86,6 +86,12 @@ PREVIOUS ?= $(shell cat previous-build)
 bench-against:
 	@.ci/install server tests
 	cd bench && go run . -against $(PREVIOUS) -rounds 9 -duration 1s -out ../bin/bench
+
+# The build before (see previous-build) and this one, side by side on one database. A
+# part of `make test`.
+two-builds:
+	@.ci/install server tests
+	go test -race -count=1 -run TestBuilds_ ./e2e
 
 # The fuzz targets, two minutes each.
 fuzz:

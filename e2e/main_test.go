@@ -25,24 +25,46 @@ import (
 const moduleRoot = ".."
 
 func TestMain(m *testing.M) {
-	defer func() { _ = os.RemoveAll(programDir) }()
+	defer func() { _ = os.RemoveAll(programs.dir) }()
 	pgtest.Main(m)
 }
 
-// programDir holds the program under test while the tests run.
-var programDir string
+// programs holds the programs under test while the tests run.
+var programs struct {
+	sync.Mutex
+	dir string
+}
 
-// program builds the real program, once, and returns its path.
-var program = sync.OnceValues(func() (string, error) {
+// programPath is where a program of that name is to be built.
+func programPath(name string) (string, error) {
+	programs.Lock()
+	defer programs.Unlock()
+	if programs.dir == "" {
+		dir, err := os.MkdirTemp("", "onceql-program-")
+		if err != nil {
+			return "", err
+		}
+		programs.dir = dir
+		// The embedded PostgreSQL's supervisor may be another user.
+		if err := os.Chmod(dir, 0o755); err != nil {
+			return "", err
+		}
+	}
+	return filepath.Join(programs.dir, name), nil
+}
+
+// A build is a program under test: it is built once, and returns its path.
+type build func() (string, error)
+
+// program is the build of these sources.
+var program build = sync.OnceValues(func() (string, error) {
 	if err := nameSources(); err != nil {
 		return "", err
 	}
-	dir, err := os.MkdirTemp("", "onceql-program-")
+	path, err := programPath("onceql")
 	if err != nil {
 		return "", err
 	}
-	programDir = dir
-	path := filepath.Join(dir, "onceql")
 	build := exec.Command("go", "build", "-buildvcs=false", "-o", path)
 	build.Dir = moduleRoot
 	if raceDetector {
@@ -52,8 +74,7 @@ var program = sync.OnceValues(func() (string, error) {
 	if output, err := build.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("building the program: %w\n%s", err, output)
 	}
-	// The embedded PostgreSQL's supervisor may be another user.
-	return path, os.Chmod(dir, 0o755)
+	return path, nil
 })
 
 // nameSources looks at every file that the program and its clients are made of. `go
@@ -91,7 +112,12 @@ type server struct {
 // own but what every program and the race detector need.
 func command(t testing.TB, env []string, args ...string) *exec.Cmd {
 	t.Helper()
-	path, err := program()
+	return program.command(t, env, args...)
+}
+
+func (b build) command(t testing.TB, env []string, args ...string) *exec.Cmd {
+	t.Helper()
+	path, err := b()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -107,7 +133,12 @@ func command(t testing.TB, env []string, args ...string) *exec.Cmd {
 // is ample unless env says otherwise, so that a busy machine fails no test.
 func serve(t testing.TB, databaseURL string, env ...string) *server {
 	t.Helper()
-	s := launch(t, append([]string{
+	return program.serve(t, databaseURL, env...)
+}
+
+func (b build) serve(t testing.TB, databaseURL string, env ...string) *server {
+	t.Helper()
+	s := b.launch(t, append([]string{
 		"DATABASE_URL=" + pgtest.AsRole(t, databaseURL), "MIGRATION_DATABASE_URL=" + databaseURL, "IDEMPOTENCY_WAIT=50s", "IDEMPOTENCY_BUDGET=50s", "DRAIN_TIMEOUT=50s",
 	}, env...)...)
 	s.awaitURL()
@@ -117,7 +148,12 @@ func serve(t testing.TB, databaseURL string, env ...string) *server {
 // launch starts a server and does not wait for it.
 func launch(t testing.TB, env ...string) *server {
 	t.Helper()
-	cmd := command(t, append([]string{"LOG_LEVEL=debug"}, env...))
+	return program.launch(t, env...)
+}
+
+func (b build) launch(t testing.TB, env ...string) *server {
+	t.Helper()
+	cmd := b.command(t, append([]string{"LOG_LEVEL=debug"}, env...))
 	s := &server{t: t, stdout: &output{}, stderr: &output{}, ended: make(chan struct{})}
 	cmd.Stdout, cmd.Stderr = s.stdout, s.stderr
 	if err := cmd.Start(); err != nil {
@@ -199,6 +235,12 @@ const patience = 60 * time.Second
 
 // eventually waits until the condition holds.
 func eventually(t testing.TB, what string, condition func() bool) {
+	t.Helper()
+	within(t, patience, what, condition)
+}
+
+// within waits so long at most.
+func within(t testing.TB, patience time.Duration, what string, condition func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(patience); !condition(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
