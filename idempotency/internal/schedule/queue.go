@@ -65,8 +65,10 @@ type tenant struct {
 type pool struct {
 	workers       int
 	maxBatchDelay time.Duration
-	groups        map[groupKey]*group
-	turns         []*group
+	// most says how many calls of a lane a batch may have now.
+	most   func(*Lane) int
+	groups map[groupKey]*group
+	turns  []*group
 	// scopes counts what each scope has waiting and running, of its own.
 	scopes map[string]*load
 	// apart and across count the batches under way of scopes that are kept apart, and
@@ -191,7 +193,7 @@ func (p *pool) take(reserve bool) ([]*entry, *group) {
 	g := p.turns[i]
 	p.turns = slices.Delete(p.turns, i, i+1)
 	g.timedOut = false
-	entries := g.take()
+	entries := g.take(p.most(g.lane))
 	p.count(g, -len(entries), 1)
 	g.running += len(entries)
 	p.busy++
@@ -311,11 +313,12 @@ func (p *pool) broadcast() {
 	p.spare.Broadcast()
 }
 
-// take removes the calls of the next batch. Each tenant gives one in its turn.
-func (g *group) take() []*entry {
-	most, bytes := 1, 0
+// take removes the calls of the next batch, at most so many. Each tenant gives one in
+// its turn.
+func (g *group) take(most int) []*entry {
+	bytes := 0
 	if g.lane != nil {
-		most, bytes = g.lane.Max, g.lane.Bytes
+		bytes = g.lane.Bytes
 	}
 	taken := make([]*entry, 0, min(most, g.size))
 	for len(taken) < cap(taken) {

@@ -99,6 +99,7 @@ type Scheduler[C, O any] struct {
 	batches  pool
 	lookups  lookups
 	faults   faults
+	trials   map[*Lane]*trial
 	gate     gate
 	// away mirrors whether the gate is shut, for those who do not hold the mutex.
 	away    atomic.Bool
@@ -113,7 +114,10 @@ func New[C, O any](ctx context.Context, config Config, hooks Hooks[C, O]) *Sched
 		hooks:    hooks,
 		stopped:  make(chan struct{}),
 		inflight: map[ID]*Call[C, O]{},
+		trials:   map[*Lane]*trial{},
 	}
+	s.batches.most = s.most
+	s.singles.most = func(*Lane) int { return 1 }
 	s.places.init(config.Queue)
 	s.singles.init(&s.mu, config.Singles, 0)
 	s.batches.init(&s.mu, config.Batches, config.MaxBatchDelay)
@@ -314,7 +318,9 @@ func (s *Scheduler[C, O]) serve(ctx context.Context, p *pool, reserve bool) {
 		begun := time.Now()
 		s.hooks.Execute(ctx, calls)
 		s.mu.Lock()
-		p.done(g, len(calls), time.Since(begun))
+		took := time.Since(begun)
+		s.watch(g, calls, took)
+		p.done(g, len(calls), took)
 		s.wake(p)
 		s.mu.Unlock()
 	}
