@@ -65,10 +65,8 @@ type tenant struct {
 type pool struct {
 	workers       int
 	maxBatchDelay time.Duration
-	// most says how many calls of a lane a batch may have now.
-	most   func(*Lane) int
-	groups map[groupKey]*group
-	turns  []*group
+	groups        map[groupKey]*group
+	turns         []*group
 	// scopes counts what each scope has waiting and running, of its own.
 	scopes map[string]*load
 	// apart and across count the batches under way of scopes that are kept apart, and
@@ -193,7 +191,7 @@ func (p *pool) take(reserve bool) ([]*entry, *group) {
 	g := p.turns[i]
 	p.turns = slices.Delete(p.turns, i, i+1)
 	g.timedOut = false
-	entries := g.take(p.most(g.lane))
+	entries := g.take()
 	p.count(g, -len(entries), 1)
 	g.running += len(entries)
 	p.busy++
@@ -313,12 +311,11 @@ func (p *pool) broadcast() {
 	p.spare.Broadcast()
 }
 
-// take removes the calls of the next batch, at most so many. Each tenant gives one in
-// its turn.
-func (g *group) take(most int) []*entry {
-	bytes := 0
+// take removes the calls of the next batch. Each tenant gives one in its turn.
+func (g *group) take() []*entry {
+	most, bytes := 1, 0
 	if g.lane != nil {
-		bytes = g.lane.Bytes
+		most, bytes = g.lane.Max, g.lane.Bytes
 	}
 	taken := make([]*entry, 0, min(most, g.size))
 	for len(taken) < cap(taken) {

@@ -99,7 +99,6 @@ type Scheduler[C, O any] struct {
 	batches  pool
 	lookups  lookups
 	faults   faults
-	trials   map[*Lane]*trial
 	gate     gate
 	// away mirrors whether the gate is shut, for those who do not hold the mutex.
 	away    atomic.Bool
@@ -114,10 +113,7 @@ func New[C, O any](ctx context.Context, config Config, hooks Hooks[C, O]) *Sched
 		hooks:    hooks,
 		stopped:  make(chan struct{}),
 		inflight: map[ID]*Call[C, O]{},
-		trials:   map[*Lane]*trial{},
 	}
-	s.batches.most = s.most
-	s.singles.most = func(*Lane) int { return 1 }
 	s.places.init(config.Queue)
 	s.singles.init(&s.mu, config.Singles, 0)
 	s.batches.init(&s.mu, config.Batches, config.MaxBatchDelay)
@@ -318,9 +314,7 @@ func (s *Scheduler[C, O]) serve(ctx context.Context, p *pool, reserve bool) {
 		begun := time.Now()
 		s.hooks.Execute(ctx, calls)
 		s.mu.Lock()
-		took := time.Since(begun)
-		s.watch(g, calls, took)
-		p.done(g, len(calls), took)
+		p.done(g, len(calls), time.Since(begun))
 		s.wake(p)
 		s.mu.Unlock()
 	}
