@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -58,7 +60,7 @@ func (t *Tx) judge(ctx context.Context, handle *EffectTx, err error) *Failure {
 		return &Failure{Late, fmt.Errorf("running the effect: %w", cmp.Or(err, ctx.Err()))}
 	case conn.IsClosed(), conn.PgConn().IsBusy():
 		return &Failure{Lost, fmt.Errorf("the connection broke during the effect: %w", cmp.Or(err, pgx.ErrTxClosed))}
-	case conn.PgConn().TxStatus() == 'I':
+	case conn.PgConn().TxStatus() == 'I', errors.Is(err, pgx.ErrTxClosed):
 		return &Failure{Effect, errors.Join(ErrTransaction, err)}
 	case err != nil:
 		return running(err)
@@ -129,14 +131,32 @@ func (t *EffectTx) Rollback(ctx context.Context) error {
 	return t.tx.Rollback(ctx)
 }
 
-// use returns the transaction for a statement. After a statement that ended it nothing
-// is done any more: it would stand by itself.
-func (t *EffectTx) use() pgx.Tx {
+// use returns the transaction for a statement, and one that has ended when the
+// statement would end it. After that nothing is done any more: it would stand by itself.
+func (t *EffectTx) use(sql ...string) pgx.Tx {
 	*t.begun = true
-	if conn := t.tx.Conn(); conn != nil && !conn.IsClosed() && conn.PgConn().TxStatus() == 'I' {
+	conn := t.tx.Conn()
+	if slices.ContainsFunc(sql, ends) || conn != nil && !conn.IsClosed() && conn.PgConn().TxStatus() == 'I' {
 		return endedTx
 	}
 	return t.tx
+}
+
+// ends says whether the statement begins like one that ends its transaction.
+func ends(sql string) bool {
+	words := strings.Fields(strings.ToLower(sql[:min(len(sql), 64)]))
+	if len(words) == 0 {
+		return false
+	}
+	switch strings.TrimRight(words[0], ";") {
+	case "commit", "end", "abort":
+		return true
+	case "rollback":
+		return !slices.Contains(words, "to")
+	case "prepare":
+		return len(words) > 1 && words[1] == "transaction"
+	}
+	return false
 }
 
 // Begin sets a savepoint, which the effect may commit or roll back.
@@ -155,7 +175,11 @@ func (t *EffectTx) CopyFrom(ctx context.Context, table pgx.Identifier, columns [
 
 // SendBatch implements pgx.Tx.
 func (t *EffectTx) SendBatch(ctx context.Context, batch *pgx.Batch) pgx.BatchResults {
-	results := t.use().SendBatch(ctx, batch)
+	var sql []string
+	for _, queued := range batch.QueuedQueries {
+		sql = append(sql, queued.SQL)
+	}
+	results := t.use(sql...).SendBatch(ctx, batch)
 	*t.left = results
 	return results
 }
@@ -167,17 +191,17 @@ func (t *EffectTx) LargeObjects() pgx.LargeObjects {
 
 // Prepare implements pgx.Tx.
 func (t *EffectTx) Prepare(ctx context.Context, name, sql string) (*pgconn.StatementDescription, error) {
-	return t.use().Prepare(ctx, name, sql)
+	return t.use(sql).Prepare(ctx, name, sql)
 }
 
 // Exec implements pgx.Tx.
 func (t *EffectTx) Exec(ctx context.Context, sql string, arguments ...any) (pgconn.CommandTag, error) {
-	return t.use().Exec(ctx, sql, arguments...)
+	return t.use(sql).Exec(ctx, sql, arguments...)
 }
 
 // Query implements pgx.Tx.
 func (t *EffectTx) Query(ctx context.Context, sql string, arguments ...any) (pgx.Rows, error) {
-	rows, err := t.use().Query(ctx, sql, arguments...)
+	rows, err := t.use(sql).Query(ctx, sql, arguments...)
 	*t.left = closing{rows}
 	return rows, err
 }
