@@ -242,3 +242,47 @@ func TestFailure_OfAConflictIsUnavailable(t *testing.T) {
 	}
 	misdeeds(t, all)
 }
+
+// An effect that ends its transaction with a statement does not go on outside of it.
+func TestFailure_ToKeepTheTransactionIsItsOwn(t *testing.T) {
+	t.Parallel()
+	then := func(sql string) func(context.Context, *world, pgx.Tx) error {
+		return func(ctx context.Context, w *world, tx pgx.Tx) error {
+			if err := does(sql)(ctx, w, tx); err != nil {
+				return err
+			}
+			_, err := write("stray")(ctx, tx)
+			return err
+		}
+	}
+	misdeeds(t, map[string]misdeed{
+		"rollback":             {do: does(`rollback`), is: is(idempotency.ErrTransaction)},
+		"rollback, and a note": {do: then(`rollback`), is: is(idempotency.ErrTransaction)},
+		"an error, and a rollback": {
+			do: func(ctx context.Context, w *world, tx pgx.Tx) error {
+				_ = does(`select 1/0`)(ctx, w, tx)
+				return then(`rollback`)(ctx, w, tx)
+			},
+			is: is(idempotency.ErrTransaction),
+		},
+		"an error, and a commit": {
+			do: func(ctx context.Context, w *world, tx pgx.Tx) error {
+				_ = does(`select 1/0`)(ctx, w, tx)
+				return then(`commit`)(ctx, w, tx)
+			},
+			is: is(idempotency.ErrTransaction),
+		},
+		"rollback and chain": {do: does(`rollback and chain`), is: is(idempotency.ErrTransaction)},
+		"commit":             {do: then(`commit`), is: is(idempotency.ErrTransaction)},
+		"commit, in a batch": {
+			do: func(ctx context.Context, _ *world, tx pgx.Tx) error {
+				var batch pgx.Batch
+				batch.Queue(`insert into notes (text) values ('stray')`)
+				batch.Queue(`COMMIT;`)
+				return tx.SendBatch(ctx, &batch).Close()
+			},
+			is: is(idempotency.ErrTransaction),
+		},
+		"commit and chain": {do: then(`commit and chain`), is: is(idempotency.ErrTransaction)},
+	})
+}

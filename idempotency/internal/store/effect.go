@@ -3,7 +3,10 @@ package store
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -57,6 +60,8 @@ func (t *Tx) judge(ctx context.Context, handle *EffectTx, err error) *Failure {
 		return &Failure{Late, fmt.Errorf("running the effect: %w", cmp.Or(err, ctx.Err()))}
 	case conn.IsClosed(), conn.PgConn().IsBusy():
 		return &Failure{Lost, fmt.Errorf("the connection broke during the effect: %w", cmp.Or(err, pgx.ErrTxClosed))}
+	case conn.PgConn().TxStatus() == 'I', errors.Is(err, pgx.ErrTxClosed):
+		return &Failure{Effect, errors.Join(ErrTransaction, err)}
 	case err != nil:
 		return running(err)
 	case left:
@@ -126,10 +131,37 @@ func (t *EffectTx) Rollback(ctx context.Context) error {
 	return t.tx.Rollback(ctx)
 }
 
+// use returns the transaction for a statement, and one that has ended when the
+// statement would end it. After that nothing is done any more: it would stand by itself.
+func (t *EffectTx) use(sql ...string) pgx.Tx {
+	*t.begun = true
+	conn := t.tx.Conn()
+	if slices.ContainsFunc(sql, ends) || conn != nil && !conn.IsClosed() && conn.PgConn().TxStatus() == 'I' {
+		return endedTx
+	}
+	return t.tx
+}
+
+// ends says whether the statement begins like one that ends its transaction.
+func ends(sql string) bool {
+	words := strings.Fields(strings.ToLower(sql[:min(len(sql), 64)]))
+	if len(words) == 0 {
+		return false
+	}
+	switch strings.TrimRight(words[0], ";") {
+	case "commit", "end", "abort":
+		return true
+	case "rollback":
+		return !slices.Contains(words, "to")
+	case "prepare":
+		return len(words) > 1 && words[1] == "transaction"
+	}
+	return false
+}
+
 // Begin sets a savepoint, which the effect may commit or roll back.
 func (t *EffectTx) Begin(ctx context.Context) (pgx.Tx, error) {
-	*t.begun = true
-	tx, err := t.tx.Begin(ctx)
+	tx, err := t.use().Begin(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -138,40 +170,38 @@ func (t *EffectTx) Begin(ctx context.Context) (pgx.Tx, error) {
 
 // CopyFrom implements pgx.Tx.
 func (t *EffectTx) CopyFrom(ctx context.Context, table pgx.Identifier, columns []string, rows pgx.CopyFromSource) (int64, error) {
-	*t.begun = true
-	return t.tx.CopyFrom(ctx, table, columns, rows)
+	return t.use().CopyFrom(ctx, table, columns, rows)
 }
 
 // SendBatch implements pgx.Tx.
 func (t *EffectTx) SendBatch(ctx context.Context, batch *pgx.Batch) pgx.BatchResults {
-	*t.begun = true
-	results := t.tx.SendBatch(ctx, batch)
+	var sql []string
+	for _, queued := range batch.QueuedQueries {
+		sql = append(sql, queued.SQL)
+	}
+	results := t.use(sql...).SendBatch(ctx, batch)
 	*t.left = results
 	return results
 }
 
 // LargeObjects implements pgx.Tx.
 func (t *EffectTx) LargeObjects() pgx.LargeObjects {
-	*t.begun = true
-	return t.tx.LargeObjects()
+	return t.use().LargeObjects()
 }
 
 // Prepare implements pgx.Tx.
 func (t *EffectTx) Prepare(ctx context.Context, name, sql string) (*pgconn.StatementDescription, error) {
-	*t.begun = true
-	return t.tx.Prepare(ctx, name, sql)
+	return t.use(sql).Prepare(ctx, name, sql)
 }
 
 // Exec implements pgx.Tx.
 func (t *EffectTx) Exec(ctx context.Context, sql string, arguments ...any) (pgconn.CommandTag, error) {
-	*t.begun = true
-	return t.tx.Exec(ctx, sql, arguments...)
+	return t.use(sql).Exec(ctx, sql, arguments...)
 }
 
 // Query implements pgx.Tx.
 func (t *EffectTx) Query(ctx context.Context, sql string, arguments ...any) (pgx.Rows, error) {
-	*t.begun = true
-	rows, err := t.tx.Query(ctx, sql, arguments...)
+	rows, err := t.use(sql).Query(ctx, sql, arguments...)
 	*t.left = closing{rows}
 	return rows, err
 }
@@ -207,8 +237,7 @@ func (r *row) Scan(dest ...any) error {
 // Conn is the transaction's connection. What the effect does with it can't be seen, so
 // it counts as a statement.
 func (t *EffectTx) Conn() *pgx.Conn {
-	*t.begun = true
-	return t.tx.Conn()
+	return t.use().Conn()
 }
 
 // closing makes a Close of what has nothing to report.

@@ -120,9 +120,11 @@ const settingsSQL = `
 	set_config('onceql.enable_seqscan', current_setting('enable_seqscan'), true),
 	set_config('enable_seqscan', 'off', true)`
 
-// restoreSQL puts back what an effect may have changed and the insert depends on.
+// restoreSQL puts back what an effect may have changed and the insert depends on. It
+// fails in another transaction than the claim's, as "commit and chain" begins it.
 const restoreSQL = `
-select set_config('role', $1, true), set_config('row_security', $2, true), set_config('search_path', $3, true),
+select case when now() = $6 then 1 else ('another transaction, of ' || now())::int end,
+	set_config('role', $1, true), set_config('row_security', $2, true), set_config('search_path', $3, true),
 	set_config('onceql.tenants', ($4::text[])::text, true),
 	set_config('lock_timeout', $5, true), set_config('statement_timeout', $5, true),
 	set_config('synchronous_commit', case when current_setting('synchronous_commit') in ('off', 'local') then 'on'

@@ -150,7 +150,7 @@ func (t *Tx) Commit(ctx context.Context, rows []Row, budget time.Duration) *Fail
 	defer cancel()
 	var batch pgx.Batch
 	batch.Queue("set constraints all immediate")
-	batch.Queue(restoreSQL, t.settings[0], t.settings[1], t.settings[2], t.scopes, milliseconds(budget))
+	batch.Queue(restoreSQL, t.settings[0], t.settings[1], t.settings[2], t.scopes, milliseconds(budget), t.Now)
 	batch.Queue(t.sql.insert, arguments(rows)...)
 	batch.Queue("commit")
 	conn := t.conn.Conn()
