@@ -76,9 +76,11 @@ func inBothOrders(t *testing.T, test func(t *testing.T, d *database, first, seco
 	}
 }
 
-// recordEffects keeps a line for each time that a project is written.
+// recordEffects keeps a line for each time that a project is written from now on, and
+// forgets the keys of before.
 func (d *database) recordEffects() {
 	d.t.Helper()
+	d.exec(`delete from idempotency_keys`)
 	d.exec(`create table effects (id uuid, name text); grant insert on effects to public`)
 	d.exec(`create function note() returns trigger language plpgsql as
 		$$ begin insert into effects values (new.id, new.name); return null; end $$`)
@@ -219,7 +221,6 @@ func TestBuilds_ExecuteACallOnceThatIsUnderWayInBoth(t *testing.T) {
 				effects++
 			}
 		}
-		d.exec(`delete from idempotency_keys where key = 'subject'`)
 		d.wantEffects(effects)
 	})
 }
@@ -228,18 +229,13 @@ func TestBuilds_TakeAStormOfTheSameKeys(t *testing.T) {
 	t.Parallel()
 	inBothOrders(t, func(t *testing.T, d *database, first, second *server) {
 		const keys, times = 60, 8
-		subjects := make([]string, keys)
-		for i, a := range storm(t, keys, []*server{first, second}, func(i int) request { return create(fmt.Sprint("subject ", i), "Mercury") }) {
-			wantStatus(t, a, "EXECUTED")
-			subjects[i] = a.project().ID
-		}
-		d.exec(`delete from idempotency_keys`)
+		projects := subjects(first, keys)
 		d.recordEffects()
 		// The two servers are sent each key in turn.
 		answers := storm(t, keys*times, []*server{first, second}, func(i int) request {
 			key := i / 2 % keys
 			if key%3 == 0 {
-				return rename(fmt.Sprint(key), subjects[key], fmt.Sprint("Gemini ", key))
+				return rename(fmt.Sprint(key), projects[key], fmt.Sprint("Gemini ", key))
 			}
 			return create(fmt.Sprint(key), fmt.Sprint("Apollo ", key))
 		})
@@ -260,26 +256,25 @@ func TestBuilds_CanBeDeployedAndTakenBackUnderLoad(t *testing.T) {
 	t.Parallel()
 	url := emptyDatabase(t)
 	old, d := previous.serve(t, url), connect(t, url)
-	subject := old.send(create("subject", "Mercury")).project().ID
-	d.exec(`delete from idempotency_keys`)
+	projects := subjects(old, 8)
 	d.recordEffects()
 
-	load := startLoad(t, 8, mixed(subject), old)
-	load.more(50)
+	load := startLoad(t, projects, old)
+	load.more(50, sent.succeeded)
 	current := serve(t, url)
-	load.more(50)
+	load.more(50, sent.succeeded)
 	load.sendTo(old, current)
-	load.more(200)
+	load.more(200, sent.succeeded)
 	load.sendTo(current)
-	load.more(50)
+	load.more(50, sent.succeeded)
 	load.sendTo(old, current)
-	load.more(50)
+	load.more(50, sent.succeeded)
 	load.sendTo(old)
 	current.stop()
-	load.more(50)
+	load.more(50, sent.succeeded)
 	again := previous.serve(t, url)
 	load.sendTo(old, again)
-	load.more(100)
+	load.more(100, sent.succeeded)
 	executed := load.end()
 
 	for _, e := range executed {

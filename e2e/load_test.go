@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"time"
 )
 
 // A load is callers who send new calls, each of them once, one after another.
@@ -21,29 +22,35 @@ type load struct {
 	calls []sent
 }
 
+// rest is how long a caller rests who was not answered as it wished.
+const rest = 50 * time.Millisecond
+
 // sent is a call that was answered.
 type sent struct {
-	request request
-	answer  answer
+	request    request
+	answer     answer
+	begun, end time.Time
 }
 
-// mixed asks for a new project, or for the subject to be renamed, under the key.
-func mixed(subject string) func(key string, n int) request {
-	return func(key string, n int) request {
-		if n%3 == 0 {
-			return rename(key, subject, "Gemini "+key)
-		}
-		return create(key, "Apollo "+key)
-	}
-}
+// succeeded says whether the call took effect.
+func (s sent) succeeded() bool { return s.answer.fieldStatus() != "" }
 
-// startLoad starts so many callers. It is ended after the test, if not before.
-func startLoad(t testing.TB, callers int, request func(key string, n int) request, servers ...*server) *load {
+// startLoad starts a caller for each subject, who creates projects and renames the
+// subject. It is ended after the test, if not before.
+func startLoad(t testing.TB, subjects []string, servers ...*server) *load {
 	t.Helper()
 	l := &load{t: t, servers: servers}
-	for caller := range callers {
+	for caller, subject := range subjects {
 		l.callers.Go(func() {
-			for n := caller; l.sendOne(request(fmt.Sprint(caller, " ", n), n), n); n++ {
+			for n := caller; ; n++ {
+				key := fmt.Sprint(caller, " ", n)
+				call := create(key, "Apollo "+key)
+				if n%3 == 0 {
+					call = rename(key, subject, "Gemini "+key)
+				}
+				if !l.sendOne(call, n) {
+					return
+				}
 			}
 		})
 	}
@@ -58,14 +65,19 @@ func (l *load) sendOne(r request, n int) bool {
 	if l.ended {
 		return false
 	}
+	begun := time.Now()
 	a, err := l.servers[n%len(l.servers)].try(context.WithoutCancel(l.t.Context()), r)
 	if err != nil {
 		l.t.Errorf("a call has no answer: %v", err)
 		return false
 	}
+	call := sent{r, a, begun, time.Now()}
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.calls = append(l.calls, sent{r, a})
+	l.calls = append(l.calls, call)
+	l.mu.Unlock()
+	if !call.succeeded() {
+		time.Sleep(rest) // As a client that has been told when to come again.
+	}
 	return true
 }
 
@@ -77,20 +89,25 @@ func (l *load) sendTo(servers ...*server) {
 	l.servers = servers
 }
 
-// more waits until so many more calls are answered.
-func (l *load) more(n int) {
+// more waits until so many more calls are answered, of those that are counted.
+func (l *load) more(n int, counted func(sent) bool) {
 	l.t.Helper()
-	enough := l.answered() + n
-	eventually(l.t, "calls to be answered", func() bool { return l.answered() >= enough || l.t.Failed() })
+	l.mu.Lock()
+	seen := len(l.calls)
+	l.mu.Unlock()
+	eventually(l.t, "calls to be answered", func() bool {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		for ; seen < len(l.calls); seen++ {
+			if counted(l.calls[seen]) {
+				n--
+			}
+		}
+		return n <= 0 || l.t.Failed()
+	})
 	if l.t.Failed() {
 		l.t.FailNow()
 	}
-}
-
-func (l *load) answered() int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return len(l.calls)
 }
 
 // end returns the calls that were answered, in the order of their answers.
@@ -100,4 +117,14 @@ func (l *load) end() []sent {
 	l.under.Unlock()
 	l.callers.Wait()
 	return l.calls
+}
+
+// subjects are projects that exist, one for each caller of a load.
+func subjects(s *server, n int) []string {
+	s.t.Helper()
+	ids := make([]string, n)
+	for i, a := range storm(s.t, n, []*server{s}, func(i int) request { return create(fmt.Sprint("subject ", i), "Mercury") }) {
+		ids[i] = a.project().ID
+	}
+	return ids
 }

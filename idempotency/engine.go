@@ -149,7 +149,7 @@ func (e *Engine) lookUp(ctx context.Context, calls []*call) {
 	tx, failure := e.store.LookUp(ctx, keys, probed, limits)
 	if failure != nil {
 		if failure.Owner == store.Database {
-			e.schedule.Unreachable()
+			e.schedule.Unreachable(failure.Err)
 		}
 		return
 	}

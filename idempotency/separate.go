@@ -177,7 +177,7 @@ func (x *execution) singly(items []*item) {
 // unclaimed sees to calls whose transaction could not begin.
 func (x *execution) unclaimed(calls []*call, failure *store.Failure) {
 	if failure.Owner == store.Database {
-		x.schedule.Unreachable()
+		x.schedule.Unreachable(failure.Err)
 	}
 	for _, c := range calls {
 		switch failure.Owner {

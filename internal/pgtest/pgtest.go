@@ -6,6 +6,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"maps"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -149,8 +150,10 @@ func sharedServer() (*Server, error) {
 
 // A Server is a PostgreSQL of a test's own, which it may stop and start again.
 type Server struct {
-	dir      string
-	port     int
+	dir  string
+	port int
+	// primary is the address that a standby follows.
+	primary  string
 	embedded *embeddedpg.Server
 }
 
@@ -170,13 +173,8 @@ func NewServer(t testing.TB) *Server {
 }
 
 func newServer() (*Server, error) {
-	dir, err := os.MkdirTemp("", "onceql-test-")
+	s, err := newDir()
 	if err != nil {
-		return nil, err
-	}
-	s := &Server{dir: dir}
-	// For root it is another user that runs PostgreSQL in there.
-	if err := os.Chmod(dir, 0o755); err != nil { //nolint:gosec // No secrets.
 		return nil, err
 	}
 	if err := s.start(); err != nil {
@@ -186,12 +184,25 @@ func newServer() (*Server, error) {
 	return s, nil
 }
 
+// newDir is a server with a directory and nothing in it.
+func newDir() (*Server, error) {
+	dir, err := os.MkdirTemp("", "onceql-test-")
+	if err != nil {
+		return nil, err
+	}
+	// For root it is another user that runs PostgreSQL in there.
+	return &Server{dir: dir}, os.Chmod(dir, 0o755) //nolint:gosec // No secrets.
+}
+
+// home is where PostgreSQL keeps everything.
+func (s *Server) home() string { return filepath.Join(s.dir, "postgres") }
+
 func (s *Server) start() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
-	embedded, err := embeddedpg.Start(ctx, embeddedpg.Config{
-		Dir: filepath.Join(s.dir, "postgres"), Port: s.port, Parameters: parameters,
-	})
+	parameters := maps.Clone(parameters)
+	parameters["primary_conninfo"] = s.primary
+	embedded, err := embeddedpg.Start(ctx, embeddedpg.Config{Dir: s.home(), Port: s.port, Parameters: parameters})
 	if err != nil {
 		return err
 	}
@@ -235,29 +246,6 @@ func (s *Server) Stop(t testing.TB) {
 func (s *Server) Start(t testing.TB) {
 	t.Helper()
 	if err := s.start(); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// StandBy starts the server again as a standby, which answers and takes no writes.
-func (s *Server) StandBy(t testing.TB) {
-	t.Helper()
-	s.Stop(t)
-	if err := os.WriteFile(filepath.Join(s.dir, "postgres", "data", "standby.signal"), nil, 0o644); err != nil { //nolint:gosec // No secret; PostgreSQL's user reads it.
-		t.Fatal(err)
-	}
-	s.Start(t)
-}
-
-// Promote makes a standby a primary.
-func (s *Server) Promote(t testing.TB) {
-	t.Helper()
-	conn, err := pgx.Connect(t.Context(), s.URL())
-	if err == nil {
-		_, err = conn.Exec(t.Context(), `select pg_promote()`)
-		_ = conn.Close(t.Context())
-	}
-	if err != nil {
 		t.Fatal(err)
 	}
 }

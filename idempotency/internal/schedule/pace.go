@@ -165,6 +165,8 @@ func (s *Scheduler[C, O]) lookedUp(calls []*Call[C, O]) {
 // with pauses that grow. The scheduler's mutex guards it.
 type gate struct {
 	failures int
+	// err is why it is shut.
+	err error
 	until    time.Time
 	trying   bool
 }
@@ -176,9 +178,9 @@ func (g *gate) open() bool {
 // pass notes that a worker goes through.
 func (g *gate) pass() { g.trying = g.failures > 0 }
 
-// Unreachable says that a worker could not reach the database, which has nothing to do
-// with any call: until one can, only one at a time tries.
-func (s *Scheduler[C, O]) Unreachable() {
+// Unreachable says that a worker could not reach the database, and why, which has nothing
+// to do with any call: until one can, only one at a time tries.
+func (s *Scheduler[C, O]) Unreachable(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.gate.trying = false
@@ -186,7 +188,7 @@ func (s *Scheduler[C, O]) Unreachable() {
 		return // Another worker has said so.
 	}
 	pause := s.backoff(s.gate.failures, mostRetry)
-	s.gate = gate{failures: s.gate.failures + 1, until: time.Now().Add(pause)}
+	s.gate = gate{failures: s.gate.failures + 1, err: err, until: time.Now().Add(pause)}
 	s.away.Store(true)
 	time.AfterFunc(pause, func() {
 		s.mu.Lock()

@@ -38,8 +38,8 @@ var (
 type WaitError struct {
 	// Cause is why its context ended; nil when the wait was over.
 	Cause error
-	// Last is what kept the call from an outcome at its last try; nil when it was
-	// executing, or waited for an execution elsewhere.
+	// Last is what kept the call from an outcome at its last try, or why the database
+	// can't be reached; else nil: it was executing, here or elsewhere, or waited for that.
 	Last error
 }
 
@@ -212,6 +212,9 @@ func (s *Scheduler[C, O]) leave(c *Call[C, O], w *waiter[C, O], cause error) err
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	err := &WaitError{Cause: cause, Last: c.last}
+	if err.Last == nil {
+		err.Last = s.gate.err
+	}
 	if c.state == done || w.element == nil {
 		return err
 	}
