@@ -9,7 +9,8 @@ import (
 
 // statements are those on the table, named with its schema: what an effect sets as its
 // search_path does not lead them elsewhere.
-type statements struct{ table, find, findInScope, insert string }
+// One key has forms of its own, which cost less than a list of one.
+type statements struct{ table, find, findInScope, findOne, insert, insertOne string }
 
 // resolve finds the table on the search_path of the connection.
 func (s *Store) resolve(ctx context.Context, conn *pgx.Conn) (*statements, error) {
@@ -31,7 +32,20 @@ func (s *Store) resolve(ctx context.Context, conn *pgx.Conn) (*statements, error
 		table:       table,
 		find:        find(table, "(select $1::text[]), (select $2::text[])", "scope, key", "wanted.scope"),
 		findInScope: find(table, "(select $2::text[])", "key", "$1"),
-		insert:      insert(table),
+		findOne: `
+			select ` + columnsOf("stored") + `
+			from ` + table + ` as stored
+			where stored.scope = $1 and stored.key = $2` + replan,
+		insert: stored(table, `
+			select scope, key, operation, request_hash, hash_version, response_json::json,
+				nullif(request_id, ''), execution_id::uuid, $9, expires_at, retained_until
+			from unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::smallint[], $6::text[], $7::text[], $8::text[],
+				$10::timestamptz[], $11::timestamptz[])
+				as rows (scope, key, operation, request_hash, hash_version, response_json, request_id, execution_id,
+					expires_at, retained_until)`, "cardinality($1::text[])"),
+		insertOne: stored(table, `
+			values ($1::text, $2::text, $3::text, $4::bytea, $5::smallint, $6::text::json,
+				nullif($7::text, ''), $8::text::uuid, $9::timestamptz, $10::timestamptz, $11::timestamptz)`, "1"),
 	}
 	s.sql.Store(found)
 	return found, nil
@@ -40,13 +54,11 @@ func (s *Store) resolve(ctx context.Context, conn *pgx.Conn) (*statements, error
 // find looks every key up in the primary key, whatever the planner believes: a plan
 // that it made for a small table, and that pgx keeps, would scan the table when it is
 // large. The arrays are selected, so that the planner does not see how long they are:
-// it would find each worth a plan of its own. What the effect does is planned as its
-// author means it again, once this is planned. Keys of one scope have a form of their
+// it would find each worth a plan of its own. Keys of one scope have a form of their
 // own, because a distributed engine has them in one place.
 func find(table, arrays, columns, scope string) string {
 	return `
-select found.scope, found.key, operation, request_hash, hash_version, response_json,
-	coalesce(request_id, ''), execution_id, created_at, expires_at, retained_until
+select ` + columnsOf("found") + `
 from unnest(` + arrays + `) as wanted (` + columns + `)
 cross join lateral (
 	select *
@@ -54,7 +66,16 @@ cross join lateral (
 	where stored.scope = ` + scope + ` and stored.key = wanted.key
 	limit 1
 ) as found
-where (select set_config('enable_seqscan', current_setting('onceql.enable_seqscan'), true)) is not null`
+where true` + replan
+}
+
+// replan makes that what the effect does is planned as its author means it again, once
+// the look-up is planned without scans of the table.
+const replan = ` and (select set_config('enable_seqscan', current_setting('onceql.enable_seqscan'), true)) is not null`
+
+func columnsOf(row string) string {
+	return row + `.scope, ` + row + `.key, operation, request_hash, hash_version, response_json,
+	coalesce(request_id, ''), execution_id, created_at, expires_at, retained_until`
 }
 
 func scanRow(row pgx.CollectableRow) (Row, error) {
@@ -64,51 +85,40 @@ func scanRow(row pgx.CollectableRow) (Row, error) {
 	return r, err
 }
 
-// insert fails by itself when a row is missing, as a trigger can make it be: the COMMIT
-// behind it in the pipeline is not carried out. It returns its rows, because a
-// distributed engine takes another and worse path for inserts that return nothing.
-func insert(table string) string {
+// stored inserts rows and fails by itself when one of them is missing, as a trigger can
+// make it be: the COMMIT behind it in the pipeline is not carried out. It returns its
+// rows, because a distributed engine takes another and worse path for inserts that
+// return nothing.
+func stored(table, rows, number string) string {
 	return `
 with stored as (
 	insert into ` + table + ` (scope, key, operation, request_hash, hash_version, response_json,
 		request_id, execution_id, created_at, expires_at, retained_until)
-	select scope, key, operation, request_hash, hash_version, response_json::json,
-		nullif(request_id, ''), execution_id::uuid, $9, expires_at, retained_until
-	from unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::smallint[], $6::text[], $7::text[], $8::text[],
-		$10::timestamptz[], $11::timestamptz[])
-		as rows (scope, key, operation, request_hash, hash_version, response_json, request_id, execution_id,
-			expires_at, retained_until)
+	` + rows + `
 	returning 1
 )
-select case when count(*) = cardinality($1::text[]) then 1
-	else ('only ' || count(*) || ' of ' || cardinality($1::text[]) || ' keys were stored')::int end
+select case when count(*) = ` + number + ` then 1
+	else ('only ' || count(*) || ' of ' || ` + number + ` || ' keys were stored')::int end
 from stored`
 }
 
-// claimSQL reads and sets what the transaction depends on. Locks are tried, not waited
-// for: whoever waits does so outside Postgres, where that holds no connection. A
-// commit is durable whatever the role's default is, and no policy sees other tenants.
-const claimSQL = `
-select now(),
-	current_setting('synchronous_standby_names') <> '',
-	concat_ws(E'\x1f', current_setting('role'), current_setting('row_security'), current_setting('search_path')),
-	array(
-		select pg_try_advisory_xact_lock(l)
-		from unnest($1::bigint[]) with ordinality as locks (l, n)
-		order by n
-	),` + settingsSQL
+// These read and set what the transaction depends on. Locks are tried, not waited for:
+// whoever waits does so outside Postgres, where that holds no connection. A commit is
+// durable whatever the role's default is, and no policy sees other tenants.
+var (
+	claimSQL    = begun(`array(select pg_try_advisory_xact_lock(l) from unnest($1::bigint[]) with ordinality as locks (l, n) order by n)`)
+	claimOneSQL = begun(`array(select pg_try_advisory_xact_lock(($1::bigint[])[1]))`)
+	// A lock that can be shared is one that nobody executes under.
+	probeSQL = begun(`array(select pg_try_advisory_xact_lock_shared(l) from unnest($1::bigint[]) with ordinality as locks (l, n) order by n)`)
+)
 
-// probeSQL is claimSQL for a transaction that only looks: a lock that can be shared is
-// one that nobody executes under.
-const probeSQL = `
+func begun(locks string) string {
+	return `
 select now(),
 	current_setting('synchronous_standby_names') <> '',
 	concat_ws(E'\x1f', current_setting('role'), current_setting('row_security'), current_setting('search_path')),
-	array(
-		select pg_try_advisory_xact_lock_shared(l)
-		from unnest($1::bigint[]) with ordinality as locks (l, n)
-		order by n
-	),` + settingsSQL
+	` + locks + `,` + settingsSQL
+}
 
 const settingsSQL = `
 	set_config('onceql.tenants', ($2::text[])::text, true),

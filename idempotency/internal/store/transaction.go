@@ -53,7 +53,11 @@ const (
 // Claim begins a transaction, tries the locks of the keys, which are sorted, and looks
 // for their rows. With more than one key it sets a savepoint, see Back.
 func (s *Store) Claim(ctx context.Context, keys []Key, limits Limits) (*Tx, *Failure) {
-	return s.begin(ctx, claimSQL, keys, keys, limits)
+	sql := claimSQL
+	if len(keys) == 1 {
+		sql = claimOneSQL
+	}
+	return s.begin(ctx, sql, keys, keys, limits)
 }
 
 // LookUp is Claim for a transaction that only looks. Held says of each of the probed
@@ -93,7 +97,10 @@ func (s *Store) begin(ctx context.Context, sql string, keys, locked []Key, limit
 				&ignored, &ignored, &ignored, &ignored, &ignored, &ignored, &ignored)
 		})
 	lookup := batch.Queue(t.sql.find, scopes, names)
-	if len(t.scopes) == 1 {
+	switch {
+	case len(keys) == 1:
+		lookup.SQL, lookup.Arguments = t.sql.findOne, []any{scopes[0], names[0]}
+	case len(t.scopes) == 1:
 		lookup.SQL, lookup.Arguments = t.sql.findInScope, []any{scopes[0], names}
 	}
 	lookup.Query(func(rows pgx.Rows) (err error) {
@@ -151,7 +158,12 @@ func (t *Tx) Commit(ctx context.Context, rows []Row, budget time.Duration) *Fail
 	var batch pgx.Batch
 	batch.Queue("set constraints all immediate")
 	batch.Queue(restoreSQL, t.settings[0], t.settings[1], t.settings[2], t.scopes, milliseconds(budget), t.Now)
-	batch.Queue(t.sql.insert, arguments(rows)...)
+	if r := rows[0]; len(rows) == 1 {
+		batch.Queue(t.sql.insertOne, r.Scope, r.Key.Key, r.Operation, r.Hash, r.HashVersion, string(r.Response),
+			r.RequestID, uuid.UUID(r.ExecutionID).String(), r.CreatedAt, r.ExpiresAt, r.RetainedUntil)
+	} else {
+		batch.Queue(t.sql.insert, arguments(rows)...)
+	}
 	batch.Queue("commit")
 	conn := t.conn.Conn()
 	results := conn.SendBatch(ctx, &batch)
