@@ -1,0 +1,225 @@
+package idempotency_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/onceql/onceql/idempotency"
+)
+
+// What an effect says of an item concerns that item alone, and nothing of a refused one
+// stands.
+func TestItem_RefusedOnesLeaveNothingAndTheOthersStand(t *testing.T) {
+	t.Parallel()
+	refuse := func(p *pending, word string) {
+		switch word {
+		case "fail":
+			p.Fail(errRefused)
+		case "decline":
+			p.Decline(errRefused)
+		case "succeed then fail":
+			p.Succeed(note{})
+			p.Fail(errRefused)
+		case "fail twice":
+			p.Fail(errRefused)
+			p.Fail(errors.New("another"))
+		case "fail then succeed":
+			p.Fail(errRefused)
+			p.Succeed(note{})
+		}
+	}
+	for _, word := range []string{"fail", "decline", "succeed then fail", "fail twice", "fail then succeed", "forget"} {
+		for when, early := range map[string]bool{"early": true, "late": false} {
+			t.Run(word+", "+when, func(t *testing.T) {
+				t.Parallel()
+				w := newWorld(t)
+				engine := w.engine(idempotency.Config{Batches: 1})
+				var runs atomic.Int32
+				batch := idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(), func(ctx context.Context, tx pgx.Tx, group []*pending) error {
+					runs.Add(1)
+					group = slices.Clone(group)
+					for _, p := range group {
+						if p.Input == "bad" && early {
+							refuse(p, word)
+						}
+					}
+					for _, p := range group {
+						bad := p.Input == "bad"
+						if bad && (early || word == "decline") {
+							continue // It has done nothing for it, as it says.
+						}
+						n, err := write(p.Input)(ctx, tx)
+						if err != nil {
+							return err
+						}
+						if bad {
+							refuse(p, word)
+						} else {
+							p.Succeed(n)
+						}
+					}
+					for _, p := range group {
+						if p.Input == "bad" && word == "decline" && !early {
+							refuse(p, word)
+						}
+					}
+					return nil
+				})
+				want := errRefused
+				if word == "forget" {
+					want = idempotency.ErrNoResult
+				}
+				inputs := texts(12)
+				inputs[5], inputs[9] = "bad", "bad"
+				for i, r := range together(t, engine, batch, inputs...) {
+					if inputs[i] == "bad" {
+						wantError(t, r.err, want)
+					} else {
+						executed(t, r)
+					}
+				}
+				w.effects(10)
+				if n := runs.Load(); n != 1 && (word == "decline" || early && word != "forget") {
+					t.Errorf("the effect ran %d times, want once", n)
+				}
+				_, err := batch.Do(t.Context(), call("of one", "bad"), "bad")
+				wantError(t, err, want)
+				w.effects(10)
+			})
+		}
+	}
+}
+
+// What is told of a late refusal is what the item's own run says.
+func TestItem_RefusedLateIsHeardAlone(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	engine := w.engine(idempotency.Config{Batches: 1})
+	batch := idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(), func(ctx context.Context, tx pgx.Tx, group []*pending) error {
+		if err := writes(ctx, tx, group); err != nil {
+			return err
+		}
+		if len(group) > 1 {
+			group[len(group)-1].Fail(errRefused) // As if over another item.
+		}
+		return nil
+	})
+	executed(t, together(t, engine, batch, texts(6)...)...)
+	w.effects(6)
+}
+
+type sized = idempotency.Item[int, any]
+
+// What can't be stored of one item is that item's failure; what is too large together
+// is stored apart.
+func TestItem_PayloadsFailByThemselves(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	engine := w.engine(idempotency.Config{Batches: 1})
+	batch := idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(), func(ctx context.Context, tx pgx.Tx, group []*sized) error {
+		for _, p := range group {
+			if _, err := write(p.Key)(ctx, tx); err != nil {
+				return err
+			}
+			switch p.Input {
+			case -1:
+				p.Succeed(math.NaN())
+			case -2:
+				p.Succeed(func() {})
+			default:
+				p.Succeed(strings.Repeat("a", p.Input))
+			}
+		}
+		return nil
+	})
+	release := hold(t, engine, 1)
+	defer release()
+	sizes := []int{10, -1, idempotency.MaxPayload - 2, idempotency.MaxPayload, -2}
+	for range 12 {
+		sizes = append(sizes, idempotency.MaxPayload-100)
+	}
+	answers := make([]chan error, len(sizes))
+	for i, size := range sizes {
+		answers[i] = make(chan error, 1)
+		go func() {
+			o, err := batch.Do(t.Context(), inScope(fmt.Sprintf("tenant %03d", i), fmt.Sprint(i), "a"), size)
+			if text, _ := o.Value.(string); err == nil && (len(text) != size || o.Replayed) {
+				err = fmt.Errorf("a payload of %d bytes, replayed: %t", len(text), o.Replayed)
+			}
+			answers[i] <- err
+		}()
+	}
+	queued(t, engine, len(sizes))
+	release()
+	for i, size := range sizes {
+		err := <-answers[i]
+		if size < 0 || size == idempotency.MaxPayload {
+			wantError(t, err, idempotency.ErrPayload)
+		} else if err != nil {
+			t.Errorf("%d bytes: %v", size, err)
+		}
+	}
+	w.effects(len(sizes) - 3)
+}
+
+// A call made by an effect would wait for a connection while it holds one.
+func TestNested_CallsAreRefusedAtOnce(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	engine, other := w.engine(idempotency.Config{Batches: 1, Workers: 1}), w.engine(idempotency.Config{})
+	inner := idempotency.NewBatch(engine, "inner", idempotency.AcrossScopes(), writes)
+	nested := map[string]func(context.Context) error{
+		"Do": func(ctx context.Context) error {
+			_, err := idempotency.Do(ctx, engine, call("inner", "a"), write("a"))
+			return err
+		},
+		"Do of another engine": func(ctx context.Context) error {
+			_, err := idempotency.Do(ctx, other, call("inner", "a"), write("a"))
+			return err
+		},
+		"Batch.Do": func(ctx context.Context) error {
+			_, err := inner.Do(ctx, call("inner", "a"), "a")
+			return err
+		},
+		"Do with a context made of the effect's": func(ctx context.Context) error {
+			ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+			defer cancel()
+			_, err := idempotency.Do(ctx, engine, call("inner", "a"), write("a"))
+			return err
+		},
+	}
+	kept := make(chan context.Context, 100)
+	for name, do := range nested {
+		m := misdeed{do: func(ctx context.Context, _ *world, _ pgx.Tx) error {
+			kept <- ctx
+			return do(ctx)
+		}}
+		_, err := idempotency.Do(t.Context(), engine, call(name, "bad"), func(ctx context.Context, tx pgx.Tx) (note, error) {
+			return note{}, m.do(ctx, w, tx)
+		})
+		wantError(t, err, idempotency.ErrNested)
+		_, err = m.batch(w, engine).Do(t.Context(), call(name, "bad"), "bad")
+		wantError(t, err, idempotency.ErrNested)
+	}
+	// A context that outlives its effect is no longer an effect's.
+	n := 0
+	close(kept)
+	for ctx := range kept {
+		n++
+		o, err := idempotency.Do(context.WithoutCancel(ctx), engine, call(fmt.Sprint("kept ", n), "a"), write("a"))
+		executed(t, reply{o, err})
+	}
+	w.effects(n)
+	misdeeds(t, map[string]misdeed{"a nested call": {
+		do: func(ctx context.Context, _ *world, _ pgx.Tx) error { return nested["Do"](ctx) },
+		is: is(idempotency.ErrNested),
+	}})
+}
