@@ -166,9 +166,9 @@ func (s *Scheduler[C, O]) lookedUp(calls []*Call[C, O]) {
 type gate struct {
 	failures int
 	// err is why it is shut.
-	err error
-	until    time.Time
-	trying   bool
+	err    error
+	until  time.Time
+	trying bool
 }
 
 func (g *gate) open() bool {
