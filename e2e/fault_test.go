@@ -16,7 +16,7 @@ import (
 func TestDatabase_GoesAwayAndComesBack(t *testing.T) {
 	t.Parallel()
 	postgres := pgtest.NewServer(t)
-	s, d := serve(t, postgres.URL()), connect(t, postgres.URL())
+	s, d := serve(t, postgres.URL(), "IDEMPOTENCY_WAIT=5s"), connect(t, postgres.URL())
 	wantStatus(t, s.send(create("before", "Apollo")), "EXECUTED")
 	// By no session: one might be ended before those of the effects, which then go on.
 	d.exec(`begin`)
