@@ -117,13 +117,13 @@ type work struct {
 	once  sync.Once
 }
 
-// execution returns the next one that began, which must have these calls.
+// execution returns the first execution that began, or the one of these calls.
 func (f *fixture) execution(names ...string) *work {
 	f.t.Helper()
 	return f.next("execution", &f.executions, names)
 }
 
-// lookUp returns the next look-up that began, which must have these calls.
+// lookUp returns the first look-up that began, or the one of these calls.
 func (f *fixture) lookUp(names ...string) *work {
 	f.t.Helper()
 	return f.next("look-up", &f.lookUps, names)
@@ -134,15 +134,26 @@ func (f *fixture) next(what string, queue *[]*work, names []string) *work {
 	synctest.Wait()
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if len(*queue) == 0 {
-		f.t.Fatalf("there is no %s of %v", what, names)
+	for i, w := range *queue {
+		if len(names) == 0 || slices.Equal(names, w.names) {
+			*queue = slices.Delete(*queue, i, i+1)
+			return w
+		}
 	}
-	w := (*queue)[0]
-	*queue = (*queue)[1:]
-	if diff := cmp.Diff(names, w.names); len(names) > 0 && diff != "" {
-		f.t.Fatalf("%s (-want +got):\n%s", what, diff)
+	for _, w := range *queue {
+		f.t.Errorf("there is an %s of %v", what, w.names)
 	}
-	return w
+	f.t.Fatalf("there is no %s of %v", what, names)
+	return nil
+}
+
+// begun returns the executions, or the look-ups, that began.
+func (f *fixture) begun(queue *[]*work) (begun []*work) {
+	synctest.Wait()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	begun, *queue = *queue, nil
+	return begun
 }
 
 // quiet checks that no further execution, and no look-up, has begun.

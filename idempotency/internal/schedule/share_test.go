@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/onceql/onceql/idempotency/internal/schedule"
@@ -26,20 +25,12 @@ func (f *fixture) mixed(scopes string, n int, options ...option) {
 	}
 }
 
-// begun returns the executions that began.
-func (f *fixture) begun() (begun []*work) {
-	f.drainLookUps()
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	begun, f.executions = f.executions, nil
-	return begun
-}
-
 // runningAre checks how many executions have begun of each scope.
 func (f *fixture) runningAre(want map[string]int) map[string][]*work {
 	f.t.Helper()
 	running := map[string][]*work{}
-	for _, w := range f.begun() {
+	f.drainLookUps()
+	for _, w := range f.begun(&f.executions) {
 		running[w.names[0][:1]] = append(running[w.names[0][:1]], w)
 	}
 	for scope, n := range want {
@@ -55,17 +46,9 @@ func (f *fixture) runningAre(want map[string]int) map[string][]*work {
 
 // drainLookUps ends the look-ups, which find nothing.
 func (f *fixture) drainLookUps() {
-	for {
-		synctest.Wait()
-		f.mu.Lock()
-		asked := f.lookUps
-		f.lookUps = nil
-		f.mu.Unlock()
+	for asked := f.begun(&f.lookUps); len(asked) > 0; asked = f.begun(&f.lookUps) {
 		for _, w := range asked {
 			w.end()
-		}
-		if len(asked) == 0 {
-			return
 		}
 	}
 }
@@ -264,7 +247,8 @@ func TestApart_TakesTurnsAndHasHalfOfTheBatches(t *testing.T) {
 		var running []*work
 		apart, turns := 0, ""
 		for range 40 {
-			for _, w := range f.begun() {
+			f.drainLookUps()
+			for _, w := range f.begun(&f.executions) {
 				running = append(running, w)
 				if scope := w.names[0][:1]; scope != "x" {
 					apart++
