@@ -86,7 +86,7 @@ func TestConfig_PoolOfOneConnectionIsEnough(t *testing.T) {
 func TestConfig_DecidesHowManyTransactionsRunSideBySide(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	engine := w.engine(idempotency.Config{Workers: 3})
+	engine := w.engine(idempotency.Config{Workers: 4}) // One scope has three quarters.
 	gate := newGate()
 	var calls []<-chan reply
 	for _, key := range []string{"1", "2", "3", "4"} {
@@ -98,7 +98,7 @@ func TestConfig_DecidesHowManyTransactionsRunSideBySide(t *testing.T) {
 	}
 	select {
 	case <-gate.entered:
-		t.Error("a fourth effect runs on three workers")
+		t.Error("a fourth effect of one scope runs on four workers")
 	default:
 	}
 	close(gate.open)

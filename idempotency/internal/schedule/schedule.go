@@ -2,7 +2,7 @@
 // and together with which others. It is memory only: it knows no database.
 //
 // There is one Call for an identity at a time. The callers that ask for it meanwhile
-// follow its leader, the first of them, and hold nothing but their place. A call is
+// follow its leader, the first of them, and need no place in the queue. A call is
 // queued until a worker takes it, alone or in a batch, and hands it to
 // Hooks.Execute, which says with one of the Call's methods what became of it:
 //
@@ -19,7 +19,6 @@
 package schedule
 
 import (
-	"container/list"
 	"context"
 	"errors"
 	"sync"
@@ -38,8 +37,9 @@ var (
 type WaitError struct {
 	// Cause is why its context ended; nil when the wait was over.
 	Cause error
-	// Last is what kept the call from an outcome at its last try, or why the database
-	// can't be reached; else nil: it was executing, here or elsewhere, or waited for that.
+	// Last is what Again was last given: what kept the call from an outcome at its last
+	// try; or why the database can't be reached; else nil: the call was not tried yet,
+	// or waited for an execution elsewhere.
 	Last error
 }
 
@@ -52,7 +52,7 @@ type ID struct{ Scope, Key string }
 // A Lane holds the calls that may run together, in batches.
 type Lane struct {
 	// Max is how many calls a batch has at most, Bytes how large their payloads are
-	// together.
+	// together. A call that is larger by itself has a batch of its own.
 	Max, Bytes int
 	// Across says that a batch may have calls of many scopes.
 	Across bool
@@ -64,10 +64,11 @@ type Config struct {
 	Singles, Batches int
 	// Reserve adds one worker of each kind for scopes that have nothing running.
 	Reserve bool
-	// Queue is how many calls may wait for a worker.
+	// Queue is how many calls may wait for a worker. Those that come back to run again
+	// need not ask for a place.
 	Queue int
 	// MaxBatchDelay bounds how long a batch that is smaller than those under way
-	// waits for more calls.
+	// waits for more calls, once there is a worker for it.
 	MaxBatchDelay time.Duration
 	// LookUpAfter is how long a call waits for a worker before it is looked up.
 	LookUpAfter time.Duration
@@ -77,11 +78,13 @@ type Config struct {
 
 // Hooks do the work. They are called without the scheduler's mutex.
 type Hooks[C, O any] struct {
-	// Execute runs the calls and says of each what became of it.
+	// Execute runs the calls and says of each what became of it before it returns.
+	// What it says nothing of runs again, alone.
 	Execute func(context.Context, []*Call[C, O])
 	// LookUp finds the outcomes that are there already, and says Found or Missed.
 	LookUp func(context.Context, []*Call[C, O])
-	// Same says whether two callers of one identity ask for the same.
+	// Same says whether two callers of one identity ask for the same. It is called
+	// with the scheduler's mutex.
 	Same func(a, b C) bool
 }
 
@@ -94,12 +97,16 @@ type Scheduler[C, O any] struct {
 
 	mu       sync.Mutex
 	inflight map[ID]*Call[C, O]
-	places   places
-	singles  pool
-	batches  pool
-	lookups  lookups
-	faults   faults
-	gate     gate
+	// waiting counts the callers that wait.
+	waiting int
+	// turns counts how often a worker took calls.
+	turns   int
+	places  places
+	singles pool
+	batches pool
+	lookups lookups
+	faults  faults
+	gate    gate
 	// away mirrors whether the gate is shut, for those who do not hold the mutex.
 	away    atomic.Bool
 	closing bool
@@ -134,21 +141,6 @@ func New[C, O any](ctx context.Context, config Config, hooks Hooks[C, O]) *Sched
 	return s
 }
 
-// A waiter is one caller's wait for its call.
-type waiter[C, O any] struct {
-	caller C
-	lane   *Lane
-	size   int
-	// answer has room for the one answer: nobody waits for a caller that left.
-	answer  chan answer[O]
-	element *list.Element
-}
-
-type answer[O any] struct {
-	outcome O
-	err     error
-}
-
 // Do waits for the outcome of the call with the id, at most as long as wait. When no
 // such call is in flight it starts one, for the caller c, in the lane, or alone when
 // lane is nil. size is that of its payload in bytes. The error is what Refuse or Fail
@@ -165,10 +157,9 @@ func (s *Scheduler[C, O]) Do(ctx context.Context, id ID, lane *Lane, size int, w
 	case a := <-w.answer:
 		return a.outcome, a.err
 	case <-ctx.Done():
-		err = s.leave(call, w, context.Cause(ctx))
 	case <-timer.C:
-		err = s.leave(call, w, nil)
 	}
+	err = s.leave(call, w, context.Cause(ctx))
 	// The answer may have come at the same moment.
 	select {
 	case a := <-w.answer:
@@ -185,24 +176,20 @@ func (s *Scheduler[C, O]) join(id ID, w *waiter[C, O]) (*Call[C, O], error) {
 	if s.closing {
 		return nil, ErrClosed
 	}
-	if c := s.inflight[id]; c != nil {
-		w.element = c.waiters.PushBack(w)
-		return c, nil
+	c, follows := s.inflight[id]
+	if !follows {
+		if s.places.full() && !s.evictFor(id.Scope) {
+			return nil, ErrFull
+		}
+		c = &Call[C, O]{scheduler: s, entry: entry{id: id}}
+		c.owner = c
+		s.inflight[id] = c
 	}
-	evicted, ok := s.places.admit(id.Scope)
-	if !ok {
-		return nil, ErrFull
+	c.waiters.push(&w.node, w)
+	s.waiting++
+	if !follows {
+		s.enqueue(c)
 	}
-	if evicted != nil {
-		c := s.call(evicted)
-		s.unqueue(c)
-		s.finish(c, answer[O]{err: ErrFull})
-	}
-	c := &Call[C, O]{scheduler: s, entry: entry{id: id}}
-	c.owner = c
-	w.element = c.waiters.PushBack(w)
-	s.inflight[id] = c
-	s.enqueue(c)
 	return c, nil
 }
 
@@ -215,43 +202,56 @@ func (s *Scheduler[C, O]) leave(c *Call[C, O], w *waiter[C, O], cause error) err
 	if err.Last == nil {
 		err.Last = s.gate.err
 	}
-	if c.state == done || w.element == nil {
-		return err
+	if w.node.list == nil {
+		return err // It has its answer.
 	}
-	led := c.waiters.Front() == w.element
-	c.remove(w)
+	led := c.waiters.front() == w
+	w.node.remove()
+	s.waiting--
+	next := c.waiters.front()
 	switch {
-	case c.state == running:
-	case c.waiters.Len() == 0:
+	case c.state == running: // It goes on, whoever waits.
+	case next == nil:
 		s.unqueue(c)
 		s.finish(c, answer[O]{})
-	case led && c.state == queued:
+	case led && c.state == queued && (next.lane != w.lane || next.size != w.size):
 		// The next caller may belong into another lane.
-		if next := c.first(); next.lane != w.lane || next.size != w.size {
-			s.unqueue(c)
-			s.enqueue(c)
-		}
+		s.unqueue(c)
+		s.enqueue(c)
 	}
 	return err
+}
+
+// Refuses says whether a new call of the scope would find no place now.
+func (s *Scheduler[C, O]) Refuses(scope string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.places.full() && !s.places.yields(scope)
+}
+
+// Reached says that a worker reached the database.
+func (s *Scheduler[C, O]) Reached() {
+	if s.away.Load() {
+		s.openGate()
+	}
 }
 
 // enqueue gives the call to the workers, for its first waiter, or ends it when nobody
 // waits. The caller holds the mutex.
 func (s *Scheduler[C, O]) enqueue(c *Call[C, O]) {
-	if c.waiters.Len() == 0 {
+	leader := c.waiters.front()
+	if leader == nil {
 		s.finish(c, answer[O]{})
 		return
 	}
-	leader := c.first()
 	c.lane, c.size, c.state = leader.lane, leader.size, queued
 	c.since = time.Now()
-	p, key := s.pool(c)
+	p, key := s.route(c)
 	s.places.take(&c.entry)
 	p.push(key, &c.entry)
 	if !c.lookedUp {
-		s.lookups.push(&c.entry, p.idle == 0)
-		// Where most outcomes are there already, one look-up for many comes first.
-		if s.lookups.after == 0 && p == &s.singles && s.gate.open() {
+		s.lookups.unseen.push(&c.unseen, &c.entry)
+		if s.lookups.comesFirst && p == &s.singles && s.passable() {
 			s.lookups.wake()
 			return
 		}
@@ -259,160 +259,125 @@ func (s *Scheduler[C, O]) enqueue(c *Call[C, O]) {
 	s.wake(p)
 }
 
-// pool returns whose workers run the call, and the group in which it waits for them.
+// route returns whose workers run the call, and the group in which it waits for them.
 // The caller holds the mutex.
-func (s *Scheduler[C, O]) pool(c *Call[C, O]) (*pool, groupKey) {
+func (s *Scheduler[C, O]) route(c *Call[C, O]) (*pool, groupKey) {
+	scope := c.id.Scope
 	switch {
 	case c.lane == nil || c.Alone:
-		return &s.singles, groupKey{scope: c.id.Scope}
+		return &s.singles, groupKey{scope: scope}
 	case !c.lane.Across:
-		return &s.batches, groupKey{lane: c.lane, scope: c.id.Scope}
-	case s.faults.apart(c.id.Scope):
-		return &s.batches, groupKey{lane: c.lane, scope: c.id.Scope, apart: true}
+		return &s.batches, groupKey{lane: c.lane, scope: scope}
+	case len(s.faults.scopes) > 0 && s.faults.apart(scope):
+		return &s.batches, groupKey{lane: c.lane, scope: scope, apart: true}
 	}
 	return &s.batches, groupKey{lane: c.lane, across: true}
 }
 
-// poolOf returns the pool in which the call waits.
-func (s *Scheduler[C, O]) poolOf(c *Call[C, O]) *pool {
-	if c.group.lane == nil {
-		return &s.singles
-	}
-	return &s.batches
-}
-
 // unqueue takes the call out of wherever it waits. The caller holds the mutex.
 func (s *Scheduler[C, O]) unqueue(c *Call[C, O]) {
-	if c.element != nil {
-		s.poolOf(c).drop(&c.entry)
+	if g := c.group; g != nil {
+		p := s.poolOf(g)
+		p.drop(&c.entry)
 		s.places.leave(&c.entry)
+		s.wake(p) // The shares of the others may have grown.
 	}
-	s.lookups.remove(&c.entry)
+	c.unseen.remove()
 	if c.timer != nil {
 		c.timer.Stop()
 		c.timer = nil
 	}
 }
 
-// finish ends the call and gives everyone who still waits the answer. The caller
-// holds the mutex.
-func (s *Scheduler[C, O]) finish(c *Call[C, O], a answer[O]) {
-	c.state = done
-	if s.inflight[c.id] == c {
-		delete(s.inflight, c.id)
+// poolOf returns the pool that has the group.
+func (s *Scheduler[C, O]) poolOf(g *group) *pool {
+	if g.lane == nil {
+		return &s.singles
 	}
-	for c.waiters.Len() > 0 {
-		c.answer(c.first(), a)
+	return &s.batches
+}
+
+// passable says whether a worker may go to the database now. The caller holds the
+// mutex.
+func (s *Scheduler[C, O]) passable() bool { return !s.gate.shut || s.gate.due() }
+
+// wake lets a worker look at what waits, when it is free and there is something that
+// it may take. Otherwise what waits is looked up after a while. The caller holds the
+// mutex.
+func (s *Scheduler[C, O]) wake(p *pool) {
+	if s.passable() && !p.wake() && s.lookups.unseen.size > 0 {
+		s.lookups.expect()
 	}
-	s.release()
 }
 
 // serve is a worker.
 func (s *Scheduler[C, O]) serve(ctx context.Context, p *pool, reserve bool) {
-	for {
-		calls, g := s.next(p, reserve)
-		if calls == nil {
-			return
-		}
-		begun := time.Now()
-		s.hooks.Execute(ctx, calls)
-		s.mu.Lock()
-		p.done(g, len(calls), time.Since(begun))
-		s.wake(p)
-		s.mu.Unlock()
-	}
-}
-
-// next waits for calls that the worker should run. It returns nil once the scheduler
-// is closing and has no call left.
-func (s *Scheduler[C, O]) next(p *pool, reserve bool) ([]*Call[C, O], *group) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for {
-		if entries, g := s.takeFrom(p, reserve); entries != nil {
-			calls := make([]*Call[C, O], len(entries))
-			for i, e := range entries {
-				c := s.call(e)
-				s.places.leave(e)
-				s.lookups.remove(e)
-				c.runFor = c.first()
-				c.Leader, c.state = c.runFor.caller, running
-				c.taken++
-				calls[i] = c
+		calls, g := s.next(p, reserve)
+		switch {
+		case calls != nil:
+			begun := time.Now()
+			s.execute(ctx, calls)
+			p.done(g, len(calls), reserve)
+			if g.apart {
+				p.restFor(time.Since(begun))
 			}
 			s.wake(p)
-			return calls, g
+		case s.closing && len(s.inflight) == 0:
+			return
+		default:
+			p.wait(reserve)
 		}
-		if s.closing && len(s.inflight) == 0 {
-			return nil, nil
-		}
-		p.wait(reserve)
 	}
 }
 
-func (s *Scheduler[C, O]) takeFrom(p *pool, reserve bool) ([]*entry, *group) {
-	if !s.gate.open() {
+// next takes the calls that the worker should run now, if any. The caller holds the
+// mutex.
+func (s *Scheduler[C, O]) next(p *pool, reserve bool) ([]*Call[C, O], *group) {
+	if !s.passable() {
 		return nil, nil
 	}
 	entries, g := p.take(reserve)
-	if entries != nil {
-		s.gate.pass()
+	if entries == nil {
+		return nil, nil
 	}
-	return entries, g
+	s.turns++
+	calls := make([]*Call[C, O], len(entries))
+	for i, e := range entries {
+		c := s.call(e)
+		s.places.leave(e)
+		e.unseen.remove()
+		c.runFor = c.waiters.front()
+		c.Leader, c.state = c.runFor.caller, running
+		c.turn, c.asked = s.turns, false
+		calls[i] = c
+	}
+	s.wake(p)
+	return calls, g
 }
 
-// wake lets a worker look at what waits, when it is free and there is something. The
-// caller holds the mutex.
-func (s *Scheduler[C, O]) wake(p *pool) {
-	if s.gate.open() {
-		p.wake()
+// execute hands the calls to the hook. The caller holds the mutex, which is released
+// meanwhile.
+func (s *Scheduler[C, O]) execute(ctx context.Context, calls []*Call[C, O]) {
+	turn, try := s.turns, 0
+	if s.gate.shut {
+		try = s.try()
+	}
+	s.mu.Unlock()
+	s.hooks.Execute(ctx, calls)
+	s.mu.Lock()
+	for _, c := range calls {
+		if c.state == running && c.turn == turn {
+			s.again(c, Singly, errUndecided)
+		}
+	}
+	if try > 0 {
+		s.tried(try)
 	}
 }
 
 func (s *Scheduler[C, O]) call(e *entry) *Call[C, O] {
 	return e.owner.(*Call[C, O]) //nolint:errcheck // join put it there.
-}
-
-// Close takes no new calls and waits until those that it has are answered and the
-// workers have ended. When ctx ends first, it answers whoever still waits with
-// ErrClosed and returns ctx's error; what runs ends by itself.
-func (s *Scheduler[C, O]) Close(ctx context.Context) error {
-	s.mu.Lock()
-	if !s.closing {
-		s.closing = true
-		s.release()
-	}
-	s.mu.Unlock()
-	select {
-	case <-s.stopped:
-		return nil
-	case <-ctx.Done():
-		s.abandon()
-		return ctx.Err()
-	}
-}
-
-// abandon answers everyone who still waits, and gives up what does not run.
-func (s *Scheduler[C, O]) abandon() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, c := range s.inflight {
-		for c.waiters.Len() > 0 {
-			c.answer(c.first(), answer[O]{err: ErrClosed})
-		}
-		if c.state != running {
-			s.unqueue(c)
-			s.finish(c, answer[O]{})
-		}
-	}
-}
-
-// release lets the workers go once the scheduler is closing and has no call left. The
-// caller holds the mutex.
-func (s *Scheduler[C, O]) release() {
-	if s.closing && len(s.inflight) == 0 {
-		s.singles.broadcast()
-		s.batches.broadcast()
-		s.lookups.work.Broadcast()
-	}
 }

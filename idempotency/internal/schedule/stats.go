@@ -1,5 +1,7 @@
 package schedule
 
+import "time"
+
 // Stats is what goes on at a moment.
 type Stats struct {
 	// InFlight are the identities that have a call, Waiting their callers.
@@ -18,24 +20,32 @@ type Stats struct {
 	Closing bool
 }
 
+// Taken counts what workers took from the queue.
+type Taken struct {
+	// Calls is how many, and Waited how long they had been in the queue together.
+	Calls  uint64
+	Waited time.Duration
+	// Sizes counts the batches: those of one call, of 2, of 3 and 4, of up to 8, and so
+	// on; the last of them those of more than 64.
+	Sizes [8]uint64
+}
+
 // Stats returns what goes on now.
 func (s *Scheduler[C, O]) Stats() Stats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	stats := Stats{
 		InFlight: len(s.inflight),
+		Waiting:  s.waiting,
 		Queued:   s.places.used,
 		Singles:  s.singles.busy,
 		Batches:  s.batches.busy,
 		Alone:    s.singles.taken,
 		Batched:  s.batches.taken,
-		Away:     s.gate.failures > 0,
+		Away:     s.gate.shut,
 		Closing:  s.closing,
 	}
-	for _, c := range s.inflight {
-		stats.Waiting += c.waiters.Len()
-	}
-	for scope := range s.faults {
+	for scope := range s.faults.scopes {
 		if s.faults.apart(scope) {
 			stats.Apart++
 		}
@@ -43,19 +53,12 @@ func (s *Scheduler[C, O]) Stats() Stats {
 	return stats
 }
 
-// Refuses says whether a new call of the scope would find no place now.
-func (s *Scheduler[C, O]) Refuses(scope string) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.places.refuses(scope)
-}
-
 // Waiting says how many callers wait for the call with the id.
 func (s *Scheduler[C, O]) Waiting(id ID) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if c := s.inflight[id]; c != nil {
-		return c.waiters.Len()
+		return c.waiters.size
 	}
 	return 0
 }

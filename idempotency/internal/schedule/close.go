@@ -1,0 +1,67 @@
+package schedule
+
+import (
+	"cmp"
+	"context"
+	"maps"
+	"slices"
+)
+
+// Close takes no new calls and waits until those that it has are answered and the
+// workers have ended. When ctx ends first, it answers whoever still waits with
+// ErrClosed and returns ctx's error; what runs ends by itself. Close may be called
+// again to wait for that.
+func (s *Scheduler[C, O]) Close(ctx context.Context) error {
+	s.mu.Lock()
+	if !s.closing {
+		s.closing = true
+		s.release()
+	}
+	s.mu.Unlock()
+	select {
+	case <-s.stopped:
+		return nil
+	case <-ctx.Done():
+	}
+	select {
+	case <-s.stopped:
+		return nil
+	default:
+		s.abandon()
+		return ctx.Err()
+	}
+}
+
+// abandon answers everyone who still waits, and gives up what does not run. It goes by
+// the identities' order: that of a map differs every time.
+func (s *Scheduler[C, O]) abandon() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	calls := slices.SortedFunc(maps.Values(s.inflight), func(a, b *Call[C, O]) int {
+		return cmp.Or(cmp.Compare(a.id.Scope, b.id.Scope), cmp.Compare(a.id.Key, b.id.Key))
+	})
+	for _, c := range calls {
+		for w := range c.waiters.all() {
+			s.answer(w, answer[O]{err: ErrClosed})
+		}
+		if c.state != running {
+			s.unqueue(c)
+			s.finish(c, answer[O]{})
+		}
+	}
+}
+
+// release lets the workers go once the scheduler is closing and has no call left. The
+// caller holds the mutex.
+func (s *Scheduler[C, O]) release() {
+	if len(s.inflight) > 0 {
+		return
+	}
+	if s.gate.timer != nil {
+		s.gate.timer.Stop()
+	}
+	s.lookups.stop()
+	s.singles.broadcast()
+	s.batches.broadcast()
+	s.lookups.work.Broadcast()
+}
