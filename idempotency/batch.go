@@ -106,7 +106,7 @@ func NewBatch[I, T any](engine *Engine, name string, scopes Scopes,
 			Max: limits.MaxBatch, Bytes: maxBatchInput,
 			Across: scopes.across && engine.config.GroupBy == GroupByAll,
 		},
-		run: func(ctx context.Context, tx *store.EffectTx, items []*item) error {
+		run: func(ctx context.Context, tx *store.EffectTx, items []*item) ([]verdict, error) {
 			return runBatch(ctx, tx, items, effect)
 		},
 	}}
@@ -135,7 +135,9 @@ func (b *Batch[I, T]) Do(ctx context.Context, call Call, input I) (Outcome[T], e
 var errBatchSize = errors.New("the results of the batch are too large for one transaction")
 
 // runBatch runs a batch's effect and takes from each item what became of it.
-func runBatch[I, T any](ctx context.Context, tx *store.EffectTx, items []*item, effect func(context.Context, pgx.Tx, []*Item[I, T]) error) error {
+func runBatch[I, T any](ctx context.Context, tx *store.EffectTx, items []*item,
+	effect func(context.Context, pgx.Tx, []*Item[I, T]) error,
+) ([]verdict, error) {
 	all := make([]Item[I, T], len(items))
 	typed := make([]*Item[I, T], len(items))
 	for i, item := range items {
@@ -147,24 +149,25 @@ func runBatch[I, T any](ctx context.Context, tx *store.EffectTx, items []*item, 
 		typed[i] = &all[i]
 	}
 	if err := effect(ctx, tx, typed); err != nil {
-		return err
+		return nil, err
 	}
+	verdicts := make([]verdict, len(items))
 	stored := 0
-	for i, item := range items {
-		item.state, item.err = all[i].state, all[i].err
-		if item.state == undecided {
-			item.state, item.err = failedLate, ErrNoResult
+	for i := range all {
+		v := &verdicts[i]
+		v.state, v.err = all[i].state, all[i].err
+		switch v.state {
+		case undecided:
+			v.state, v.err = failedLate, ErrNoResult
+		case succeeded:
+			var err error
+			if v.response, v.value, err = encode(items[i].request.call.codec(), all[i].value); err != nil {
+				v.state, v.err = failedLate, err
+			}
 		}
-		if item.state != succeeded {
-			continue
-		}
-		var err error
-		if item.response, item.value, err = encode(item.request.call.codec(), all[i].value); err != nil {
-			item.state, item.err = failedLate, err
-		}
-		if stored += len(item.response); stored > maxBatchStored && len(items) > 1 {
-			return errBatchSize
+		if stored += len(v.response); stored > maxBatchStored && len(items) > 1 {
+			return nil, errBatchSize
 		}
 	}
-	return nil
+	return verdicts, nil
 }

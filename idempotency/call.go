@@ -90,14 +90,13 @@ func Do[T any](ctx context.Context, engine *Engine, call Call, effect func(conte
 	}
 	found, err := engine.do(ctx, &request{
 		call: call,
-		operation: &operation{limits: limits, run: func(ctx context.Context, tx *store.EffectTx, items []*item) error {
-			item := items[0]
+		operation: &operation{limits: limits, run: func(ctx context.Context, tx *store.EffectTx, _ []*item) ([]verdict, error) {
 			value, err := effect(ctx, tx)
-			if err == nil {
-				item.response, item.value, err = encode(item.request.call.codec(), value)
+			if err != nil {
+				return nil, err
 			}
-			item.state = succeeded
-			return err
+			response, decoded, err := encode(call.codec(), value)
+			return []verdict{{state: succeeded, response: response, value: decoded}}, err
 		}},
 		values: context.WithoutCancel(ctx),
 	})

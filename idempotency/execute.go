@@ -20,17 +20,23 @@ type operation struct {
 	limits Limits
 	// lane is where they wait for a batch; nil when they run singly.
 	lane *schedule.Lane
-	// run does the work of the items in tx. When it returns an error nothing of it may
-	// stand.
-	run func(ctx context.Context, tx *store.EffectTx, items []*item) error
+	// run does the work of the items in tx and returns what it made of each. When it
+	// returns an error nothing of it may stand. It may be left behind: it only reads the
+	// items.
+	run func(ctx context.Context, tx *store.EffectTx, items []*item) ([]verdict, error)
 }
 
 // An item is a call in a transaction.
 type item struct {
 	call    *call
 	request *request
-	state   state
-	// response, and what it decodes to, or err is what the effect made of it.
+	verdict
+}
+
+// A verdict is what the effect made of an item: a response, and what it decodes to, or
+// an error.
+type verdict struct {
+	state    state
 	response []byte
 	value    any
 	err      error
@@ -171,7 +177,7 @@ func (x *execution) try(ctx context.Context, tx *store.Tx, items []*item) {
 // run runs the effect for the items.
 func (x *execution) run(ctx context.Context, tx *store.Tx, items []*item) *store.Failure {
 	for _, i := range items {
-		i.state, i.response, i.value, i.err = undecided, nil, nil, nil
+		i.verdict = verdict{}
 	}
 	if values := items[0].request.values; values != nil {
 		ctx = effectContext{ctx, values}
@@ -180,37 +186,45 @@ func (x *execution) run(ctx context.Context, tx *store.Tx, items []*item) *store
 	defer done.Store(true)
 	ctx = context.WithValue(ctx, nestedKey{}, done)
 	return tx.Run(ctx, func(handle *store.EffectTx) error {
-		return protect(ctx, func() error { return x.operation.run(ctx, handle, items) })
+		verdicts, err := protect(ctx, func() ([]verdict, error) { return x.operation.run(ctx, handle, items) })
+		for n, v := range verdicts {
+			items[n].verdict = v
+		}
+		return err
 	})
 }
 
 // protect runs an effect in a goroutine of its own, where a panic and runtime.Goexit
 // end nothing else.
-func protect(ctx context.Context, effect func() error) error {
-	done := make(chan error, 1)
+func protect(ctx context.Context, effect func() ([]verdict, error)) ([]verdict, error) {
+	type end struct {
+		verdicts []verdict
+		err      error
+	}
+	ended := make(chan end, 1)
 	go func() {
-		var err error = &PanicError{}
+		e := end{err: &PanicError{}}
 		defer func() {
 			if value := recover(); value != nil {
-				err = &PanicError{Value: value, Stack: debug.Stack()}
+				e.err = &PanicError{Value: value, Stack: debug.Stack()}
 			}
-			done <- err
+			ended <- e
 		}()
-		err = effect()
+		e.verdicts, e.err = effect()
 	}()
 	select {
-	case err := <-done:
-		return err
+	case e := <-ended:
+		return e.verdicts, e.err
 	case <-ctx.Done():
 	}
 	// A moment for an effect that heeds its context.
 	grace := time.NewTimer(time.Second)
 	defer grace.Stop()
 	select {
-	case err := <-done:
-		return err
+	case e := <-ended:
+		return e.verdicts, e.err
 	case <-grace.C:
-		return store.ErrAbandoned
+		return nil, store.ErrAbandoned
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -123,7 +124,7 @@ type sized = idempotency.Item[int, any]
 func TestItem_PayloadsFailByThemselves(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	engine := w.engine(idempotency.Config{Batches: 1})
+	engine := w.engine(idempotency.Config{Batches: 1, Wait: time.Minute})
 	batch := idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(), func(ctx context.Context, tx pgx.Tx, group []*sized) error {
 		for _, p := range group {
 			if _, err := write(p.Key)(ctx, tx); err != nil {
