@@ -27,7 +27,7 @@ func TestBisect_FindsOneCallInFewRuns(t *testing.T) {
 				create table children (parent int references parents deferrable initially deferred);
 				create table held (id int); insert into held values (1)`)
 			w.holds(`delete from held`)
-			engine := w.engine(idempotency.Config{Batches: 1})
+			engine := w.engine(idempotency.Config{Batches: 1, Wait: patience})
 			var runs, single atomic.Int32
 			batch := idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(), func(ctx context.Context, tx pgx.Tx, group []*pending) error {
 				runs.Add(1)

@@ -1,6 +1,7 @@
 package idempotency_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -56,6 +57,7 @@ func misdeeds(t *testing.T, all map[string]misdeed) {
 			if m.hold != "" {
 				w.holds(m.hold)
 			}
+			m.config.Wait = cmp.Or(m.config.Wait, patience)
 			engine := w.engine(m.config)
 			_, err := idempotency.Do(m.context(t), engine, call("alone", "bad"), func(ctx context.Context, tx pgx.Tx) (note, error) {
 				if _, err := write("lost")(ctx, tx); err != nil {

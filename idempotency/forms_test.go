@@ -57,7 +57,8 @@ func TestBatch_PassesTheTestsOfDo(t *testing.T) {
 	if inGroups {
 		return // This is that run.
 	}
-	tests := exec.Command(os.Args[0], "-test.timeout", "5m", "-test.skip", "Example|TestDo_EffectKeepsTheCallersValues|Test(Config|Queue|Batch|Item|Neighbours|Failure|Keys|Nested|Limits|Bisect)_")
+	tests := exec.Command(os.Args[0], "-test.timeout", "5m", "-test.skip", "Example|TestDo_EffectKeepsTheCallersValues|"+
+		"Test(Batch|Bisect|Check|Config|Failure|Item|Keys|Limits|Neighbours|Nested|Queue|Share|Stats)_|TestServer_ThatIs|TestStandby_Connections")
 	tests.Env = append(os.Environ(), "ONCEQL_TEST_IN_GROUPS=1")
 	if output, err := tests.CombinedOutput(); err != nil {
 		t.Errorf("%v\n%s", err, output)

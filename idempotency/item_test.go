@@ -42,7 +42,7 @@ func TestItem_RefusedOnesLeaveNothingAndTheOthersStand(t *testing.T) {
 			t.Run(word+", "+when, func(t *testing.T) {
 				t.Parallel()
 				w := newWorld(t)
-				engine := w.engine(idempotency.Config{Batches: 1})
+				engine := w.engine(idempotency.Config{Batches: 1, Wait: patience})
 				var runs atomic.Int32
 				batch := idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(), func(ctx context.Context, tx pgx.Tx, group []*pending) error {
 					runs.Add(1)
@@ -103,7 +103,7 @@ func TestItem_RefusedOnesLeaveNothingAndTheOthersStand(t *testing.T) {
 func TestItem_RefusedLateIsHeardAlone(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	engine := w.engine(idempotency.Config{Batches: 1})
+	engine := w.engine(idempotency.Config{Batches: 1, Wait: patience})
 	batch := idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(), func(ctx context.Context, tx pgx.Tx, group []*pending) error {
 		if err := writes(ctx, tx, group); err != nil {
 			return err
@@ -124,7 +124,7 @@ type sized = idempotency.Item[int, any]
 func TestItem_PayloadsFailByThemselves(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	engine := w.engine(idempotency.Config{Batches: 1, Wait: time.Minute})
+	engine := w.engine(idempotency.Config{Batches: 1, Wait: time.Minute, Budget: time.Minute})
 	batch := idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(), func(ctx context.Context, tx pgx.Tx, group []*sized) error {
 		for _, p := range group {
 			if _, err := write(p.Key)(ctx, tx); err != nil {
@@ -175,7 +175,7 @@ func TestItem_PayloadsFailByThemselves(t *testing.T) {
 func TestNested_CallsAreRefusedAtOnce(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	engine, other := w.engine(idempotency.Config{Batches: 1, Workers: 1}), w.engine(idempotency.Config{})
+	engine, other := w.engine(idempotency.Config{Batches: 1, Workers: 1, Wait: patience}), w.engine(idempotency.Config{})
 	inner := idempotency.NewBatch(engine, "inner", idempotency.AcrossScopes(), writes)
 	nested := map[string]func(context.Context) error{
 		"Do": func(ctx context.Context) error {

@@ -17,11 +17,11 @@ import (
 // https://www.postgresql.org/docs/current/protocol-message-formats.html
 type proxy struct {
 	listener net.Listener
-	target   string
 
-	mu    sync.Mutex
-	fault fault
-	met   chan struct{}
+	mu     sync.Mutex
+	target string
+	fault  fault
+	met    chan struct{}
 	// at is how many round trips go well before a fault that is for any of them.
 	at    int
 	conns []net.Conn
@@ -91,7 +91,10 @@ func newProxy(t testing.TB, address string) (*proxy, string) {
 			if err != nil {
 				return
 			}
-			server, err := net.Dial("tcp", p.target)
+			p.mu.Lock()
+			target := p.target
+			p.mu.Unlock()
+			server, err := net.Dial("tcp", target)
 			if err != nil {
 				_ = client.Close()
 				continue
@@ -122,6 +125,18 @@ func (p *proxy) cut() {
 	for _, conn := range p.conns {
 		_ = conn.Close()
 	}
+}
+
+// lead makes new connections reach the database at another address.
+func (p *proxy) lead(t testing.TB, address string) {
+	t.Helper()
+	parsed, err := url.Parse(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.target = parsed.Host
 }
 
 // arm makes the next COMMIT meet the fault; the channel is closed when it does.
