@@ -89,7 +89,7 @@ func (s *Scheduler[C, O]) delay(c *Call[C, O], pause time.Duration, then func(*C
 func (s *Scheduler[C, O]) poll(c *Call[C, O]) {
 	c.state = polled
 	s.lookups.polls.push(&c.unseen, &c.entry)
-	s.lookups.wake()
+	s.lookUpNow()
 }
 
 // pollLater gives the call to the look-up after a pause that grows. The caller holds

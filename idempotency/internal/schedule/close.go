@@ -5,6 +5,7 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"time"
 )
 
 // Close takes no new calls and waits until those that it has are answered and the
@@ -45,23 +46,33 @@ func (s *Scheduler[C, O]) abandon() {
 			s.answer(w, answer[O]{err: ErrClosed})
 		}
 		if c.state != running {
-			s.unqueue(c)
+			s.withdraw(c)
 			s.finish(c, answer[O]{})
 		}
 	}
 }
 
-// release lets the workers go once the scheduler is closing and has no call left. The
-// caller holds the mutex.
+// release lets the workers go that are free, once the scheduler is closing and has no
+// call left. The caller holds the mutex.
 func (s *Scheduler[C, O]) release() {
 	if len(s.inflight) > 0 {
 		return
 	}
-	if s.gate.timer != nil {
-		s.gate.timer.Stop()
+	for _, timer := range []*time.Timer{s.gate.timer, s.lookups.timer} {
+		if timer != nil {
+			timer.Stop()
+		}
 	}
-	s.lookups.stop()
-	s.singles.broadcast()
-	s.batches.broadcast()
-	s.lookups.work.Broadcast()
+	for _, p := range []*pool{&s.singles, &s.batches} {
+		for _, free := range []*list[worker]{&p.free, &p.spare} {
+			for w := range free.all() {
+				w.node.remove()
+				close(w.handed)
+			}
+		}
+	}
+	if s.lookups.idle {
+		s.lookups.idle = false
+		close(s.lookups.handed)
+	}
 }

@@ -84,9 +84,5 @@ func (p *pool) asideAllowed(reserve bool) bool {
 // restFor lets the scopes that are kept apart leave the workers to others for a while.
 func (p *pool) restFor(pause time.Duration) {
 	p.rest = time.Now().Add(pause)
-	time.AfterFunc(pause, func() {
-		p.work.L.Lock()
-		defer p.work.L.Unlock()
-		p.wake()
-	})
+	time.AfterFunc(pause, p.changed)
 }

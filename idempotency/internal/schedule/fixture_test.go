@@ -54,6 +54,7 @@ func simulate(t *testing.T, config schedule.Config, body func(f *fixture)) {
 			LookUp:  func(_ context.Context, calls []*call) { f.work(&f.lookUps, calls) },
 			Same:    func(a, b request) bool { return a == b },
 		})
+		synctest.Wait() // All workers are there.
 		defer f.end()
 		body(f)
 	})

@@ -45,9 +45,14 @@ func (s *Scheduler[C, O]) openGate() {
 	}
 	s.gate = gate{tries: s.gate.tries}
 	s.away.Store(false)
-	s.singles.broadcast()
-	s.batches.broadcast()
-	s.lookups.wake()
+	s.wakeAll()
+}
+
+// wakeAll gives everyone what there is to do. The caller holds the mutex.
+func (s *Scheduler[C, O]) wakeAll() {
+	s.wake(&s.singles)
+	s.wake(&s.batches)
+	s.lookUpNow()
 }
 
 // try notes that a worker tries, and returns the number of its try. The caller holds
@@ -80,8 +85,6 @@ func (s *Scheduler[C, O]) tryAfter(pause time.Duration) {
 	s.gate.timer = time.AfterFunc(pause, func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		s.wake(&s.singles)
-		s.wake(&s.batches)
-		s.lookups.wake()
+		s.wakeAll() // The first who has something to do tries.
 	})
 }

@@ -2,7 +2,6 @@ package schedule
 
 import (
 	"context"
-	"sync"
 	"time"
 )
 
@@ -24,13 +23,21 @@ type lookups struct {
 	adapted, comesFirst bool
 	// found counts the queued calls whose outcome the look-up under way found.
 	found int
-	work  sync.Cond
-	idle  bool
 	timer *time.Timer
+	// handed gives the look-up its calls, idle says that it has none.
+	handed chan lookUp
+	idle   bool
 }
 
-func (l *lookups) init(mu *sync.Mutex, after time.Duration) {
-	l.least, l.work.L = after, mu
+// A lookUp has calls that are looked up together, of which so many wait for a worker;
+// try is that of the gate, if any.
+type lookUp struct {
+	entries     []*entry
+	waited, try int
+}
+
+func (l *lookups) init(after time.Duration) {
+	l.least, l.handed, l.idle = after, make(chan lookUp, 1), true
 }
 
 // after is how long a call waits before it is looked up now.
@@ -41,130 +48,105 @@ func (l *lookups) after() time.Duration {
 	return l.least
 }
 
-// expect sees to it that the calls which wait are looked up in time.
-func (l *lookups) expect() {
-	switch wait := l.after() - time.Since(l.unseen.front().since); {
-	case wait <= 0:
-		l.wake()
-	case l.timer == nil:
-		l.wakeIn(wait)
-	}
-}
-
-func (l *lookups) wake() {
-	if l.idle {
-		l.work.Signal()
-	}
-}
-
-func (l *lookups) wakeIn(pause time.Duration) {
-	l.timer = time.AfterFunc(pause, func() {
-		l.work.L.Lock()
-		defer l.work.L.Unlock()
-		l.timer = nil
-		l.wake()
-	})
-}
-
-func (l *lookups) stop() {
-	if l.timer != nil {
-		l.timer.Stop()
-		l.timer = nil
-	}
-}
-
-// take returns the calls that should be looked up now, and how many of them wait for a
-// worker.
-func (l *lookups) take() (due []*entry, waited int) {
+// take returns the calls that should be looked up now, how many of them wait for a
+// worker, and how long until the next one should.
+func (l *lookups) take() (due lookUp, next time.Duration) {
 	for e := range l.polls.all() {
-		if len(due) == maxLookUp {
+		if len(due.entries) == maxLookUp {
 			return due, 0
 		}
 		e.unseen.remove()
-		due = append(due, e)
+		due.entries = append(due.entries, e)
 	}
 	for e := range l.unseen.all() {
-		if len(due) == maxLookUp {
-			break
-		}
-		if wait := l.after() - time.Since(e.since); wait > 0 {
-			if l.timer == nil {
-				l.wakeIn(wait)
-			}
-			break
+		if next = l.after() - time.Since(e.since); next > 0 || len(due.entries) == maxLookUp {
+			return due, next
 		}
 		e.unseen.remove()
 		e.lookedUp = true
-		due = append(due, e)
-		waited++
+		due.entries = append(due.entries, e)
+		due.waited++
 	}
-	return due, waited
+	return due, 0
+}
+
+// expectLookUp sees to it that a call which waits is looked up in time. The caller holds
+// the mutex.
+func (s *Scheduler[C, O]) expectLookUp(c *Call[C, O]) {
+	s.lookups.unseen.push(&c.unseen, &c.entry)
+	s.lookUpNow()
+}
+
+// lookUpNow hands the look-up what is due, if it is idle, and sees to what comes next.
+// The caller holds the mutex.
+func (s *Scheduler[C, O]) lookUpNow() {
+	l := &s.lookups
+	if !l.idle || !s.passable() {
+		return // The end of what goes on comes back to this.
+	}
+	due, next := l.take()
+	if due.entries == nil {
+		if next > 0 && l.timer == nil {
+			l.timer = time.AfterFunc(next, func() {
+				s.mu.Lock()
+				defer s.mu.Unlock()
+				l.timer = nil
+				s.lookUpNow()
+			})
+		}
+		return
+	}
+	if s.gate.shut {
+		due.try = s.try()
+	}
+	for _, e := range due.entries {
+		s.call(e).asked = true
+	}
+	l.idle, l.found = false, 0
+	l.handed <- due
 }
 
 // serveLookUps is the worker that looks calls up.
 func (s *Scheduler[C, O]) serveLookUps(ctx context.Context) {
+	for due := range s.lookups.handed {
+		calls := make([]*Call[C, O], len(due.entries))
+		for i, e := range due.entries {
+			calls[i] = s.call(e)
+		}
+		// Who comes first must not be what the others wait for.
+		slow := time.AfterFunc(s.lookups.least, func() {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.lookups.comesFirst = false
+			s.wake(&s.singles)
+		})
+		s.hooks.LookUp(ctx, calls)
+		slow.Stop()
+		s.lookedUp(due, calls)
+	}
+}
+
+// lookedUp learns from what the hook found, and sees to the calls that it said nothing
+// of.
+func (s *Scheduler[C, O]) lookedUp(due lookUp, calls []*Call[C, O]) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for {
-		calls, waited := s.nextLookUp()
-		switch {
-		case calls != nil:
-			s.lookUp(ctx, calls, waited)
-		case s.closing && len(s.inflight) == 0:
-			return
-		default:
-			s.lookups.idle = true
-			s.lookups.work.Wait()
-			s.lookups.idle = false
-		}
-	}
-}
-
-// nextLookUp takes the calls that should be looked up now, and how many of them wait
-// for a worker. The caller holds the mutex.
-func (s *Scheduler[C, O]) nextLookUp() (calls []*Call[C, O], waited int) {
-	if !s.passable() {
-		return nil, 0
-	}
-	entries, waited := s.lookups.take()
-	for _, e := range entries {
-		c := s.call(e)
-		c.asked = true
-		calls = append(calls, c)
-	}
-	return calls, waited
-}
-
-// lookUp hands the calls to the hook, learns from what that finds, and sees to those
-// that it said nothing of. The caller holds the mutex, which is released meanwhile.
-func (s *Scheduler[C, O]) lookUp(ctx context.Context, calls []*Call[C, O], waited int) {
-	l, try := &s.lookups, 0
-	if s.gate.shut {
-		try = s.try()
-	}
-	l.found = 0
-	// Who comes first must not be what the others wait for.
-	slow := time.AfterFunc(l.least, func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		l.comesFirst = false
-		s.wake(&s.singles)
-	})
-	s.mu.Unlock()
-	s.hooks.LookUp(ctx, calls)
-	s.mu.Lock()
-	slow.Stop()
-	if waited > 0 {
-		l.adapted = 2*l.found >= waited
+	l := &s.lookups
+	if due.waited > 0 {
+		l.adapted = 2*l.found >= due.waited
 	}
 	l.comesFirst = l.adapted
+	if due.try > 0 {
+		s.tried(due.try)
+	}
 	for _, c := range calls {
 		s.missed(c, false)
 	}
-	s.wake(&s.singles)
-	if try > 0 {
-		s.tried(try)
+	l.idle = true
+	if s.closing {
+		s.release()
 	}
+	s.wakeAll()
 }
 
 // Polled says whether the look-up should find out if the call is still executed

@@ -2,7 +2,6 @@ package schedule
 
 import (
 	"math/bits"
-	"sync"
 	"time"
 )
 
@@ -83,9 +82,9 @@ type group struct {
 	size    int
 	// running counts the calls of the group that workers have.
 	running int
-	// timedOut says that the group waited long enough for more calls, as timer tells.
-	timedOut bool
-	timer    *time.Timer
+	// closes is when the group has waited long enough for more calls, as timer tells.
+	closes time.Time
+	timer  *time.Timer
 }
 
 type tenant struct {
@@ -140,7 +139,6 @@ func (g *group) take() []*entry {
 
 // closeWindow ends the wait for more calls.
 func (g *group) closeWindow() {
-	g.timedOut = false
 	if g.timer != nil {
 		g.timer.Stop()
 		g.timer = nil
@@ -172,11 +170,11 @@ type pool struct {
 	apart int
 	// rest is until when those scopes leave the workers to others: as long as their last
 	// batch took.
-	rest        time.Time
-	work, spare sync.Cond
-	// idle counts the workers that wait on work.
-	idle      int
-	spareIdle bool
+	rest time.Time
+	// free are the workers that have nothing to run, and spare the reserve then.
+	free, spare list[worker]
+	// changed looks again for calls that free workers may run; it takes the mutex.
+	changed func()
 	// busy counts the workers that run something.
 	busy int
 	// taken counts what the workers took so far.
@@ -186,10 +184,18 @@ type pool struct {
 // A load is what a scope has waiting, running, and running by the reserve.
 type load struct{ waiting, running, spare int }
 
-func (p *pool) init(mu *sync.Mutex, workers int, maxBatchDelay time.Duration) {
-	p.workers, p.maxBatchDelay = workers, maxBatchDelay
+func (p *pool) init(workers int, maxBatchDelay time.Duration, changed func()) {
+	p.workers, p.maxBatchDelay, p.changed = workers, maxBatchDelay, changed
 	p.groups, p.loads = map[groupKey]*group{}, map[string]*load{}
-	p.work.L, p.spare.L = mu, mu
+}
+
+// release notes that the worker is free.
+func (p *pool) release(w *worker) {
+	if w.reserve {
+		p.spare.push(&w.node, w)
+	} else {
+		p.free.push(&w.node, w)
+	}
 }
 
 func (p *pool) push(key groupKey, e *entry) {
@@ -269,55 +275,70 @@ func (p *pool) forget(g *group) {
 	}
 }
 
-// take returns the calls that a worker should run now, and their group; or nil.
-func (p *pool) take(reserve bool) ([]*entry, *group) {
-	g := p.next(reserve)
-	if g == nil {
-		return nil, nil
+// hand gives a free worker the calls that it should run now, if there are any, and
+// returns it.
+func (p *pool) hand() *worker {
+	w := p.free.front()
+	var g *group
+	if w != nil {
+		g = p.next(false)
 	}
+	if g == nil {
+		if w = p.spare.front(); w == nil {
+			return nil
+		}
+		if g = p.next(true); g == nil {
+			return nil
+		}
+	}
+	w.node.remove()
 	g.turn.remove()
 	g.closeWindow()
-	entries := g.take()
-	p.begin(g, len(entries), reserve)
+	w.group, w.entries, w.begun = g, g.take(), time.Now()
+	p.begin(w)
 	if g.size > 0 {
 		p.line(g)
 	}
-	for now, i := time.Now(), 0; i < len(entries); i++ {
-		p.taken.Waited += now.Sub(entries[i].since)
-	}
-	p.taken.Calls += uint64(len(entries))
-	p.taken.Sizes[min(bits.Len(uint(len(entries)-1)), len(p.taken.Sizes)-1)]++
-	return entries, g
+	return w
 }
 
-// begin says that a worker runs so many calls of the group.
-func (p *pool) begin(g *group, calls int, reserve bool) {
-	g.running += calls
+// begin says that the worker runs its calls.
+func (p *pool) begin(w *worker) {
+	g, n := w.group, len(w.entries)
+	g.running += n
 	p.busy++
 	p.asideLast = g.apart
 	if g.apart {
 		p.apart++
 	}
-	more := load{waiting: -calls, running: 1}
-	if reserve {
-		more = load{waiting: -calls, spare: 1}
+	if w.reserve {
+		p.count(g, load{waiting: -n, spare: 1})
+	} else {
+		p.count(g, load{waiting: -n, running: 1})
 	}
-	p.count(g, more)
+	for _, e := range w.entries {
+		p.taken.Waited += w.begun.Sub(e.since)
+	}
+	p.taken.Calls += uint64(n)
+	p.taken.Sizes[min(bits.Len(uint(n-1)), len(p.taken.Sizes)-1)]++
 }
 
 // done says that the worker has run them.
-func (p *pool) done(g *group, calls int, reserve bool) {
-	g.running -= calls
+func (p *pool) done(w *worker) {
+	g := w.group
+	g.running -= len(w.entries)
 	p.busy--
 	if g.apart {
 		p.apart--
+		p.restFor(time.Since(w.begun))
 	}
-	if reserve {
+	if w.reserve {
 		p.count(g, load{spare: -1})
 	} else {
 		p.count(g, load{running: -1})
 	}
 	p.forget(g)
+	w.group, w.entries = nil, nil
 }
 
 // next returns the group of which a worker should run calls now, or nil. Groups of
@@ -348,7 +369,8 @@ func (p *pool) next(reserve bool) *group {
 // it when each has about as many calls: one more commit costs more than a short wait
 // for one that is under way.
 func (p *pool) ready(g *group) bool {
-	return p.maxBatchDelay == 0 || g.timedOut || g.size >= g.running || g.size >= g.lane.Max
+	return p.maxBatchDelay == 0 || g.size >= g.running || g.size >= g.lane.Max ||
+		g.timer != nil && !time.Now().Before(g.closes)
 }
 
 // allowed says whether a worker may run the group's calls.
@@ -365,29 +387,4 @@ func (p *pool) allowed(g *group, reserve bool) bool {
 	}
 	equal := (p.workers - p.others + p.contenders - 1) / p.contenders
 	return g.load.running < max(1, min(share, equal))
-}
-
-// wake lets a worker that is free take calls, and says whether there is one.
-func (p *pool) wake() bool {
-	switch {
-	case p.idle > 0 && p.next(false) != nil:
-		p.work.Signal()
-	case p.spareIdle && p.next(true) != nil:
-		p.spare.Signal()
-	default:
-		return false
-	}
-	return true
-}
-
-func (p *pool) wait(reserve bool) {
-	if reserve {
-		p.spareIdle = true
-		p.spare.Wait()
-		p.spareIdle = false
-		return
-	}
-	p.idle++
-	p.work.Wait()
-	p.idle--
 }

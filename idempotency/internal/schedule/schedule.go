@@ -122,17 +122,24 @@ func New[C, O any](ctx context.Context, config Config, hooks Hooks[C, O]) *Sched
 		inflight: map[ID]*Call[C, O]{},
 	}
 	s.places.init(config.Queue)
-	s.singles.init(&s.mu, config.Singles, 0)
-	s.batches.init(&s.mu, config.Batches, config.MaxBatchDelay)
-	s.lookups.init(&s.mu, config.LookUpAfter)
 	for _, p := range []*pool{&s.singles, &s.batches} {
-		for range p.workers {
-			s.workers.Go(func() { s.serve(ctx, p, false) })
+		workers, delay := config.Singles, time.Duration(0)
+		if p == &s.batches {
+			workers, delay = config.Batches, config.MaxBatchDelay
+		}
+		p.init(workers, delay, func() {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.wake(p)
+		})
+		for range workers {
+			s.start(ctx, p, &worker{})
 		}
 		if config.Reserve {
-			s.workers.Go(func() { s.serve(ctx, p, true) })
+			s.start(ctx, p, &worker{reserve: true})
 		}
 	}
+	s.lookups.init(config.LookUpAfter)
 	s.workers.Go(func() { s.serveLookUps(ctx) })
 	go func() {
 		s.workers.Wait()
@@ -249,14 +256,12 @@ func (s *Scheduler[C, O]) enqueue(c *Call[C, O]) {
 	p, key := s.route(c)
 	s.places.take(&c.entry)
 	p.push(key, &c.entry)
-	if !c.lookedUp {
-		s.lookups.unseen.push(&c.unseen, &c.entry)
-		if s.lookups.comesFirst && p == &s.singles && s.passable() {
-			s.lookups.wake()
-			return
-		}
+	if first := s.lookups.comesFirst && p == &s.singles && !c.lookedUp; !first || !s.passable() {
+		s.wake(p)
 	}
-	s.wake(p)
+	if c.state == queued && !c.lookedUp {
+		s.expectLookUp(c)
+	}
 }
 
 // route returns whose workers run the call, and the group in which it waits for them.
@@ -276,17 +281,25 @@ func (s *Scheduler[C, O]) route(c *Call[C, O]) (*pool, groupKey) {
 
 // unqueue takes the call out of wherever it waits. The caller holds the mutex.
 func (s *Scheduler[C, O]) unqueue(c *Call[C, O]) {
-	if g := c.group; g != nil {
-		p := s.poolOf(g)
+	p := s.withdraw(c)
+	if p != nil {
+		s.wake(p) // The shares of the others may have grown.
+	}
+}
+
+// withdraw is unqueue for many calls; it returns the pool that had this one, if any.
+func (s *Scheduler[C, O]) withdraw(c *Call[C, O]) (p *pool) {
+	if c.group != nil {
+		p = s.poolOf(c.group)
 		p.drop(&c.entry)
 		s.places.leave(&c.entry)
-		s.wake(p) // The shares of the others may have grown.
 	}
 	c.unseen.remove()
 	if c.timer != nil {
 		c.timer.Stop()
 		c.timer = nil
 	}
+	return p
 }
 
 // poolOf returns the pool that has the group.
@@ -301,81 +314,77 @@ func (s *Scheduler[C, O]) poolOf(g *group) *pool {
 // mutex.
 func (s *Scheduler[C, O]) passable() bool { return !s.gate.shut || s.gate.due() }
 
-// wake lets a worker look at what waits, when it is free and there is something that
-// it may take. Otherwise what waits is looked up after a while. The caller holds the
-// mutex.
+// wake hands what waits to free workers. Whatever a worker may run, and whenever it may,
+// is decided here, and not by who comes first to the mutex. The caller holds it.
 func (s *Scheduler[C, O]) wake(p *pool) {
-	if s.passable() && !p.wake() && s.lookups.unseen.size > 0 {
-		s.lookups.expect()
+	for s.passable() {
+		w := p.hand()
+		if w == nil {
+			return
+		}
+		s.turns++
+		w.turn, w.try = s.turns, 0
+		if s.gate.shut {
+			w.try = s.try()
+		}
+		for _, e := range w.entries {
+			c := s.call(e)
+			s.places.leave(e)
+			e.unseen.remove()
+			c.runFor = c.waiters.front()
+			c.Leader, c.state = c.runFor.caller, running
+			c.turn, c.asked = w.turn, false
+		}
+		w.handed <- struct{}{}
 	}
 }
 
-// serve is a worker.
-func (s *Scheduler[C, O]) serve(ctx context.Context, p *pool, reserve bool) {
+// A worker is handed the calls that it runs.
+type worker struct {
+	reserve bool
+	node    node[worker]
+	entries []*entry
+	group   *group
+	// turn is that of the scheduler, and try that of the gate, if any.
+	turn, try int
+	begun     time.Time
+	handed    chan struct{}
+}
+
+// start starts a worker.
+func (s *Scheduler[C, O]) start(ctx context.Context, p *pool, w *worker) {
+	w.handed = make(chan struct{}, 1)
+	p.release(w)
+	s.workers.Go(func() {
+		for range w.handed {
+			calls := make([]*Call[C, O], len(w.entries))
+			for i, e := range w.entries {
+				calls[i] = s.call(e)
+			}
+			s.hooks.Execute(ctx, calls)
+			s.executed(p, w, calls)
+		}
+	})
+}
+
+// executed sees to the calls of which the hook said nothing, and frees the worker.
+func (s *Scheduler[C, O]) executed(p *pool, w *worker, calls []*Call[C, O]) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for {
-		calls, g := s.next(p, reserve)
-		switch {
-		case calls != nil:
-			begun := time.Now()
-			s.execute(ctx, calls)
-			p.done(g, len(calls), reserve)
-			if g.apart {
-				p.restFor(time.Since(begun))
-			}
-			s.wake(p)
-		case s.closing && len(s.inflight) == 0:
-			return
-		default:
-			p.wait(reserve)
-		}
-	}
-}
-
-// next takes the calls that the worker should run now, if any. The caller holds the
-// mutex.
-func (s *Scheduler[C, O]) next(p *pool, reserve bool) ([]*Call[C, O], *group) {
-	if !s.passable() {
-		return nil, nil
-	}
-	entries, g := p.take(reserve)
-	if entries == nil {
-		return nil, nil
-	}
-	s.turns++
-	calls := make([]*Call[C, O], len(entries))
-	for i, e := range entries {
-		c := s.call(e)
-		s.places.leave(e)
-		e.unseen.remove()
-		c.runFor = c.waiters.front()
-		c.Leader, c.state = c.runFor.caller, running
-		c.turn, c.asked = s.turns, false
-		calls[i] = c
-	}
-	s.wake(p)
-	return calls, g
-}
-
-// execute hands the calls to the hook. The caller holds the mutex, which is released
-// meanwhile.
-func (s *Scheduler[C, O]) execute(ctx context.Context, calls []*Call[C, O]) {
-	turn, try := s.turns, 0
-	if s.gate.shut {
-		try = s.try()
-	}
-	s.mu.Unlock()
-	s.hooks.Execute(ctx, calls)
-	s.mu.Lock()
 	for _, c := range calls {
-		if c.state == running && c.turn == turn {
+		if c.state == running && c.turn == w.turn {
 			s.again(c, Singly, errUndecided)
 		}
 	}
-	if try > 0 {
-		s.tried(try)
+	if w.try > 0 {
+		s.tried(w.try)
 	}
+	p.done(w)
+	p.release(w)
+	if s.closing {
+		s.release()
+	}
+	s.wake(p)
 }
 
 func (s *Scheduler[C, O]) call(e *entry) *Call[C, O] {
