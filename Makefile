@@ -102,14 +102,14 @@ fuzz:
 # The tests of concurrency, a hundred times, with one of two cores kept busy.
 storm:
 	@.ci/install server tests
-	.ci/busy go test -race -count=100 -timeout 60m -run 'Concurrent|Waiters|Engines|Races|Neighbours' ./idempotency
-	.ci/busy go test -race -count=100 -timeout 60m -run 'Storm|Loser|Caller' ./e2e
+	.ci/busy go test -race -count=100 -timeout 2h -run 'Concurrent|Waiters|Engines|Races' ./idempotency
+	.ci/busy go test -race -count=100 -timeout 2h -run 'Storm|Loser|Caller' ./e2e
 
 # The tests of faults and crashes, twenty times, with one of two cores kept busy.
 faults:
 	@.ci/install server tests
-	.ci/busy go test -race -count=20 -timeout 60m -run 'Budget|Commit|Trip|Server|Failure|Settings|Standby|Lost' ./idempotency
-	.ci/busy go test -race -count=20 -timeout 60m -run 'Crash|Database|Interruption|Admission|Readiness|Drain' ./e2e
+	.ci/busy go test -race -count=20 -timeout 2h -run 'Budget|Commit|Trip|Server|Failure|Neighbours|Settings|Standby|Lost' ./idempotency
+	.ci/busy go test -race -count=20 -timeout 2h -run 'Crash|Database|Interruption|Admission|Readiness|Drain' ./e2e
 
 clean:
 	rm -rf bin playground/dist/app clients/typescript/dist graph/transport/audit/node_modules clients/node_modules playground/node_modules

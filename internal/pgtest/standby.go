@@ -49,7 +49,7 @@ func (s *Server) Follower(t testing.TB) *Server {
 	t.Cleanup(follower.remove)
 	s.Stop(t)
 	// With their owner: for root that is another user.
-	if output, err := exec.Command("cp", "-a", s.home(), follower.home()).CombinedOutput(); err != nil {
+	if output, err := exec.CommandContext(t.Context(), "cp", "-a", s.home(), follower.home()).CombinedOutput(); err != nil {
 		t.Fatalf("copying the server's data: %v\n%s", err, output)
 	}
 	s.Start(t)
