@@ -87,6 +87,11 @@ func (c *serveCommand) Run(ctx context.Context) error {
 	}
 
 	engine := idempotency.New(keyed, c.idempotency(server.LogEvents(running, log)))
+	if err := engine.Check(ctx); errors.Is(err, idempotency.ErrTable) {
+		return errors.Join(err, engine.Close(running))
+	} else if err != nil {
+		log.Warn("the database can't be checked yet", "err", graph.Describe(err))
+	}
 	once := gqlidem.New(engine, identity.Tenant, gqlidem.WithRequestID(requestid.From), gqlidem.Strict())
 	api := graph.NewHandler(graph.NewResolver(once, engine, pool, identity.Tenant), once, graph.Config{
 		MaxBody:    c.MaxBodyBytes,

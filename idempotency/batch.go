@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 
 	"github.com/jackc/pgx/v5"
 
@@ -100,6 +101,7 @@ func NewBatch[I, T any](engine *Engine, name string, scopes Scopes,
 	if err := limits.validate(); err != nil {
 		panic(fmt.Sprintf("idempotency: batch %s: %v", name, err))
 	}
+	payloadTypeOf(reflect.TypeFor[T]()) // Before the first call needs it.
 	return &Batch[I, T]{engine, name, &operation{
 		limits: limits,
 		lane: &schedule.Lane{

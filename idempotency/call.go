@@ -170,6 +170,10 @@ func (e *Engine) do(ctx context.Context, r *request) (result, error) {
 	return found, err
 }
 
+// Refuses says whether a new call of the scope would be refused with ErrOverloaded
+// now, because the queue is full and the scope has its fair share of it.
+func (e *Engine) Refuses(scope string) bool { return e.schedule.Refuses(scope) }
+
 // checkReplay compares the request with what its key did.
 func (e *Engine) checkReplay(r *request, row *store.Row) error {
 	hash, known := r.hash, true

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"reflect"
+	"sync"
 	"unicode/utf8"
 )
 
@@ -31,6 +32,26 @@ func checkType[T any](codec Codec) error {
 		return fmt.Errorf("%w: %w", ErrPayload, err)
 	}
 	return nil
+}
+
+// A payloadType is what is known of a type that the default codec stores.
+type payloadType struct {
+	err error
+	// plain says that values may hold plain JSON values of any kind.
+	plain bool
+}
+
+// payloadTypes has a payloadType for each reflect.Type that was asked for.
+var payloadTypes sync.Map
+
+func payloadTypeOf(t reflect.Type) payloadType {
+	if known, ok := payloadTypes.Load(t); ok {
+		return known.(payloadType) //nolint:errcheck // Nothing else is in there.
+	}
+	plain, err := walkPayload(t, nil)
+	found := payloadType{err, plain}
+	payloadTypes.Store(t, found)
+	return found
 }
 
 // encode returns the bytes that are stored for value, once they are known to

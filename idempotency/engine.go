@@ -71,8 +71,8 @@ func same(a, b *request) bool {
 
 // Check reports what would make the first call fail: the table idempotency_keys is not
 // on the search_path or lacks a column or its primary key, the role lacks a right on
-// it, the server is a standby, or the database's encoding is not UTF8. It is
-// ErrTable, or ErrUnavailable when the database can't be reached.
+// it, or the database's encoding is not UTF8: that is ErrTable. Where the database can't
+// be reached, or is a standby, it is ErrUnavailable.
 func (e *Engine) Check(ctx context.Context) error {
 	if failure := e.store.Check(ctx); failure != nil {
 		return fmt.Errorf("checking the database: %w", failedBy(failure))
@@ -94,10 +94,6 @@ func (e *Engine) Close(ctx context.Context) error {
 	e.purge.Wait()
 	return nil
 }
-
-// Refuses says whether a new call of the scope would be refused with ErrOverloaded
-// now, because the queue is full and the scope has its fair share of it.
-func (e *Engine) Refuses(scope string) bool { return e.schedule.Refuses(scope) }
 
 // Stats is what an engine does at a moment, for metrics.
 type Stats struct {
@@ -173,28 +169,4 @@ func (e *Engine) lookUp(ctx context.Context, calls []*call) {
 			c.Found(result{Row: row})
 		}
 	}
-}
-
-// executed tells the observer, once for each execution.
-func (e *Engine) executed(r *request) {
-	if !r.executed.Swap(true) {
-		e.observe(Event{Kind: Executed, ExecutedBy: r.call.RequestID}, r)
-	}
-}
-
-// refuse answers the leader, and the followers who ask for the same.
-func (e *Engine) refuse(c *call, err error) {
-	e.observe(Event{Kind: Failed, Err: err}, c.Leader)
-	c.Refuse(err)
-}
-
-// fail answers the leader alone.
-func (e *Engine) fail(c *call, err error) {
-	e.observe(Event{Kind: Failed, Err: err}, c.Leader)
-	c.Fail(err)
-}
-
-func (e *Engine) observe(event Event, r *request) {
-	event.Operation, event.RequestID = r.call.Operation, r.call.RequestID
-	e.config.Observer(event)
 }

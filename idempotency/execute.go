@@ -270,6 +270,30 @@ func (x *execution) row(tx *store.Tx, i *item) store.Row {
 	}
 }
 
+// executed tells the observer, once for each execution.
+func (e *Engine) executed(r *request) {
+	if !r.executed.Swap(true) {
+		e.observe(Event{Kind: Executed, ExecutedBy: r.call.RequestID}, r)
+	}
+}
+
+// refuse answers the leader, and the followers who ask for the same.
+func (e *Engine) refuse(c *call, err error) {
+	e.observe(Event{Kind: Failed, Err: err}, c.Leader)
+	c.Refuse(err)
+}
+
+// fail answers the leader alone.
+func (e *Engine) fail(c *call, err error) {
+	e.observe(Event{Kind: Failed, Err: err}, c.Leader)
+	c.Fail(err)
+}
+
+func (e *Engine) observe(event Event, r *request) {
+	event.Operation, event.RequestID = r.call.Operation, r.call.RequestID
+	e.config.Observer(event)
+}
+
 // nestedKey is where an effect's context has a flag that tells when the effect is over.
 type nestedKey struct{}
 

@@ -9,7 +9,6 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"sync"
 	"unicode"
 )
 
@@ -25,26 +24,6 @@ import (
 func CheckPayload(t reflect.Type, interfaces func(reflect.Type) ([]reflect.Type, error)) error {
 	_, err := walkPayload(t, interfaces)
 	return err
-}
-
-// A payloadType is what is known of a type that the default codec stores.
-type payloadType struct {
-	err error
-	// plain says that values may hold plain JSON values of any kind.
-	plain bool
-}
-
-// payloadTypes has a payloadType for each reflect.Type that was asked for.
-var payloadTypes sync.Map
-
-func payloadTypeOf(t reflect.Type) payloadType {
-	if known, ok := payloadTypes.Load(t); ok {
-		return known.(payloadType) //nolint:errcheck // Nothing else is in there.
-	}
-	plain, err := walkPayload(t, nil)
-	found := payloadType{err, plain}
-	payloadTypes.Store(t, found)
-	return found
 }
 
 func walkPayload(t reflect.Type, interfaces func(reflect.Type) ([]reflect.Type, error)) (plain bool, err error) {

@@ -15,7 +15,7 @@ const scopeSQL = `select set_config('onceql.tenants', array[$1::text]::text, tru
 
 // Find returns the key's row, without its response, and false when there is none.
 func (s *Store) Find(ctx context.Context, key Key) (Row, bool, *Failure) {
-	row := Row{Key: key}
+	row, there := Row{Key: key}, true
 	failure := s.using(ctx, "looking the key up", func(conn *pgx.Conn, sql *statements) error {
 		var batch pgx.Batch
 		batch.Queue(scopeSQL, key.Scope)
@@ -25,12 +25,13 @@ func (s *Store) Find(ctx context.Context, key Key) (Row, bool, *Failure) {
 			where scope = $1 and key = $2`, key.Scope, key.Key).QueryRow(func(found pgx.Row) error {
 			return found.Scan(&row.Operation, &row.RequestID, &row.CreatedAt, &row.ExpiresAt, &row.RetainedUntil, &row.Expired)
 		})
-		return conn.SendBatch(ctx, &batch).Close()
+		err := conn.SendBatch(ctx, &batch).Close()
+		if there = !errors.Is(err, pgx.ErrNoRows); !there {
+			return nil
+		}
+		return err
 	})
-	if failure != nil && errors.Is(failure, pgx.ErrNoRows) {
-		return Row{}, false, nil
-	}
-	return row, failure == nil, failure
+	return row, there && failure == nil, failure
 }
 
 // ErrBusy reports a key whose lock is another transaction's.
@@ -110,22 +111,20 @@ func (s *Store) using(ctx context.Context, doing string, use func(*pgx.Conn, *st
 		return &Failure{Database, fmt.Errorf("%s: %s: %w", doing, connecting, err)}
 	}
 	defer conn.Release()
-	sql, err := s.resolve(ctx, conn.Conn())
+	sql := s.sql.Load()
+	if sql == nil {
+		sql, err = s.resolve(ctx, conn.Conn())
+	}
 	if err == nil {
 		err = use(conn.Conn(), sql)
 	}
-	if err == nil || errors.Is(err, pgx.ErrNoRows) && !errors.Is(err, ErrNoTable) {
-		return when(err)
+	if err != nil {
+		return s.claiming(conn.Conn(), doing, err)
 	}
-	return s.claiming(conn.Conn(), doing, err)
+	return nil
 }
 
-func when(err error) *Failure {
-	if err == nil {
-		return nil
-	}
-	return &Failure{Effect, err}
-}
+var errStandby = errors.New("the server is a standby or read-only: an address with several hosts needs target_session_attrs=read-write")
 
 // Check reports what of the database does not fit: its role as a primary, its encoding,
 // the table with its columns and primary key, and the rights on it.
@@ -161,10 +160,10 @@ func (s *Store) Check(ctx context.Context) *Failure {
 		if err != nil {
 			return err
 		}
-		var faults []error
 		if standby {
-			faults = append(faults, errors.New("the server is a standby or read-only: the address needs target_session_attrs=read-write"))
+			return errStandby
 		}
+		var faults []error
 		if encoding != "UTF8" {
 			faults = append(faults, fmt.Errorf("the database's encoding is %s and has to be UTF8", encoding))
 		}

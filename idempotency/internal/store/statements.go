@@ -14,9 +14,6 @@ type statements struct{ table, find, findInScope, findOne, insert, insertOne str
 
 // resolve finds the table on the search_path of the connection.
 func (s *Store) resolve(ctx context.Context, conn *pgx.Conn) (*statements, error) {
-	if known := s.sql.Load(); known != nil {
-		return known, nil
-	}
 	var table string
 	err := conn.QueryRow(ctx, `
 		select format('%I.%I', nspname, relname)

@@ -11,58 +11,15 @@
 package store
 
 import (
-	"cmp"
 	"context"
-	"crypto/sha256"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"strings"
 	"sync/atomic"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
-
-// A Key is what makes two calls the same.
-type Key struct{ Scope, Key string }
-
-// Compare orders keys by scope and then by key, as bytes.
-func (k Key) Compare(other Key) int {
-	return cmp.Or(strings.Compare(k.Scope, other.Scope), strings.Compare(k.Key, other.Key))
-}
-
-// The lock's namespace keeps these locks apart from an importer's own.
-const lockNamespace = "onceql idempotency 1"
-
-// Lock is the id of the advisory lock that saves work on the key: 8 bytes of a
-// SHA-256, so that nobody can craft a collision that makes others wait.
-func (k Key) Lock() int64 {
-	text := make([]byte, 0, len(lockNamespace)+len(k.Scope)+len(k.Key)+12)
-	for _, part := range [...]string{lockNamespace, k.Scope, k.Key} {
-		text = binary.BigEndian.AppendUint32(text, uint32(len(part)))
-		text = append(text, part...)
-	}
-	sum := sha256.Sum256(text)
-	return int64(binary.BigEndian.Uint64(sum[:8]))
-}
-
-// A Row is what a key did.
-type Row struct {
-	Key
-	Operation   string
-	Hash        []byte
-	HashVersion int16
-	Response    []byte
-	RequestID   string
-	ExecutionID [16]byte
-	// These are times of the database's clock.
-	CreatedAt, ExpiresAt, RetainedUntil time.Time
-	// Expired says whether ExpiresAt was over when the row was read.
-	Expired bool
-}
 
 // An Owner says whose failure it is. Those up to Late came up while an effect ran.
 type Owner int
@@ -132,9 +89,6 @@ var (
 	ErrNoTable = errors.New("there is no table idempotency_keys on the search_path: apply idempotency.Schema")
 	errNoticed = errors.New("COMMIT came with a notice, perhaps that no standby has it")
 )
-
-// Limits are the time-outs of a transaction, as Postgres keeps them.
-type Limits struct{ Lock, Statement, Idle time.Duration }
 
 // A Store is the table in one database. It is safe for use by many goroutines.
 type Store struct {

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -16,6 +18,47 @@ import (
 	"github.com/jackc/pgx/v5/pgproto3"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
+
+// A Key is what makes two calls the same.
+type Key struct{ Scope, Key string }
+
+// Compare orders keys by scope and then by key, as bytes.
+func (k Key) Compare(other Key) int {
+	return cmp.Or(strings.Compare(k.Scope, other.Scope), strings.Compare(k.Key, other.Key))
+}
+
+// The lock's namespace keeps these locks apart from an importer's own.
+const lockNamespace = "onceql idempotency 1"
+
+// Lock is the id of the advisory lock that saves work on the key: 8 bytes of a
+// SHA-256, so that nobody can craft a collision that makes others wait.
+func (k Key) Lock() int64 {
+	text := make([]byte, 0, len(lockNamespace)+len(k.Scope)+len(k.Key)+12)
+	for _, part := range [...]string{lockNamespace, k.Scope, k.Key} {
+		text = binary.BigEndian.AppendUint32(text, uint32(len(part)))
+		text = append(text, part...)
+	}
+	sum := sha256.Sum256(text)
+	return int64(binary.BigEndian.Uint64(sum[:8]))
+}
+
+// A Row is what a key did.
+type Row struct {
+	Key
+	Operation   string
+	Hash        []byte
+	HashVersion int16
+	Response    []byte
+	RequestID   string
+	ExecutionID [16]byte
+	// These are times of the database's clock.
+	CreatedAt, ExpiresAt, RetainedUntil time.Time
+	// Expired says whether ExpiresAt was over when the row was read.
+	Expired bool
+}
+
+// Limits are the time-outs of a transaction, as Postgres keeps them.
+type Limits struct{ Lock, Statement, Idle time.Duration }
 
 // READ COMMITTED, because the look-up after the lock needs a newer snapshot than the
 // lock's statement; READ WRITE, because a standby must refuse: what it shows may be
@@ -72,9 +115,11 @@ func (s *Store) begin(ctx context.Context, sql string, keys, locked []Key, limit
 		return nil, &Failure{Database, fmt.Errorf("%s: %w", connecting, err)}
 	}
 	t := &Tx{conn: conn}
-	if t.sql, err = s.resolve(ctx, conn.Conn()); err != nil {
-		defer t.End(ctx)
-		return nil, s.claiming(conn.Conn(), looking, err)
+	if t.sql = s.sql.Load(); t.sql == nil {
+		if t.sql, err = s.resolve(ctx, conn.Conn()); err != nil {
+			defer t.End(ctx)
+			return nil, s.claiming(conn.Conn(), looking, err)
+		}
 	}
 	scopes, names, locks := make([]string, len(keys)), make([]string, len(keys)), make([]int64, len(locked))
 	for i, key := range keys {
