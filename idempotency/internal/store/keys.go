@@ -124,7 +124,7 @@ func (s *Store) using(ctx context.Context, doing string, use func(*pgx.Conn, *st
 	return nil
 }
 
-var errStandby = errors.New("the server is a standby or read-only: an address with several hosts needs target_session_attrs=read-write")
+var errStandby = errors.New("the server is a standby: an address with several hosts needs target_session_attrs=read-write")
 
 // Check reports what of the database does not fit: its role as a primary, its encoding,
 // the table with its columns and primary key, and the rights on it.
@@ -136,7 +136,7 @@ func (s *Store) Check(ctx context.Context) *Failure {
 		var missing, rights []string
 		var key string
 		err := conn.QueryRow(ctx, `
-			select pg_is_in_recovery() or current_setting('transaction_read_only') = 'on',
+			select pg_is_in_recovery(),
 				current_setting('server_encoding'),
 				array(
 					select wanted.name
