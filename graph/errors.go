@@ -10,11 +10,13 @@ import (
 	"net"
 	"net/http"
 	"runtime/debug"
+	"strings"
 
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/99designs/gqlgen/graphql/errcode"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/vektah/gqlparser/v2/gqlerror"
+	"github.com/vektah/gqlparser/v2/validator/rules"
 
 	"github.com/onceql/onceql/graph/transport"
 	"github.com/onceql/onceql/idempotency"
@@ -36,6 +38,12 @@ const (
 
 func badInput(format string, args ...any) *gqlerror.Error {
 	return gqlidem.NewError(CodeBadUserInput, fmt.Sprintf(format, args...))
+}
+
+func limitExceeded(limit, message string) *gqlerror.Error {
+	exceeded := gqlidem.NewError(CodeLimitExceeded, message)
+	exceeded.Extensions["limit"] = limit
+	return exceeded
 }
 
 // A Presenter gives every error that leaves the server its code, whether it may
@@ -102,6 +110,53 @@ func present(ctx context.Context, err error) *gqlerror.Error {
 		hidden.Locations = known.Locations
 	}
 	return hidden
+}
+
+// requestError gives gqlgen's own word on a document, or on its variables, the
+// code that says what they are about.
+func requestError(ctx context.Context, err *gqlerror.Error) *gqlerror.Error {
+	presented := *err
+	switch code := err.Extensions["code"]; {
+	case strings.HasPrefix(err.Message, "exceeded token limit"):
+		return limitExceeded("tokens", "the document has more tokens than the limit of "+strings.TrimPrefix(err.Message, "exceeded token limit of "))
+	case err.Rule == rules.MaxIntrospectionDepth.Name:
+		exceeded := limitExceeded("introspectionDepth", "the introspection nests lists too deeply")
+		exceeded.Locations = err.Locations
+		return exceeded
+	case code == nil:
+		presented.Extensions = map[string]any{"code": CodeValidationFailed}
+	case code == CodeValidationFailed && graphql.HasOperationContext(ctx):
+		operation := graphql.GetOperationContext(ctx)
+		switch {
+		case operation.Doc == nil: // It is the document that is not valid.
+		case operation.Operation == nil:
+			presented.Message = noOperation(operation)
+		default:
+			return variableError(err)
+		}
+	}
+	return &presented
+}
+
+func noOperation(operation *graphql.OperationContext) string {
+	if operation.OperationName == "" {
+		return "the document has more than one operation: name one in operationName"
+	}
+	return "the document has no operation of the name in operationName"
+}
+
+// variableError names the variable in the message: a path is one into the
+// response, and there is none.
+func variableError(err *gqlerror.Error) *gqlerror.Error {
+	refused := badInput("%s", err.Message)
+	// gqlparser quotes the number that it ended up with, not the one it was given.
+	if _, typ, ok := strings.Cut(err.Message, " as "); ok && strings.HasPrefix(err.Message, "cannot use value ") {
+		refused.Message = "cannot use this number as " + typ
+	}
+	if len(err.Path) > 1 {
+		refused.Message = fmt.Sprintf("$%s: %s", err.Path[1:], refused.Message)
+	}
+	return refused
 }
 
 // refusedArguments says whether the field never came to its resolver because its

@@ -3,6 +3,7 @@ package graph
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"net/http"
 
 	"github.com/99designs/gqlgen/graphql/handler"
@@ -56,4 +57,13 @@ func NewHandler(resolvers generated.ResolverRoot, once *gqlidem.Once, config Con
 	}
 	server.Use(once)
 	return gqlidem.WithHeader(server)
+}
+
+// withoutDefer returns the schema without the directive that gqlparser adds to
+// every one: responses come in one piece here.
+func withoutDefer(schema *ast.Schema) *ast.Schema {
+	copied := *schema
+	copied.Directives = maps.Clone(schema.Directives)
+	delete(copied.Directives, "defer")
+	return &copied
 }

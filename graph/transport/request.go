@@ -2,7 +2,9 @@ package transport
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"mime"
 	"net/http"
@@ -11,6 +13,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/99designs/gqlgen/graphql"
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // The members of a request's body, and the parameters of its query string.
@@ -119,4 +122,217 @@ func readParameter(values url.Values, name string) (map[string]any, *refusal) {
 		return nil, nil
 	}
 	return decodeParameter(name, text)
+}
+
+// maxDepth is how deep objects and arrays may nest in a request.
+const maxDepth = 100
+
+var (
+	errType  = errors.New("of another type")
+	errDepth = errors.New("nested too deeply")
+)
+
+// decodeBody reads the one JSON object that a body must be. jsontext refuses
+// duplicate members, invalid UTF-8 and lone surrogates at every depth; the
+// members that GraphQL does not know are read the same way and passed over.
+func decodeBody(body *bytes.Buffer) (*graphql.RawParams, *refusal) {
+	const what = "the body"
+	decoder := jsontext.NewDecoder(body)
+	if decoder.PeekKind() == '[' {
+		return nil, badInput(http.StatusBadRequest, "the body must be one JSON object; batches are not served")
+	}
+	var params graphql.RawParams
+	hasQuery := false
+	err := eachMember(decoder, func(name string) (err error) {
+		switch name {
+		case memberQuery:
+			params.Query, hasQuery, err = readString(decoder)
+		case memberOperationName:
+			params.OperationName, _, err = readString(decoder)
+		case memberVariables:
+			params.Variables, err = readObject(decoder)
+		case memberExtensions:
+			params.Extensions, err = readObject(decoder)
+		default:
+			return skip(decoder)
+		}
+		if errors.Is(err, errType) {
+			return &memberError{name}
+		}
+		return err
+	})
+	if err == nil {
+		err = atEnd(decoder)
+	}
+	if err != nil {
+		return nil, malformed(what, err)
+	}
+	if !hasQuery {
+		return nil, badInput(http.StatusBadRequest, "`query` is required, a string")
+	}
+	return &params, nil
+}
+
+// decodeParameter reads the JSON object, or null, that a parameter of a query
+// string must be.
+func decodeParameter(name, text string) (map[string]any, *refusal) {
+	decoder := jsontext.NewDecoder(strings.NewReader(text))
+	object, err := readObject(decoder)
+	if err == nil {
+		err = atEnd(decoder)
+	}
+	if err != nil {
+		return nil, malformed("the parameter `"+name+"`", err)
+	}
+	return object, nil
+}
+
+// A memberError reports a member whose value has the wrong type.
+type memberError struct{ name string }
+
+func (e *memberError) Error() string { return "`" + e.name + "` is of another type" }
+
+// malformed says what is wrong with JSON, and where, and quotes none of it.
+func malformed(what string, err error) *refusal {
+	var member *memberError
+	var syntax *jsontext.SyntacticError
+	switch {
+	case errors.As(err, &member) && (member.name == memberQuery || member.name == memberOperationName):
+		return badInput(http.StatusBadRequest, "`"+member.name+"` must be a string")
+	case errors.As(err, &member):
+		return badInput(http.StatusBadRequest, "`"+member.name+"` must be an object or null")
+	case errors.Is(err, errType):
+		return badInput(http.StatusBadRequest, what+" must be one JSON object")
+	case errors.Is(err, errDepth):
+		return badInput(http.StatusBadRequest, fmt.Sprintf("%s nests deeper than %d", what, maxDepth))
+	case errors.Is(err, errTrailing):
+		return badInput(http.StatusBadRequest, what+" must be one JSON object and nothing after it")
+	case errors.Is(err, jsontext.ErrDuplicateName):
+		return badInput(http.StatusBadRequest, what+" has an object with the same member twice")
+	case errors.As(err, &syntax):
+		return badInput(http.StatusBadRequest, fmt.Sprintf("%s is not valid JSON, at byte %d", what, syntax.ByteOffset))
+	}
+	return badInput(http.StatusBadRequest, what+" is not valid JSON")
+}
+
+var errTrailing = errors.New("trailing data")
+
+func atEnd(decoder *jsontext.Decoder) error {
+	if _, err := decoder.ReadToken(); !errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return errTrailing
+	}
+	return nil
+}
+
+// eachMember reads an object; value reads the value of the member that it is
+// given.
+func eachMember(decoder *jsontext.Decoder, value func(name string) error) error {
+	open, err := decoder.ReadToken()
+	if err != nil {
+		return err
+	}
+	if open.Kind() != '{' {
+		return errType
+	}
+	if decoder.StackDepth() > maxDepth {
+		return errDepth
+	}
+	for decoder.PeekKind() != '}' {
+		name, err := decoder.ReadToken()
+		if err != nil {
+			return err
+		}
+		if err := value(name.String()); err != nil {
+			return err
+		}
+	}
+	_, err = decoder.ReadToken()
+	return err
+}
+
+// readString reads a string or null.
+func readString(decoder *jsontext.Decoder) (text string, set bool, err error) {
+	token, err := decoder.ReadToken()
+	switch {
+	case err != nil:
+		return "", false, err
+	case token.Kind() == '"':
+		return token.String(), true, nil
+	case token.Kind() == 'n':
+		return "", false, nil
+	}
+	return "", false, errType
+}
+
+// readObject reads an object, or null as nil.
+func readObject(decoder *jsontext.Decoder) (map[string]any, error) {
+	if decoder.PeekKind() == 'n' {
+		_, err := decoder.ReadToken()
+		return nil, err
+	}
+	object := make(map[string]any)
+	err := eachMember(decoder, func(name string) (err error) {
+		object[name], err = readValue(decoder)
+		return err
+	})
+	return object, err
+}
+
+func readArray(decoder *jsontext.Decoder) ([]any, error) {
+	if _, err := decoder.ReadToken(); err != nil {
+		return nil, err
+	}
+	if decoder.StackDepth() > maxDepth {
+		return nil, errDepth
+	}
+	array := []any{}
+	for decoder.PeekKind() != ']' {
+		element, err := readValue(decoder)
+		if err != nil {
+			return nil, err
+		}
+		array = append(array, element)
+	}
+	_, err := decoder.ReadToken()
+	return array, err
+}
+
+// readValue reads any value as gqlgen expects it, numbers as they were written.
+func readValue(decoder *jsontext.Decoder) (any, error) {
+	switch decoder.PeekKind() {
+	case '{':
+		return readObject(decoder)
+	case '[':
+		return readArray(decoder)
+	}
+	token, err := decoder.ReadToken()
+	if err != nil {
+		return nil, err
+	}
+	switch token.Kind() {
+	case 'n':
+		return nil, nil
+	case 't', 'f':
+		return token.Bool(), nil
+	case '0':
+		return json.Number(token.String()), nil
+	default:
+		return token.String(), nil
+	}
+}
+
+// skip passes over a value, as strictly as if it were read.
+func skip(decoder *jsontext.Decoder) error {
+	depth := decoder.StackDepth()
+	for {
+		if _, err := decoder.ReadToken(); err != nil {
+			return err
+		}
+		if decoder.StackDepth() > maxDepth {
+			return errDepth
+		}
+		if decoder.StackDepth() <= depth {
+			return nil
+		}
+	}
 }
