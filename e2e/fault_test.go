@@ -94,7 +94,12 @@ func TestCaller_LeavesTheQueueAndConsumesNoKey(t *testing.T) {
 	url := pgtest.URL(t)
 	s, d := serve(t, url), connect(t, url)
 	release := d.holdProjects()
-	busy := occupy(s, d, "Gemini")
+	// More calls than may run singly for one tenant: the others stay in the queue.
+	var busy []*stormOf
+	for i := range tenantShare + 1 {
+		busy = append(busy, startStorm(t, 1, []*server{s}, func(int) request { return create(fmt.Sprint("busy ", i), "Gemini") }))
+	}
+	eventually(t, "the tenant's workers to be held", func() bool { return d.heldSingly() == tenantShare })
 
 	// To the server a connection that is closed on one side is a caller that hung
 	// up, and on the other side it can still be seen to have noticed.
@@ -121,10 +126,24 @@ func TestCaller_LeavesTheQueueAndConsumesNoKey(t *testing.T) {
 	if _, err := io.Copy(io.Discard, bufio.NewReader(conn)); err != nil {
 		t.Fatal(err)
 	}
+	// Its batch waits for the lock no longer, and nobody waits for its own turn.
+	eventually(t, "the call to have left its batch", func() bool { return d.held() == tenantShare && d.heldSingly() == tenantShare })
 	release()
 	wantStatus(t, s.send(create("k", "Right")), "EXECUTED")
 	for _, b := range busy {
 		wantStatus(t, b.wait()[0], "EXECUTED")
 	}
-	d.wantStored(groups+1, groups+1)
+	d.wantStored(len(busy)+1, len(busy)+1)
+}
+
+// tenantShare is how many single calls of one tenant a server runs side by side: three
+// of four of its fourteen workers.
+const tenantShare = 10
+
+// heldSingly is how many calls wait for the lock of holdProjects for longer than a
+// batch may.
+func (d *database) heldSingly() int {
+	d.t.Helper()
+	return d.count(`select count(*) from pg_stat_activity
+		where datname = current_database() and wait_event_type = 'Lock' and query_start < clock_timestamp() - interval '300 milliseconds'`)
 }
