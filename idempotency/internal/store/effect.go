@@ -75,15 +75,15 @@ func (t *Tx) judge(ctx context.Context, handle *EffectTx, err error) *Failure {
 // Back undoes everything since the claim, or since the last Keep, and sets how long a
 // statement may wait for a lock from now on. It needs a claim of more than one key.
 func (t *Tx) Back(ctx context.Context, lock time.Duration) *Failure {
-	return t.send(ctx, "rollback to savepoint onceql; set local lock_timeout = "+milliseconds(lock))
+	return t.send(ctx, "rollback to "+t.savepoint+"; set local lock_timeout = "+milliseconds(lock))
 }
 
 // Keep makes what was done since the claim, or since the last Keep, stand, once the
 // constraints that it deferred hold. When they don't, the Failure has the owner Effect.
 // The mode of the constraints stays as it was: later work may defer its own.
 func (t *Tx) Keep(ctx context.Context) *Failure {
-	return t.send(ctx, "savepoint onceql_check; set constraints all immediate; rollback to savepoint onceql_check; "+
-		"release savepoint onceql; savepoint onceql")
+	return t.send(ctx, t.savepoint+"_check; set constraints all immediate; rollback to "+t.savepoint+"_check; "+
+		"release "+t.savepoint+"; "+t.savepoint)
 }
 
 // send runs statements of the engine's own between those of the effect. They are not

@@ -83,7 +83,9 @@ type Tx struct {
 	sql      *statements
 	scopes   []string
 	settings []string // role, row_security, search_path
-	ended    bool
+	// savepoint is the statement that sets the one of Back and Keep.
+	savepoint string
+	ended     bool
 }
 
 // The steps of a claim, as its errors name them.
@@ -100,16 +102,16 @@ func (s *Store) Claim(ctx context.Context, keys []Key, limits Limits) (*Tx, *Fai
 	if len(keys) == 1 {
 		sql = claimOneSQL
 	}
-	return s.begin(ctx, sql, keys, keys, limits)
+	return s.begin(ctx, sql, keys, keys, limits, len(keys) > 1)
 }
 
 // LookUp is Claim for a transaction that only looks. Held says of each of the probed
 // keys whether nobody executes it.
 func (s *Store) LookUp(ctx context.Context, keys, probed []Key, limits Limits) (*Tx, *Failure) {
-	return s.begin(ctx, probeSQL, keys, probed, limits)
+	return s.begin(ctx, probeSQL, keys, probed, limits, false)
 }
 
-func (s *Store) begin(ctx context.Context, sql string, keys, locked []Key, limits Limits) (*Tx, *Failure) {
+func (s *Store) begin(ctx context.Context, sql string, keys, locked []Key, limits Limits, savepoint bool) (*Tx, *Failure) {
 	conn, err := s.pool.Acquire(ctx)
 	if err != nil {
 		return nil, &Failure{Database, fmt.Errorf("%s: %w", connecting, err)}
@@ -152,15 +154,16 @@ func (s *Store) begin(ctx context.Context, sql string, keys, locked []Key, limit
 		found, err = pgx.CollectRows(rows, scanRow)
 		return err
 	})
-	if len(keys) > 1 {
-		batch.Queue("savepoint onceql")
+	came := t.session()
+	if savepoint {
+		batch.Queue(came.savepoint)
 	}
 	results := conn.SendBatch(ctx, &batch)
 	err = results.Close()
 	t.tx = results.Tx()
 	if state != "" {
 		// Before its error, which may be of what was changed.
-		err = cmp.Or(t.unchanged(state), err)
+		err = cmp.Or(t.unchanged(came, state), err)
 	}
 	if err != nil {
 		defer t.End(ctx)
@@ -174,23 +177,41 @@ func (s *Store) begin(ctx context.Context, sql string, keys, locked []Key, limit
 	return t, nil
 }
 
-// settingsKey is where a connection keeps the settings that it came with.
-const settingsKey = "onceql.settings"
+// sessionKey is where a connection keeps what it came with.
+const sessionKey = "onceql.session"
+
+// A session is what the keys depend on, as the connection came with it, and the
+// statement that sets the savepoint, whose name no effect takes by mistake.
+type session struct{ settings, savepoint string }
 
 var errSession = errors.New("an effect changed a setting of its session, not of its transaction")
 
-// unchanged refuses a connection whose session an effect changed: what the connection
-// came with is what the keys depend on.
-func (t *Tx) unchanged(state string) error {
-	t.settings = strings.SplitN(state, "\x1f", 3)
-	known := t.conn.Conn().PgConn().CustomData()
-	if before, seen := known[settingsKey]; !seen {
-		known[settingsKey] = state
-	} else if before != state {
-		_ = t.conn.Conn().Close(canceled)
-		return errSession
+// session returns what the connection came with. Of one that is new the settings are
+// not known yet.
+func (t *Tx) session() session {
+	conn := t.conn.Conn().PgConn()
+	came, known := conn.CustomData()[sessionKey].(session)
+	if !known {
+		name := sha256.Sum256(fmt.Appendf(nil, "%d %v", conn.PID(), conn.SecretKey()))
+		came.savepoint = fmt.Sprintf("savepoint onceql_%x", name[:8])
 	}
-	return nil
+	t.savepoint = came.savepoint
+	return came
+}
+
+// unchanged refuses a connection whose session an effect changed.
+func (t *Tx) unchanged(came session, state string) error {
+	t.settings = strings.SplitN(state, "\x1f", 3)
+	switch came.settings {
+	case state:
+		return nil
+	case "":
+		came.settings = state
+		t.conn.Conn().PgConn().CustomData()[sessionKey] = came
+		return nil
+	}
+	_ = t.conn.Conn().Close(canceled)
+	return errSession
 }
 
 // Commit checks the constraints that the effect deferred, puts back what it changed,
