@@ -93,8 +93,11 @@ func TestCaller_LeavesTheQueueAndConsumesNoKey(t *testing.T) {
 	t.Parallel()
 	url := pgtest.URL(t)
 	s, d := serve(t, url), connect(t, url)
+	subject := s.send(create("subject", "Mercury")).project().ID
 	release := d.holdProjects()
-	busy := occupy(s, d, "Gemini")
+	// Single calls, which wait for a lock as long as they may run.
+	busy := startStorm(t, singlesOfOne, []*server{s}, func(i int) request { return rename(fmt.Sprint("busy ", i), subject, "Gemini") })
+	eventually(t, "the workers to be busy", func() bool { return d.held() == singlesOfOne })
 
 	// To the server a connection that is closed on one side is a caller that hung
 	// up, and on the other side it can still be seen to have noticed.
@@ -103,7 +106,7 @@ func TestCaller_LeavesTheQueueAndConsumesNoKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	body, err := json.Marshal(create("k", "Wrong"))
+	body, err := json.Marshal(rename("k", subject, "Wrong"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -122,9 +125,9 @@ func TestCaller_LeavesTheQueueAndConsumesNoKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	release()
-	wantStatus(t, s.send(create("k", "Right")), "EXECUTED")
-	for _, b := range busy {
-		wantStatus(t, b.wait()[0], "EXECUTED")
+	wantStatus(t, s.send(rename("k", subject, "Right")), "EXECUTED")
+	for _, a := range busy.wait() {
+		wantStatus(t, a, "EXECUTED")
 	}
-	d.wantStored(groups+1, groups+1)
+	d.wantStored(1, 1+singlesOfOne+1)
 }
