@@ -260,8 +260,9 @@ func (d *database) hold(table, mode string) (release func()) {
 // groups is how many groups of createProject a server runs side by side.
 const groups = 2
 
-// occupy sends calls, under the keys "busy 0" and so on, until each group is in an
-// effect that holdProjects holds, so that further ones stay in the queue.
+// occupy sends calls, under the keys "busy 0" and so on, until each group has been in an
+// effect that holdProjects holds. A group waits for a lock for a moment, and its calls
+// then do so singly.
 func occupy(s *server, d *database, name string) []*stormOf {
 	s.t.Helper()
 	var busy []*stormOf

@@ -93,13 +93,11 @@ func TestCaller_LeavesTheQueueAndConsumesNoKey(t *testing.T) {
 	t.Parallel()
 	url := pgtest.URL(t)
 	s, d := serve(t, url), connect(t, url)
+	subject := s.send(create("subject", "Mercury")).project().ID
 	release := d.holdProjects()
-	// More calls than may run singly for one tenant: the others stay in the queue.
-	var busy []*stormOf
-	for i := range tenantShare + 1 {
-		busy = append(busy, startStorm(t, 1, []*server{s}, func(int) request { return create(fmt.Sprint("busy ", i), "Gemini") }))
-	}
-	eventually(t, "the tenant's workers to be held", func() bool { return d.heldSingly() == tenantShare })
+	// Single calls, which wait for a lock as long as they may run.
+	busy := startStorm(t, singlesOfOne, []*server{s}, func(i int) request { return rename(fmt.Sprint("busy ", i), subject, "Gemini") })
+	eventually(t, "the workers to be busy", func() bool { return d.held() == singlesOfOne })
 
 	// To the server a connection that is closed on one side is a caller that hung
 	// up, and on the other side it can still be seen to have noticed.
@@ -108,7 +106,7 @@ func TestCaller_LeavesTheQueueAndConsumesNoKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	body, err := json.Marshal(create("k", "Wrong"))
+	body, err := json.Marshal(rename("k", subject, "Wrong"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -126,30 +124,10 @@ func TestCaller_LeavesTheQueueAndConsumesNoKey(t *testing.T) {
 	if _, err := io.Copy(io.Discard, bufio.NewReader(conn)); err != nil {
 		t.Fatal(err)
 	}
-	// Its batch waits for the lock no longer, nor will it: nobody waits for its own turn.
-	left := 0
-	eventually(t, "the call to have left its batch", func() bool {
-		if left++; d.held() != tenantShare || d.heldSingly() != tenantShare {
-			left = 0
-		}
-		return left == 100
-	})
 	release()
-	wantStatus(t, s.send(create("k", "Right")), "EXECUTED")
-	for _, b := range busy {
-		wantStatus(t, b.wait()[0], "EXECUTED")
+	wantStatus(t, s.send(rename("k", subject, "Right")), "EXECUTED")
+	for _, a := range busy.wait() {
+		wantStatus(t, a, "EXECUTED")
 	}
-	d.wantStored(len(busy)+1, len(busy)+1)
-}
-
-// tenantShare is how many single calls of one tenant a server runs side by side: three
-// of four of its fourteen workers.
-const tenantShare = 10
-
-// heldSingly is how many calls wait for the lock of holdProjects for longer than a
-// batch may.
-func (d *database) heldSingly() int {
-	d.t.Helper()
-	return d.count(`select count(*) from pg_stat_activity
-		where datname = current_database() and wait_event_type = 'Lock' and query_start < clock_timestamp() - interval '300 milliseconds'`)
+	d.wantStored(1, 1+singlesOfOne+1)
 }

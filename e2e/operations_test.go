@@ -71,12 +71,13 @@ func TestDrain_FinishesWorkWhoseCallerLeft(t *testing.T) {
 	t.Parallel()
 	url := pgtest.URL(t)
 	s, d := serve(t, url), connect(t, url)
+	work := rename("k", s.send(create("subject", "Mercury")).project().ID, "Apollo")
 	release := d.holdProjects()
 	ctx, hangUp := context.WithCancel(t.Context())
 	gone := make(chan struct{})
 	go func() {
 		defer close(gone)
-		_, _ = s.try(ctx, create("k", "Apollo"))
+		_, _ = s.try(ctx, work)
 	}()
 	eventually(t, "the effect to wait", func() bool { return d.held() == 1 })
 	hangUp()
@@ -87,7 +88,10 @@ func TestDrain_FinishesWorkWhoseCallerLeft(t *testing.T) {
 	if code := s.wait(); code != 0 {
 		t.Errorf("exit code %d, want 0:\n%s", code, s.stderr)
 	}
-	d.wantStored(1, 1)
+	d.wantStored(1, 2)
+	if n := d.count(`select count(*) from projects where name = 'Apollo'`); n != 1 {
+		t.Error("the work was not finished")
+	}
 }
 
 func TestStart_OfSeveralServersAtOnceMigratesOnce(t *testing.T) {
