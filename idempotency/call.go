@@ -291,5 +291,5 @@ func (r *random) id() (id uuid.UUID) {
 func (r *random) jitter(d time.Duration) time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return d/2 + time.Duration(rand.New(r.source).Int64N(int64(d/2)+1)) //nolint:gosec // It spreads retries.
+	return d/2 + time.Duration(rand.New(r.source).Int64N(int64(d/2)+1))
 }

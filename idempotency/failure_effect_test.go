@@ -152,7 +152,7 @@ func TestFailure_OfTheConnectionIsNobodysButHisWhoRepeatsIt(t *testing.T) {
 		},
 		"rows left open on the bare connection": {
 			do: func(ctx context.Context, _ *world, tx pgx.Tx) error {
-				_, err := tx.Conn().Query(ctx, `select generate_series(1, 100)`)
+				_, err := tx.Conn().Query(ctx, `select generate_series(1, 100)`) //nolint:sqlclosecheck // That is what is bad about it.
 				return err
 			},
 			is: func(err error) bool {
@@ -167,7 +167,7 @@ func TestFailure_ToCloseAResultIsItsOwn(t *testing.T) {
 	misdeeds(t, map[string]misdeed{
 		"rows": {
 			do: func(ctx context.Context, _ *world, tx pgx.Tx) error {
-				_, err := tx.Query(ctx, `select generate_series(1, 100)`)
+				_, err := tx.Query(ctx, `select generate_series(1, 100)`) //nolint:sqlclosecheck // That is what is bad about it.
 				return err
 			},
 			is: is(idempotency.ErrTransaction),
@@ -193,7 +193,7 @@ func TestFailure_ToCloseAResultIsItsOwn(t *testing.T) {
 			do: func(ctx context.Context, _ *world, tx pgx.Tx) error {
 				nested, err := tx.Begin(ctx)
 				if err == nil {
-					_, err = nested.Query(ctx, `select generate_series(1, 100)`)
+					_, err = nested.Query(ctx, `select generate_series(1, 100)`) //nolint:sqlclosecheck // That is what is bad about it.
 				}
 				return err
 			},

@@ -9,13 +9,13 @@ import (
 type How int
 
 const (
-	// Together: with others, when its lane allows.
+	// Together means: with others, when its lane allows.
 	Together How = iota
-	// Singly: alone in its transaction from now on.
+	// Singly means: alone in its transaction from now on.
 	Singly
-	// Elsewhere: somebody else executes it; it is looked up until that is over.
+	// Elsewhere means: somebody else executes it; it is looked up until that is over.
 	Elsewhere
-	// Found: its outcome is there, and the look-up has to tell it.
+	// Found means: its outcome is there, and the look-up has to tell it.
 	Found
 )
 

@@ -281,7 +281,7 @@ func TestApart_LeavesTheWorkersToOthersAsLongAsItHadThem(t *testing.T) {
 		running.settle()
 		time.Sleep(100*time.Millisecond - 1)
 		f.runningAre(map[string]int{})
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		f.runningAre(map[string]int{"a": 1})
 		other.settle()
 	})

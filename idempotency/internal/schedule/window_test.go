@@ -19,7 +19,7 @@ func TestWindow_ABatchThatIsSmallerThanThoseUnderWayWaits(t *testing.T) {
 		f.quiet()
 		time.Sleep(2*time.Millisecond - 1)
 		f.quiet()
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		f.execution("a3").settle()
 
 		f.send("a4", in(lane))
@@ -87,7 +87,7 @@ func TestWindow_ThatIsOverSaysNothingOfTheNextBatch(t *testing.T) {
 		f.send("a5", in(lane)) // The next one opens.
 		time.Sleep(2*time.Millisecond - 1)
 		f.quiet()
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		f.execution("a5")
 	})
 }
@@ -105,7 +105,7 @@ func TestWindow_OfCallersThatLeftSaysNothingOfTheNext(t *testing.T) {
 		f.send("a4", in(lane))
 		time.Sleep(2*time.Millisecond - 1)
 		f.quiet()
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		f.execution("a4")
 	})
 }

@@ -156,7 +156,7 @@ func (s *Store) Check(ctx context.Context) *Failure {
 					cross join unnest(indkey) with ordinality as parts (attnum, n)
 					join pg_attribute on attrelid = indrelid and pg_attribute.attnum = parts.attnum
 					where indrelid = $1::text::regclass and indisprimary
-				)`, sql.table, columns).Scan(&standby, &encoding, &missing, &rights, &key)
+				)`, sql.table, used).Scan(&standby, &encoding, &missing, &rights, &key)
 		if err != nil {
 			return err
 		}
@@ -183,8 +183,8 @@ func (s *Store) Check(ctx context.Context) *Failure {
 	})
 }
 
-// columns are those that the statements use.
-var columns = []string{
+// used are the columns that the statements use.
+var used = []string{
 	"scope", "key", "operation", "request_hash", "hash_version", "response_json",
 	"request_id", "execution_id", "created_at", "expires_at", "retained_until",
 }

@@ -25,29 +25,29 @@ import (
 type Owner int
 
 const (
-	// Effect: the effect's own error. The transaction lasts, but for what the effect
+	// Effect means: the effect's own error. The transaction lasts, but for what the effect
 	// did; Run and Commit leave it to Back or End.
 	Effect Owner = iota
-	// Slow: a statement of the effect waited for a lock, or ran, for longer than its
+	// Slow means: a statement of the effect waited for a lock, or ran, for longer than its
 	// limit. Otherwise like Effect.
 	Slow
-	// Conflict: nobody's. The transaction lost out against another, or found the
+	// Conflict means: nobody's. The transaction lost out against another, or found the
 	// server short of something.
 	Conflict
-	// Lost: nobody's. The transaction itself is gone: its connection was closed by the
+	// Lost means: nobody's. The transaction itself is gone: its connection was closed by the
 	// effect or by the network, or a prepared statement was taken away.
 	Lost
-	// Late: the effect did not return in time.
+	// Late means: the effect did not return in time.
 	Late
-	// Race: the rows could not be inserted, most likely because another execution
+	// Race means: the rows could not be inserted, most likely because another execution
 	// committed one of the keys first.
 	Race
-	// Deployment: the table or its rights are not what they have to be.
+	// Deployment means: the table or its rights are not what they have to be.
 	Deployment
-	// Database: it could not be reached, or could not take anything; no effect is to
+	// Database means: it could not be reached, or could not take anything; no effect is to
 	// blame.
 	Database
-	// Unknown: a COMMIT was sent and not answered as it should be.
+	// Unknown means: a COMMIT was sent and not answered as it should be.
 	Unknown
 )
 

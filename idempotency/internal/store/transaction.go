@@ -123,13 +123,11 @@ func (s *Store) begin(ctx context.Context, sql string, keys, locked []Key, limit
 			return nil, s.claiming(conn.Conn(), looking, err)
 		}
 	}
-	scopes, names, locks := make([]string, len(keys)), make([]string, len(keys)), make([]int64, len(locked))
-	for i, key := range keys {
-		scopes[i], names[i] = key.Scope, key.Key
-	}
+	locks := make([]int64, len(locked))
 	for i, key := range locked {
 		locks[i] = key.Lock()
 	}
+	scopes, names := columns(keys)
 	t.scopes = slices.Compact(slices.Clone(scopes))
 
 	step, state := beginning, ""
@@ -175,6 +173,14 @@ func (s *Store) begin(ctx context.Context, sql string, keys, locked []Key, limit
 		t.Rows[row.Key] = row
 	}
 	return t, nil
+}
+
+func columns(keys []Key) (scopes, names []string) {
+	scopes, names = make([]string, len(keys)), make([]string, len(keys))
+	for i, key := range keys {
+		scopes[i], names[i] = key.Scope, key.Key
+	}
+	return scopes, names
 }
 
 // sessionKey is where a connection keeps what it came with.
