@@ -42,7 +42,15 @@
 // happen more than once: an effect runs again when its transaction lost out
 // against another or lost its connection. Calls of other services belong after
 // the commit, with a key of their own. An effect's error is not remembered; a
-// refusal that must be is a payload.
+// refusal that must be is a payload. An effect must not end its transaction, use it
+// after it has returned, change its session (set, listen, session-level advisory
+// locks), nor make a call of its own; what it sets with set local is put back.
+//
+// Batches. What one call of a [Batch] does never decides what becomes of another:
+// when the effect fails, the calls that are to blame are found by bisecting and run
+// alone, and the others commit. A call that is slow delays its batch, for a quarter of
+// the wait at most; effects that differ much in time are best run with [Do], or in a
+// batch WithinScope.
 //
 // Payloads. A result is stored as JSON of at most [MaxPayload] bytes, 1 MiB, and
 // every answer is decoded from it, the first one too. encoding/json has to read
@@ -60,9 +68,10 @@
 //   - The pool reaches a primary. A standby refuses the transactions; with
 //     several hosts in the address, target_session_attrs=read-write finds the
 //     primary.
-//   - The pool's MaxConns is at least [Config].Workers, and one more for
-//     [Engine.Lookup], [Engine.Forget] and the purge. A pool that other code uses
-//     too makes calls wait for it; a pool of the engine's own does not.
+//   - The pool has a connection for each of [Config].Workers and [Config].Batches, one
+//     for look-ups, one for [Engine.Lookup], [Engine.Forget] and the purge, and two for
+//     scopes that have nothing running: 10 or more are a good start. A pool that other
+//     code uses too makes calls wait for it; a pool of the engine's own does not.
 //   - Behind a pooler in transaction mode that does not carry prepared statements
 //     over, such as PgBouncer before 1.21, the address has
 //     default_query_exec_mode=exec.
@@ -79,8 +88,8 @@
 // An execution is one READ COMMITTED transaction with two round trips besides
 // the effect's own. The first begins it, tries a transaction-level advisory lock
 // on the key and, in a statement of its own whose snapshot is newer than the
-// lock, looks for the row. The second inserts the row and commits. The lock only
-// saves work: nobody waits for it inside Postgres, where waiting would hold a
+// lock, looks for the row. The second checks what the effect deferred, puts back what
+// it set, inserts the row and commits. The lock only saves work: nobody waits for it inside Postgres, where waiting would hold a
 // connection, and when it lies the primary key still decides. Callers with the
 // same key in one engine share one execution.
 //
