@@ -54,7 +54,8 @@ func (i *Item[I, T]) Succeed(value T) {
 }
 
 // Fail refuses the call with err; whenever it is called, nothing of the item stands.
-// Before the effect's first statement it costs the others nothing. Later the batch is
+// Before the effect's first statement it costs the others nothing, and the statements
+// that follow must do nothing for the item. Later the batch is
 // undone and runs again without the item, and the item by itself: what that run says
 // is told.
 func (i *Item[I, T]) Fail(err error) {

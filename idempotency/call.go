@@ -117,9 +117,10 @@ type request struct {
 	executionID uuid.UUID
 	// executed says that the observer was told so.
 	executed atomic.Bool
-	// How often an execution for this caller was lost, lost a race for the key's row,
-	// and ended with commitFailure, a COMMIT whose outcome is unknown.
-	lost, races, commits int
+	// How often an execution for this caller came to nothing, lost its connection during
+	// the effect, lost a race for the key's row, and ended with commitFailure, a COMMIT
+	// whose outcome is unknown.
+	undone, lost, races, commits int
 	commitFailure        *store.Failure
 	// peers is how many calls of its scope the batch had that the call has left.
 	peers int

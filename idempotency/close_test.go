@@ -72,7 +72,7 @@ func TestClose_AnswersTheCallsThatItHas(t *testing.T) {
 func TestClose_LeavesWhenItsTimeIsOver(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	engine, elsewhere := w.engine(idempotency.Config{Workers: 3}), w.engine(idempotency.Config{})
+	engine, elsewhere := w.engine(idempotency.Config{Workers: 3, Batches: 2}), w.engine(idempotency.Config{})
 	gate := newGate()
 	away := start(t.Context(), elsewhere, call("away", "a"), gate.before(write("a")))
 	gate.arrived(t)

@@ -99,13 +99,27 @@ func (e *Engine) execute(ctx context.Context, calls []*call) {
 	keys := sorted(calls)
 	tx, failure := e.store.Claim(ctx, keys, x.limits)
 	if failure != nil {
-		x.unclaimed(calls, failure)
+		x.unclaimed(ctx, calls, failure)
 		return
 	}
 	defer tx.End(ctx)
+	defer x.survive(tx, calls)
 	e.schedule.Reached()
 	if items := x.sift(tx, calls, keys); len(items) > 0 {
 		x.try(ctx, tx, items)
+	}
+}
+
+// survive keeps the worker when what an effect left behind makes pgx panic, as its
+// goroutines can that go on with the connection. Whoever was not answered hears that the
+// outcome is unknown.
+func (x *execution) survive(tx *store.Tx, calls []*call) {
+	if value := recover(); value != nil {
+		err := unavailable(&PanicError{Value: value, Stack: debug.Stack()})
+		tx.Abandon()
+		for _, c := range calls {
+			x.fail(c, err)
+		}
 	}
 }
 
@@ -210,7 +224,12 @@ func protect(ctx context.Context, effect func() ([]verdict, error)) ([]verdict, 
 			}
 			ended <- e
 		}()
-		e.verdicts, e.err = effect()
+		verdicts, err := effect()
+		for _, v := range verdicts {
+			sound(v.err)
+		}
+		sound(err)
+		e = end{verdicts, err}
 	}()
 	select {
 	case e := <-ended:
@@ -225,6 +244,15 @@ func protect(ctx context.Context, effect func() ([]verdict, error)) ([]verdict, 
 		return e.verdicts, e.err
 	case <-grace.C:
 		return nil, store.ErrAbandoned
+	}
+}
+
+// sound calls the methods of an effect's error that the engine and its callers will call:
+// those that panic, as of a nil pointer, are the effect's panic.
+func sound(err error) {
+	if err != nil {
+		_ = errors.Is(err, ErrTransaction)
+		_ = err.Error()
 	}
 }
 

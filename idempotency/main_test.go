@@ -77,7 +77,7 @@ func (w *world) engineOn(pool *pgxpool.Pool, config idempotency.Config) *idempot
 		config.PurgeEvery = -1
 	}
 	if inGroups {
-		config.Batches = config.Workers
+		config.Batches = cmp.Or(config.Batches, config.Workers)
 		// A batch has a part of them, and the tests hold effects back.
 		config.Wait, config.Budget = cmp.Or(config.Wait, time.Minute), cmp.Or(config.Budget, time.Minute)
 	}

@@ -174,16 +174,18 @@ func (x *execution) singly(items []*item) {
 	}
 }
 
-// unclaimed sees to calls whose transaction could not begin.
-func (x *execution) unclaimed(calls []*call, failure *store.Failure) {
-	if failure.Owner == store.Database {
+// unclaimed sees to calls whose transaction could not begin. A budget that was over by
+// then says nothing of the database.
+func (x *execution) unclaimed(ctx context.Context, calls []*call, failure *store.Failure) {
+	away := failure.Owner == store.Database && ctx.Err() == nil
+	if away {
 		x.schedule.Unreachable(failure.Err)
 	}
 	for _, c := range calls {
-		switch failure.Owner {
-		case store.Deployment:
+		switch {
+		case failure.Owner == store.Deployment:
 			x.refuse(c, failedBy(failure))
-		case store.Database:
+		case away:
 			x.observe(Event{Kind: Retried, Err: failure.Err}, c.Leader)
 			c.Again(schedule.Together, failure.Err)
 		default:
@@ -198,7 +200,10 @@ func (x *execution) undone(items []*item, failure *store.Failure) {
 		switch failure.Owner {
 		case store.Unknown:
 			x.unknown(i, failure)
-		case store.Conflict, store.Lost, store.Race, store.Database:
+		case store.Lost:
+			i.request.lost++
+			x.again(i.call, failure.Err)
+		case store.Conflict, store.Race, store.Database:
 			x.again(i.call, failure.Err)
 		default:
 			x.observe(Event{Kind: Retried, Err: failure.Err}, i.request)
@@ -227,7 +232,7 @@ func (x *execution) alone(i *item, failure *store.Failure) {
 			c.Again(schedule.Singly, nil)
 		}
 	case store.Lost:
-		if r.lost < maxTries-1 {
+		if r.lost++; r.lost < maxTries {
 			x.again(c, failure.Err)
 		} else if failure.Told() {
 			x.refuse(c, failure.Err)
@@ -254,7 +259,7 @@ func (x *execution) alone(i *item, failure *store.Failure) {
 func (x *execution) again(c *call, err error) {
 	x.observe(Event{Kind: Retried, Err: err}, c.Leader)
 	how := schedule.Together
-	if c.Leader.lost++; c.Leader.lost > 1 {
+	if c.Leader.undone++; c.Leader.undone > 1 {
 		how = schedule.Singly
 	}
 	c.Again(how, err)

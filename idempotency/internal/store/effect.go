@@ -6,7 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -16,23 +17,39 @@ import (
 // An EffectTx is the transaction as an effect sees it: it can't end it, nor use it once
 // it has returned.
 type EffectTx struct {
-	tx pgx.Tx
-	// begun says that the effect has sent something, or may have.
-	begun *bool
-	// left is what may still be open: the connection has one result at a time.
-	left *interface{ Close() error }
+	tx  pgx.Tx
+	run *run
 	// savepoint says that the effect began it, and may end it.
 	savepoint bool
 }
 
+// A run is what the handles of one run of an effect share.
+type run struct {
+	// begun says that the effect has sent something, or may have; over, that it has
+	// returned.
+	begun, over atomic.Bool
+	// statements is held while a statement of the effect runs.
+	statements sync.Mutex
+	// left is what may still be open: the connection has one result at a time.
+	left interface{ Close() error }
+	// encoding is the client's, as the run found it.
+	encoding string
+}
+
+// encoding is a setting that no statement could put back: all that is sent is read by it.
+const encoding = "client_encoding"
+
 // Begun says whether the effect has sent a statement, or may have.
-func (t *EffectTx) Begun() bool { return *t.begun }
+func (t *EffectTx) Begun() bool { return t.run.begun.Load() }
+
+// maxClosing is how long a result that an effect left open is read.
+const maxClosing = 250 * time.Millisecond
 
 // Run runs the effect. When it returns nil the transaction is as good as before.
 // After a Failure of the owner Effect, Slow or Conflict it lasts, after any other it
 // is over.
 func (t *Tx) Run(ctx context.Context, effect func(*EffectTx) error) *Failure {
-	handle := &EffectTx{tx: t.tx, begun: new(bool), left: new(interface{ Close() error })}
+	handle := &EffectTx{tx: t.tx, run: &run{encoding: t.conn.Conn().PgConn().ParameterStatus(encoding)}}
 	failure := t.judge(ctx, handle, effect(handle))
 	if failure != nil && failure.Owner != Effect && failure.Owner != Slow && failure.Owner != Conflict {
 		t.close()
@@ -44,16 +61,20 @@ func (t *Tx) Run(ctx context.Context, effect func(*EffectTx) error) *Failure {
 // mean.
 func (t *Tx) judge(ctx context.Context, handle *EffectTx, err error) *Failure {
 	conn := t.conn.Conn()
+	handle.run.over.Store(true)
+	if !handle.run.statements.TryLock() {
+		err = ErrAbandoned // A goroutine of the effect goes on.
+	}
 	if err == ErrAbandoned { //nolint:errorlint // It comes as it is, from the engine alone.
-		// The effect may use the connection at this moment; it is no longer the pool's.
-		_ = t.conn.Hijack().PgConn().Conn().Close()
-		t.ended = true
+		t.Abandon()
 		return &Failure{Late, err}
 	}
-	handle.tx = endedTx
 	left := !conn.IsClosed() && conn.PgConn().IsBusy()
-	if left && *handle.left != nil {
-		_ = (*handle.left).Close()
+	if left && handle.run.left != nil {
+		// To close a result is to read it to its end, which may not come.
+		_ = conn.PgConn().Conn().SetDeadline(time.Now().Add(maxClosing))
+		_ = handle.run.left.Close()
+		_ = conn.PgConn().Conn().SetDeadline(time.Time{})
 	}
 	switch {
 	case ctx.Err() != nil:
@@ -66,6 +87,8 @@ func (t *Tx) judge(ctx context.Context, handle *EffectTx, err error) *Failure {
 		return running(err)
 	case left:
 		return &Failure{Effect, ErrRowsOpen}
+	case conn.PgConn().ParameterStatus(encoding) != handle.run.encoding:
+		return &Failure{Effect, ErrSettings}
 	case conn.PgConn().TxStatus() != 'T':
 		return &Failure{Effect, ErrTransaction}
 	}
@@ -120,7 +143,9 @@ func (t *EffectTx) Commit(ctx context.Context) error {
 	if !t.savepoint {
 		return ErrTransaction
 	}
-	return t.tx.Commit(ctx)
+	tx, done := t.use()
+	defer done()
+	return tx.Commit(ctx)
 }
 
 // Rollback refuses, but for a savepoint of the effect's own.
@@ -128,49 +153,86 @@ func (t *EffectTx) Rollback(ctx context.Context) error {
 	if !t.savepoint {
 		return ErrTransaction
 	}
-	return t.tx.Rollback(ctx)
+	tx, done := t.use()
+	defer done()
+	return tx.Rollback(ctx)
 }
 
-// use returns the transaction for a statement, and one that has ended when the
-// statement would end it. After that nothing is done any more: it would stand by itself.
-func (t *EffectTx) use(sql ...string) pgx.Tx {
-	*t.begun = true
+// use returns the transaction for a statement, and what to call when it is over; or one
+// that has ended, when the effect has returned, another of its goroutines runs a
+// statement, or the statement would end the transaction. After that nothing is done any
+// more: it would stand by itself.
+func (t *EffectTx) use(sql ...string) (tx pgx.Tx, done func()) {
+	if t.run.over.Load() || !t.run.statements.TryLock() {
+		return endedTx, func() {}
+	}
+	t.run.begun.Store(true)
 	conn := t.tx.Conn()
 	if slices.ContainsFunc(sql, ends) || conn != nil && !conn.IsClosed() && conn.PgConn().TxStatus() == 'I' {
-		return endedTx
+		return endedTx, t.run.statements.Unlock
 	}
-	return t.tx
-}
-
-// ends says whether the statement begins like one that ends its transaction.
-func ends(sql string) bool {
-	words := strings.Fields(strings.ToLower(sql[:min(len(sql), 64)]))
-	if len(words) == 0 {
-		return false
-	}
-	switch strings.TrimRight(words[0], ";") {
-	case "commit", "end", "abort":
-		return true
-	case "rollback":
-		return !slices.Contains(words, "to")
-	case "prepare":
-		return len(words) > 1 && words[1] == "transaction"
-	}
-	return false
+	return t.tx, t.run.statements.Unlock
 }
 
 // Begin sets a savepoint, which the effect may commit or roll back.
 func (t *EffectTx) Begin(ctx context.Context) (pgx.Tx, error) {
-	tx, err := t.use().Begin(ctx)
+	tx, done := t.use()
+	defer done()
+	nested, err := tx.Begin(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return &EffectTx{tx: tx, begun: t.begun, left: t.left, savepoint: true}, nil
+	return &EffectTx{tx: nested, run: t.run, savepoint: true}, nil
 }
 
-// CopyFrom implements pgx.Tx.
+// CopyFrom implements pgx.Tx. pgx asks the source in a goroutine of its own, where a
+// panic would end the process: it is the effect's, here.
 func (t *EffectTx) CopyFrom(ctx context.Context, table pgx.Identifier, columns []string, rows pgx.CopyFromSource) (int64, error) {
-	return t.use().CopyFrom(ctx, table, columns, rows)
+	source := &copySource{source: rows}
+	tx, done := t.use()
+	defer done()
+	n, err := tx.CopyFrom(ctx, table, columns, source)
+	if source.panicked != nil {
+		panic(source.panicked)
+	}
+	return n, err
+}
+
+type copySource struct {
+	source   pgx.CopyFromSource
+	panicked any
+}
+
+var errCopySource = errors.New("the source of a copy panicked")
+
+// Next implements pgx.CopyFromSource.
+func (s *copySource) Next() (more bool) {
+	defer s.recover(nil)
+	return s.source.Next()
+}
+
+// Values implements pgx.CopyFromSource.
+func (s *copySource) Values() (values []any, err error) {
+	defer s.recover(&err)
+	return s.source.Values()
+}
+
+// Err implements pgx.CopyFromSource.
+func (s *copySource) Err() (err error) {
+	if s.panicked != nil {
+		return errCopySource
+	}
+	defer s.recover(&err)
+	return s.source.Err()
+}
+
+func (s *copySource) recover(err *error) {
+	if value := recover(); value != nil {
+		s.panicked = value
+		if err != nil {
+			*err = errCopySource
+		}
+	}
 }
 
 // SendBatch implements pgx.Tx.
@@ -179,30 +241,40 @@ func (t *EffectTx) SendBatch(ctx context.Context, batch *pgx.Batch) pgx.BatchRes
 	for _, queued := range batch.QueuedQueries {
 		sql = append(sql, queued.SQL)
 	}
-	results := t.use(sql...).SendBatch(ctx, batch)
-	*t.left = results
+	tx, done := t.use(sql...)
+	defer done()
+	results := tx.SendBatch(ctx, batch)
+	t.run.left = results
 	return results
 }
 
 // LargeObjects implements pgx.Tx.
 func (t *EffectTx) LargeObjects() pgx.LargeObjects {
-	return t.use().LargeObjects()
+	tx, done := t.use()
+	defer done()
+	return tx.LargeObjects()
 }
 
 // Prepare implements pgx.Tx.
 func (t *EffectTx) Prepare(ctx context.Context, name, sql string) (*pgconn.StatementDescription, error) {
-	return t.use(sql).Prepare(ctx, name, sql)
+	tx, done := t.use(sql)
+	defer done()
+	return tx.Prepare(ctx, name, sql)
 }
 
 // Exec implements pgx.Tx.
 func (t *EffectTx) Exec(ctx context.Context, sql string, arguments ...any) (pgconn.CommandTag, error) {
-	return t.use(sql).Exec(ctx, sql, arguments...)
+	tx, done := t.use(sql)
+	defer done()
+	return tx.Exec(ctx, sql, arguments...)
 }
 
 // Query implements pgx.Tx.
 func (t *EffectTx) Query(ctx context.Context, sql string, arguments ...any) (pgx.Rows, error) {
-	rows, err := t.use(sql).Query(ctx, sql, arguments...)
-	*t.left = closing{rows}
+	tx, done := t.use(sql)
+	defer done()
+	rows, err := tx.Query(ctx, sql, arguments...)
+	t.run.left = closing{rows}
 	return rows, err
 }
 
@@ -237,7 +309,9 @@ func (r *row) Scan(dest ...any) error {
 // Conn is the transaction's connection. What the effect does with it can't be seen, so
 // it counts as a statement.
 func (t *EffectTx) Conn() *pgx.Conn {
-	return t.use().Conn()
+	tx, done := t.use()
+	defer done()
+	return tx.Conn()
 }
 
 // closing makes a Close of what has nothing to report.

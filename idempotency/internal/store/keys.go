@@ -119,7 +119,7 @@ func (s *Store) using(ctx context.Context, doing string, use func(*pgx.Conn, *st
 		err = use(conn.Conn(), sql)
 	}
 	if err != nil {
-		return s.claiming(conn.Conn(), doing, err)
+		return s.claiming(ctx, conn.Conn(), doing, err)
 	}
 	return nil
 }

@@ -99,7 +99,8 @@ select case when count(*) = ` + number + ` then 1
 from stored`
 }
 
-// These read and set what the transaction depends on. Locks are tried, not waited for:
+// These read and set what the transaction depends on. Temporary tables count: what an
+// effect leaves of them stands before the tables of others. Locks are tried, not waited for:
 // whoever waits does so outside Postgres, where that holds no connection. A commit is
 // durable whatever the role's default is, and no policy sees other tenants.
 var (
@@ -113,7 +114,10 @@ func begun(locks string) string {
 	return `
 select now(),
 	current_setting('synchronous_standby_names') <> '',
-	concat_ws(E'\x1f', current_setting('role'), current_setting('row_security'), current_setting('search_path')),
+	concat_ws(E'\x1f', current_setting('role'), current_setting('row_security'), current_setting('search_path'),
+		case when pg_my_temp_schema() = 0 then 0
+			else (select count(*) from pg_class where relnamespace = pg_my_temp_schema()) end),
+	pg_advisory_unlock_all()::text,
 	` + locks + `,` + settingsSQL
 }
 
@@ -127,8 +131,8 @@ const settingsSQL = `
 	set_config('onceql.enable_seqscan', current_setting('enable_seqscan'), true),
 	set_config('enable_seqscan', 'off', true)`
 
-// restoreSQL puts back what an effect may have changed and the insert depends on. It
-// fails in another transaction than the claim's, as "commit and chain" begins it.
+// restoreSQL puts back what an effect may have changed and the insert depends on, and lets
+// locks of the session go: they would outlive the effect. It fails in another transaction than the claim's, as "commit and chain" begins it.
 const restoreSQL = `
 select case when now() = $6 then 1 else ('another transaction, of ' || now())::int end,
 	set_config('role', $1, true), set_config('row_security', $2, true), set_config('search_path', $3, true),
@@ -136,4 +140,5 @@ select case when now() = $6 then 1 else ('another transaction, of ' || now())::i
 	set_config('lock_timeout', $5, true), set_config('statement_timeout', $5, true),
 	set_config('synchronous_commit', case when current_setting('synchronous_commit') in ('off', 'local') then 'on'
 		else current_setting('synchronous_commit') end, true),
-	set_config('transaction_read_only', 'off', true)`
+	set_config('transaction_read_only', 'off', true),
+	pg_advisory_unlock_all()`

@@ -14,6 +14,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync/atomic"
 
 	"github.com/jackc/pgx/v5"
@@ -117,14 +118,16 @@ func stale(code string) bool {
 }
 
 // claiming judges what failed before any effect began.
-func (s *Store) claiming(conn *pgx.Conn, step string, err error) *Failure {
+func (s *Store) claiming(ctx context.Context, conn *pgx.Conn, step string, err error) *Failure {
 	err = fmt.Errorf("%s: %w", step, err)
 	switch c := code(err); {
+	case ctx.Err() != nil: // That says nothing of the server.
+		_ = conn.Close(canceled)
 	case errors.Is(err, ErrNoTable), errors.As(err, new(unfit)):
 		return &Failure{Deployment, err}
 	case errors.Is(err, errSession):
 		return &Failure{Lost, err}
-	case c == "25006", c == "0A000" && step == beginning, class(c) == "57", c == "" && conn.IsClosed():
+	case c == "25006", c == "0A000" && step == beginning, strings.HasPrefix(c, "57P"), c == "" && conn.IsClosed():
 		// A server that is going away, or that is a standby now. Whatever else the pool
 		// has idle is no better.
 		_ = conn.Close(canceled)

@@ -120,7 +120,7 @@ func (s *Store) begin(ctx context.Context, sql string, keys, locked []Key, limit
 	if t.sql = s.sql.Load(); t.sql == nil {
 		if t.sql, err = s.resolve(ctx, conn.Conn()); err != nil {
 			defer t.End(ctx)
-			return nil, s.claiming(conn.Conn(), looking, err)
+			return nil, s.claiming(ctx, conn.Conn(), looking, err)
 		}
 	}
 	locks := make([]int64, len(locked))
@@ -138,7 +138,7 @@ func (s *Store) begin(ctx context.Context, sql string, keys, locked []Key, limit
 		QueryRow(func(row pgx.Row) error {
 			step = looking
 			var ignored string
-			return row.Scan(&t.Now, &t.Synchronous, &state, &t.Held,
+			return row.Scan(&t.Now, &t.Synchronous, &state, &ignored, &t.Held,
 				&ignored, &ignored, &ignored, &ignored, &ignored, &ignored, &ignored)
 		})
 	lookup := batch.Queue(t.sql.find, scopes, names)
@@ -165,7 +165,7 @@ func (s *Store) begin(ctx context.Context, sql string, keys, locked []Key, limit
 	}
 	if err != nil {
 		defer t.End(ctx)
-		return nil, s.claiming(conn.Conn(), step, err)
+		return nil, s.claiming(ctx, conn.Conn(), step, err)
 	}
 	t.Rows = make(map[Key]Row, len(found))
 	for _, row := range found {
@@ -207,7 +207,7 @@ func (t *Tx) session() session {
 
 // unchanged refuses a connection whose session an effect changed.
 func (t *Tx) unchanged(came session, state string) error {
-	t.settings = strings.SplitN(state, "\x1f", 3)
+	t.settings = strings.Split(state, "\x1f")
 	switch came.settings {
 	case state:
 		return nil
@@ -280,6 +280,9 @@ func (t *Tx) Commit(ctx context.Context, rows []Row, budget time.Duration) *Fail
 }
 
 func unrestored(err error) *Failure {
+	if failure := running(err); failure.Owner != Effect {
+		return failure
+	}
 	return &Failure{Effect, fmt.Errorf("%w: %w", ErrSettings, err)}
 }
 
@@ -350,8 +353,17 @@ func (t *Tx) close() {
 		return
 	}
 	t.ended = true
+	defer t.conn.Release()
 	_ = t.conn.Conn().Close(canceled)
-	t.conn.Release()
+}
+
+// Abandon ends the transaction under somebody who may use its connection at this
+// moment. The connection is no longer the pool's.
+func (t *Tx) Abandon() {
+	if !t.ended {
+		t.ended = true
+		_ = t.conn.Hijack().PgConn().Conn().Close()
+	}
 }
 
 func milliseconds(d time.Duration) string {
