@@ -218,9 +218,11 @@ type group struct {
 	groupKey
 	load    *load
 	turn    node[group]
-	turns   list[tenant]
 	tenants map[string]*tenant
-	size    int
+	// turns has the tenants that may be in the next batch. Of a group across scopes, held
+	// has those that are in enough batches already, and fresh those that are in none.
+	turns, held, fresh list[tenant]
+	size               int
 	// running counts the calls of the group that workers have.
 	running int
 	// closes is when the group has waited long enough for more calls, as timer tells.
@@ -230,20 +232,19 @@ type group struct {
 
 type tenant struct {
 	scope string
-	turn  node[tenant]
+	group *group
 	calls list[entry]
+	// turn is in turns or held, fresh in fresh, and queue in the queues of its load.
+	turn, fresh, queue node[tenant]
 }
 
-func (g *group) push(e *entry) {
-	t := g.tenants[e.id.Scope]
-	if t == nil {
-		t = &tenant{scope: e.id.Scope}
-		g.tenants[t.scope] = t
-		g.turns.push(&t.turn, t)
+// yield lets the other tenants come first.
+func (t *tenant) yield() {
+	for _, n := range [...]*node[tenant]{&t.turn, &t.fresh} {
+		if l := n.list; n.remove() {
+			l.push(n, t)
+		}
 	}
-	t.calls.push(&e.turn, e)
-	e.group = g
-	g.size++
 }
 
 func (g *group) drop(e *entry) {
@@ -252,27 +253,27 @@ func (g *group) drop(e *entry) {
 	g.size--
 	if t := g.tenants[e.id.Scope]; t.calls.size == 0 {
 		t.turn.remove()
+		t.fresh.remove()
+		t.queue.remove()
 		delete(g.tenants, t.scope)
 	}
 }
 
-// take removes the calls of the next batch. Each tenant gives one in its turn.
-func (g *group) take() []*entry {
+// take removes the calls of the next batch. Each of the tenants gives one in its turn.
+func (g *group) take(tenants *list[tenant]) []*entry {
 	most, bytes := 1, 0
 	if g.lane != nil {
 		most, bytes = g.lane.Max, g.lane.Bytes
 	}
 	taken := make([]*entry, 0, min(most, g.size))
-	for len(taken) < cap(taken) {
-		t := g.turns.front()
+	for len(taken) < cap(taken) && tenants.size > 0 {
+		t := tenants.front()
 		e := t.calls.front()
 		if bytes -= e.size; bytes < 0 && len(taken) > 0 {
 			break
 		}
 		g.drop(e)
-		if t.turn.remove() {
-			g.turns.push(&t.turn, t)
-		}
+		t.yield()
 		taken = append(taken, e)
 	}
 	return taken
