@@ -146,6 +146,147 @@ func (s *Scheduler[C, O]) answer(w *waiter[C, O], a answer[O]) {
 	w.answer <- a
 }
 
+// places bounds how many calls wait for a worker. When all are taken, a scope that has
+// fewer of them than the fullest one gets that one's last. Of two scopes that are as
+// full, the one that has been so for longer is the fuller.
+type places struct {
+	limit, used int
+	scopes      map[string]*place
+	// levels has the scopes by how many places they have; most is the last that has any.
+	levels []*list[place]
+	most   int
+}
+
+type place struct {
+	scope string
+	// calls are in the order they came.
+	calls list[entry]
+	level node[place]
+}
+
+func (p *places) init(limit int) { p.limit, p.scopes = limit, map[string]*place{} }
+
+// full says whether all places are taken.
+func (p *places) full() bool { return p.used >= p.limit }
+
+func (p *places) take(e *entry) {
+	at := p.scopes[e.id.Scope]
+	if at == nil {
+		at = &place{scope: e.id.Scope}
+		p.scopes[at.scope] = at
+	}
+	at.calls.push(&e.place, e)
+	p.used++
+	p.move(at)
+}
+
+func (p *places) leave(e *entry) {
+	e.place.remove()
+	p.used--
+	p.move(p.scopes[e.id.Scope])
+}
+
+// move puts the scope where it belongs after its calls are one more or less.
+func (p *places) move(at *place) {
+	at.level.remove()
+	n := at.calls.size
+	if n == 0 {
+		delete(p.scopes, at.scope)
+	} else {
+		for len(p.levels) <= n {
+			p.levels = append(p.levels, &list[place]{})
+		}
+		p.levels[n].push(&at.level, at)
+	}
+	for p.most = max(p.most, n); p.most > 0 && p.levels[p.most].size == 0; {
+		p.most--
+	}
+}
+
+// A groupKey names the calls that may share a batch: those of a lane, of one scope or
+// across scopes; without a lane, each runs by itself.
+type groupKey struct {
+	lane   *Lane
+	scope  string
+	across bool
+	// apart says that the scope harmed batches lately and has its own.
+	apart bool
+}
+
+// A group has calls that wait, a queue for each tenant. Tenants take turns.
+type group struct {
+	groupKey
+	load    *load
+	turn    node[group]
+	tenants map[string]*tenant
+	// turns has the tenants that may be in the next batch. Of a group across scopes, held
+	// has those that are in enough batches already, and fresh those that are in none.
+	turns, held, fresh list[tenant]
+	size               int
+	// running counts the calls of the group that workers have.
+	running int
+	// closes is when the group has waited long enough for more calls, as timer tells.
+	closes time.Time
+	timer  *time.Timer
+}
+
+type tenant struct {
+	scope string
+	group *group
+	calls list[entry]
+	// turn is in turns or held, fresh in fresh, and queue in the queues of its load.
+	turn, fresh, queue node[tenant]
+}
+
+// yield lets the other tenants come first.
+func (t *tenant) yield() {
+	for _, n := range [...]*node[tenant]{&t.turn, &t.fresh} {
+		if l := n.list; n.remove() {
+			l.push(n, t)
+		}
+	}
+}
+
+func (g *group) drop(e *entry) {
+	e.turn.remove()
+	e.group = nil
+	g.size--
+	if t := g.tenants[e.id.Scope]; t.calls.size == 0 {
+		t.turn.remove()
+		t.fresh.remove()
+		t.queue.remove()
+		delete(g.tenants, t.scope)
+	}
+}
+
+// take removes the calls of the next batch. Each of the tenants gives one in its turn.
+func (g *group) take(tenants *list[tenant]) []*entry {
+	most, bytes := 1, 0
+	if g.lane != nil {
+		most, bytes = g.lane.Max, g.lane.Bytes
+	}
+	taken := make([]*entry, 0, min(most, g.size))
+	for len(taken) < cap(taken) && tenants.size > 0 {
+		t := tenants.front()
+		e := t.calls.front()
+		if bytes -= e.size; bytes < 0 && len(taken) > 0 {
+			break
+		}
+		g.drop(e)
+		t.yield()
+		taken = append(taken, e)
+	}
+	return taken
+}
+
+// closeWindow ends the wait for more calls.
+func (g *group) closeWindow() {
+	if g.timer != nil {
+		g.timer.Stop()
+		g.timer = nil
+	}
+}
+
 // A list is one of container/list, for values that have their node in themselves:
 // nothing is allocated to queue a call.
 type list[T any] struct {

@@ -5,154 +5,17 @@ import (
 	"time"
 )
 
-// places bounds how many calls wait for a worker. When all are taken, a scope that has
-// fewer of them than the fullest one gets that one's last. Of two scopes that are as
-// full, the one that has been so for longer is the fuller.
-type places struct {
-	limit, used int
-	scopes      map[string]*place
-	// levels has the scopes by how many places they have; most is the last that has any.
-	levels []*list[place]
-	most   int
-}
-
-type place struct {
-	scope string
-	// calls are in the order they came.
-	calls list[entry]
-	level node[place]
-}
-
-func (p *places) init(limit int) { p.limit, p.scopes = limit, map[string]*place{} }
-
-// full says whether all places are taken.
-func (p *places) full() bool { return p.used >= p.limit }
-
-func (p *places) take(e *entry) {
-	at := p.scopes[e.id.Scope]
-	if at == nil {
-		at = &place{scope: e.id.Scope}
-		p.scopes[at.scope] = at
-	}
-	at.calls.push(&e.place, e)
-	p.used++
-	p.move(at)
-}
-
-func (p *places) leave(e *entry) {
-	e.place.remove()
-	p.used--
-	p.move(p.scopes[e.id.Scope])
-}
-
-// move puts the scope where it belongs after its calls are one more or less.
-func (p *places) move(at *place) {
-	at.level.remove()
-	n := at.calls.size
-	if n == 0 {
-		delete(p.scopes, at.scope)
-	} else {
-		for len(p.levels) <= n {
-			p.levels = append(p.levels, &list[place]{})
-		}
-		p.levels[n].push(&at.level, at)
-	}
-	for p.most = max(p.most, n); p.most > 0 && p.levels[p.most].size == 0; {
-		p.most--
-	}
-}
-
-// A groupKey names the calls that may share a batch: those of a lane, of one scope or
-// across scopes; without a lane, each runs by itself.
-type groupKey struct {
-	lane   *Lane
-	scope  string
-	across bool
-	// apart says that the scope harmed batches lately and has its own.
-	apart bool
-}
-
-// A group has calls that wait, a queue for each tenant. Tenants take turns.
-type group struct {
-	groupKey
-	load    *load
-	turn    node[group]
-	turns   list[tenant]
-	tenants map[string]*tenant
-	size    int
-	// running counts the calls of the group that workers have.
-	running int
-	// closes is when the group has waited long enough for more calls, as timer tells.
-	closes time.Time
-	timer  *time.Timer
-}
-
-type tenant struct {
-	scope string
-	turn  node[tenant]
-	calls list[entry]
-}
-
-func (g *group) push(e *entry) {
-	t := g.tenants[e.id.Scope]
-	if t == nil {
-		t = &tenant{scope: e.id.Scope}
-		g.tenants[t.scope] = t
-		g.turns.push(&t.turn, t)
-	}
-	t.calls.push(&e.turn, e)
-	e.group = g
-	g.size++
-}
-
-func (g *group) drop(e *entry) {
-	e.turn.remove()
-	e.group = nil
-	g.size--
-	if t := g.tenants[e.id.Scope]; t.calls.size == 0 {
-		t.turn.remove()
-		delete(g.tenants, t.scope)
-	}
-}
-
-// take removes the calls of the next batch. Each tenant gives one in its turn.
-func (g *group) take() []*entry {
-	most, bytes := 1, 0
-	if g.lane != nil {
-		most, bytes = g.lane.Max, g.lane.Bytes
-	}
-	taken := make([]*entry, 0, min(most, g.size))
-	for len(taken) < cap(taken) {
-		t := g.turns.front()
-		e := t.calls.front()
-		if bytes -= e.size; bytes < 0 && len(taken) > 0 {
-			break
-		}
-		g.drop(e)
-		if t.turn.remove() {
-			g.turns.push(&t.turn, t)
-		}
-		taken = append(taken, e)
-	}
-	return taken
-}
-
-// closeWindow ends the wait for more calls.
-func (g *group) closeWindow() {
-	if g.timer != nil {
-		g.timer.Stop()
-		g.timer = nil
-	}
-}
-
 // A pool has the calls that wait for one kind of worker. Groups take turns.
 //
 // A scope never has all workers, however much it asks for: at most three of four run
 // its single calls, and all but one the batches of its own. While others wait, each has
 // at most an equal share of what those leave who don't, and scopes that are kept apart
 // have half of the workers together, half of the time. The reserve is a worker for
-// those who have nothing running, because nothing interrupts an effect. In a batch
-// across scopes they take turns.
+// those who have nothing running, because nothing interrupts an effect.
+//
+// In a batch across scopes they take turns. While others are there, it passes over a
+// scope that is in all but one already: its slow effects don't hold up every batch. The
+// reserve's batch has only scopes that have nothing running.
 type pool struct {
 	workers       int
 	maxBatchDelay time.Duration
@@ -160,9 +23,11 @@ type pool struct {
 	// turns has the groups with calls, and aside those of scopes that are kept apart.
 	turns, aside list[group]
 	asideLast    bool
-	// loads has what each scope has of its own, and across what all have together.
+	// loads has what each scope has, and across what all have together.
 	loads  map[string]*load
 	across load
+	// shared is the sum of that of all scopes, and counted numbers what countBatch did.
+	shared, counted int
 	// contenders counts the loads that wait, and others the workers that run those
 	// that don't.
 	contenders, others int
@@ -181,8 +46,16 @@ type pool struct {
 	taken Taken
 }
 
-// A load is what a scope has waiting, running, and running by the reserve.
-type load struct{ waiting, running, spare int }
+// A load is what a scope has. Its queues are those in groups across scopes.
+type load struct {
+	counts
+	queues  list[tenant]
+	counted int
+}
+
+// counts are what waits and runs of the scope's own; the batches across scopes that it
+// is in; and what the reserve runs of either kind.
+type counts struct{ waiting, running, shared, spare int }
 
 func (p *pool) init(workers int, maxBatchDelay time.Duration, changed func()) {
 	p.workers, p.maxBatchDelay, p.changed = workers, maxBatchDelay, changed
@@ -207,8 +80,59 @@ func (p *pool) push(key groupKey, e *entry) {
 	if g.size == 0 {
 		p.line(g)
 	}
-	g.push(e)
-	p.count(g, load{waiting: 1})
+	t := g.tenants[e.id.Scope]
+	if t == nil {
+		t = &tenant{scope: e.id.Scope, group: g}
+		g.tenants[t.scope] = t
+		p.join(t)
+	}
+	t.calls.push(&e.turn, e)
+	e.group = g
+	g.size++
+	p.count(g.load, counts{waiting: 1})
+}
+
+// join gives the tenant its turn after all others.
+func (p *pool) join(t *tenant) {
+	if !t.group.across {
+		t.group.turns.push(&t.turn, t)
+		return
+	}
+	l := p.load(groupKey{scope: t.scope})
+	l.queues.push(&t.queue, t)
+	p.place(t, l)
+}
+
+// place puts a tenant of a group across scopes where it belongs by what its scope runs.
+func (p *pool) place(t *tenant, l *load) {
+	g := t.group
+	turns := &g.turns
+	if p.workers > 1 && l.shared >= p.workers-1 {
+		turns = &g.held
+	}
+	if t.turn.list != turns {
+		t.turn.remove()
+		turns.push(&t.turn, t)
+	}
+	if l.running+l.shared+l.spare > 0 {
+		t.fresh.remove()
+	} else if t.fresh.list == nil {
+		g.fresh.push(&t.fresh, t)
+	}
+}
+
+// tenants returns those of the group whose calls a worker may run.
+func (p *pool) tenants(g *group, reserve bool) *list[tenant] {
+	switch {
+	case !g.across:
+		return &g.turns
+	case reserve:
+		return &g.fresh
+	case len(g.tenants) == 1 && g.held.size == 1 &&
+		p.across.spare == 0 && p.shared == p.loads[g.held.front().scope].shared:
+		return &g.held // No other scope is there.
+	}
+	return &g.turns
 }
 
 // line gives the group its turn after all others.
@@ -232,14 +156,39 @@ func (p *pool) load(key groupKey) *load {
 	return l
 }
 
-// count notes what a group has more, waiting and running.
-func (p *pool) count(g *group, more load) {
-	l := g.load
+// count notes what there is more, waiting and running.
+func (p *pool) count(l *load, more counts) {
 	p.contend(l, -1)
 	l.waiting += more.waiting
 	l.running += more.running
+	l.shared += more.shared
 	l.spare += more.spare
 	p.contend(l, 1)
+	for t := range l.queues.all() {
+		p.place(t, l)
+	}
+}
+
+// countBatch notes that the worker's batch begins, or that it ends when sign is -1.
+func (p *pool) countBatch(w *worker, sign int) {
+	own, shared := counts{running: sign}, counts{shared: sign}
+	if w.reserve {
+		own, shared = counts{spare: sign}, counts{spare: sign}
+	}
+	p.count(w.group.load, own)
+	if !w.group.across {
+		return
+	}
+	p.counted++
+	for _, e := range w.entries {
+		l := p.load(groupKey{scope: e.id.Scope})
+		if l.counted != p.counted { // Once for all calls of the scope.
+			l.counted = p.counted
+			p.shared += shared.shared
+			p.count(l, shared)
+			p.forgetLoad(e.id.Scope)
+		}
+	}
 }
 
 func (p *pool) contend(l *load, sign int) {
@@ -254,7 +203,8 @@ func (p *pool) contend(l *load, sign int) {
 func (p *pool) drop(e *entry) {
 	g := e.group
 	g.drop(e)
-	p.count(g, load{waiting: -1})
+	p.count(g.load, counts{waiting: -1})
+	p.forgetLoad(e.id.Scope)
 	if g.size == 0 {
 		g.turn.remove()
 		p.forget(g)
@@ -269,9 +219,16 @@ func (p *pool) forget(g *group) {
 	g.closeWindow()
 	if g.running == 0 {
 		delete(p.groups, g.groupKey)
-		if !g.across && *g.load == (load{}) {
-			delete(p.loads, g.scope)
+		if !g.across {
+			p.forgetLoad(g.scope)
 		}
+	}
+}
+
+// forgetLoad lets go of what a scope has when that is nothing.
+func (p *pool) forgetLoad(scope string) {
+	if l := p.loads[scope]; l != nil && l.counts == (counts{}) && l.queues.size == 0 {
+		delete(p.loads, scope)
 	}
 }
 
@@ -294,7 +251,7 @@ func (p *pool) hand() *worker {
 	w.node.remove()
 	g.turn.remove()
 	g.closeWindow()
-	w.group, w.entries, w.begun = g, g.take(), time.Now()
+	w.group, w.entries, w.begun = g, g.take(p.tenants(g, w.reserve)), time.Now()
 	p.begin(w)
 	if g.size > 0 {
 		p.line(g)
@@ -311,11 +268,8 @@ func (p *pool) begin(w *worker) {
 	if g.apart {
 		p.apart++
 	}
-	if w.reserve {
-		p.count(g, load{waiting: -n, spare: 1})
-	} else {
-		p.count(g, load{waiting: -n, running: 1})
-	}
+	p.count(g.load, counts{waiting: -n})
+	p.countBatch(w, 1)
 	for _, e := range w.entries {
 		p.taken.Waited += w.begun.Sub(e.since)
 	}
@@ -332,11 +286,7 @@ func (p *pool) done(w *worker) {
 		p.apart--
 		p.restFor(time.Since(w.begun))
 	}
-	if w.reserve {
-		p.count(g, load{spare: -1})
-	} else {
-		p.count(g, load{running: -1})
-	}
+	p.countBatch(w, -1)
 	p.forget(g)
 	w.group, w.entries = nil, nil
 }
@@ -355,6 +305,7 @@ func (p *pool) next(reserve bool) *group {
 		}
 		for g := range turns.all() {
 			switch {
+			case p.tenants(g, reserve).size == 0: // Their scopes have enough.
 			case !p.ready(g):
 				p.openWindow(g)
 			case p.allowed(g, reserve):
@@ -376,10 +327,10 @@ func (p *pool) ready(g *group) bool {
 // allowed says whether a worker may run the group's calls.
 func (p *pool) allowed(g *group, reserve bool) bool {
 	switch {
-	case reserve:
-		return g.load.running+g.load.spare == 0
 	case g.across:
 		return true
+	case reserve:
+		return g.load.running+g.load.shared+g.load.spare == 0
 	}
 	share := p.workers - 1
 	if g.lane == nil {
