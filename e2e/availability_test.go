@@ -23,7 +23,7 @@ func TestAdmission_RefusesOnceTheDatabaseIsAwayForLongerThanTheWait(t *testing.T
 		stopped := time.Now()
 		postgres.Stop(t)
 		wantUnready(t, s, "the database can't be reached")
-		eventually(t, "requests to be refused at the door", func() bool {
+		eventually(t, "requests to be refused", func() bool {
 			a := s.send(create("during", "Gemini"))
 			if a.status != 503 {
 				return false
@@ -55,7 +55,7 @@ func TestReadiness_FailsOnAStandby(t *testing.T) {
 	wantStatus(t, s.send(create("before", "Apollo")), "EXECUTED")
 	postgres.StandBy(t)
 	wantUnready(t, s, "the database is read-only")
-	eventually(t, "requests to be refused at the door", func() bool { return s.send(create("during", "Gemini")).status == 503 })
+	eventually(t, "requests to be refused", func() bool { return s.send(create("during", "Gemini")).status == 503 })
 	postgres.Promote(t)
 	wantReadyAgain(t, s)
 	eventually(t, "the key to go through", func() bool { return s.send(create("during", "Gemini")).fieldStatus() != "" })

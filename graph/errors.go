@@ -222,14 +222,20 @@ func (p Presenter) log(ctx context.Context, code any, err error) {
 }
 
 // Describe says for a log what an error is about. An error of Postgres may quote
-// a payload in its message and its detail: its code, its table and its
-// constraint say enough.
+// a payload in its message and its detail: what the engine found, and the error's
+// code, table and constraint say enough.
 func Describe(err error) string {
 	var pgErr *pgconn.PgError
-	if errors.As(err, &pgErr) {
-		return fmt.Sprintf("SQLSTATE %s, table %q, constraint %q", pgErr.Code, pgErr.TableName, pgErr.ConstraintName)
+	if !errors.As(err, &pgErr) {
+		return err.Error()
 	}
-	return err.Error()
+	description := fmt.Sprintf("SQLSTATE %s, table %q, constraint %q", pgErr.Code, pgErr.TableName, pgErr.ConstraintName)
+	for _, found := range []error{idempotency.ErrTable, idempotency.ErrTransaction, idempotency.ErrInProgress, idempotency.ErrUnavailable} {
+		if errors.Is(err, found) {
+			return found.Error() + ": " + description
+		}
+	}
+	return description
 }
 
 // cause is the error beneath what the client is told.

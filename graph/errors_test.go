@@ -16,6 +16,7 @@ import (
 	"github.com/vektah/gqlparser/v2/gqlerror"
 
 	"github.com/onceql/onceql/graph"
+	"github.com/onceql/onceql/idempotency"
 	"github.com/onceql/onceql/internal/requestid"
 )
 
@@ -211,6 +212,27 @@ func TestDescribe_QuotesNoPayload(t *testing.T) {
 	})
 	if got, want := graph.Describe(err), `SQLSTATE 23505, table "projects", constraint "projects_pkey"`; got != want {
 		t.Errorf("%s, want %s", got, want)
+	}
+}
+
+// What the engine found is not Postgres's word, and says where to look.
+func TestDescribe_KeepsWhatTheEngineFound(t *testing.T) {
+	t.Parallel()
+	denied := &pgconn.PgError{Code: "42501", Message: "secret", TableName: "idempotency_keys"}
+	const postgres = `SQLSTATE 42501, table "idempotency_keys", constraint ""`
+	for _, test := range []struct {
+		err  error
+		want string
+	}{
+		{fmt.Errorf("%w: storing the secret: %w", idempotency.ErrTable, denied), "the table idempotency_keys can't be used: " + postgres},
+		{fmt.Errorf("calling: %w", fmt.Errorf("%w: %w", idempotency.ErrUnavailable, denied)), "the outcome is not known for now: " + postgres},
+		{errors.Join(idempotency.ErrTransaction, denied), idempotency.ErrTransaction.Error() + ": " + postgres},
+		{fmt.Errorf("%w: %w", idempotency.ErrInProgress, denied), idempotency.ErrInProgress.Error() + ": " + postgres},
+		{idempotency.ErrTable, idempotency.ErrTable.Error()},
+	} {
+		if got := graph.Describe(test.err); got != test.want {
+			t.Errorf("%s, want %s", got, test.want)
+		}
 	}
 }
 

@@ -21,7 +21,7 @@ type Batch[I, T any] struct {
 	operation *operation
 }
 
-// Scopes says whose calls may share a batch.
+// Scopes says whose calls may share a batch. The zero value is WithinScope().
 type Scopes struct{ across bool }
 
 // AcrossScopes lets a batch hold calls of many scopes. It is for effects that see no

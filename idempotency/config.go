@@ -43,8 +43,9 @@ type Limits struct {
 	// on. Zero means 5 seconds.
 	Wait time.Duration
 	// Budget bounds one execution, from taking a connection to the end of the
-	// effect, and then the commit. A batch has at most a quarter of the shorter one
-	// of Wait and Budget; calls that need more run singly. Zero means 10 seconds.
+	// effect, and then the commit. A batch has a quarter of the shorter one of Wait
+	// and Budget, or 250 ms of the Budget where that is more; calls that need more
+	// run singly. Zero means 10 seconds.
 	Budget time.Duration
 	// MaxBatch is how many calls a batch has at most. Zero means 128.
 	MaxBatch int

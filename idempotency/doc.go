@@ -39,18 +39,18 @@
 // # Limits
 //
 // Effects. What an effect does outside of its tx is not undone with it, and may
-// happen more than once: an effect runs again when its transaction lost out
-// against another or lost its connection. Calls of other services belong after
-// the commit, with a key of their own. An effect's error is not remembered; a
-// refusal that must be is a payload. An effect must not end its transaction, use it
+// happen more than once: an effect runs again when its transaction conflicts with
+// another or loses its connection. Calls of other services belong after the commit,
+// with a key of their own. An effect's error is not remembered; a refusal that must
+// be is a payload. An effect must not end its transaction, use it
 // after it has returned, change its session (set, listen, session-level advisory
 // locks), nor make a call of its own; what it sets with set local is put back.
 //
 // Batches. What one call of a [Batch] does never decides what becomes of another:
 // when the effect fails, the calls that are to blame are found by bisecting and run
-// alone, and the others commit. A call that is slow delays its batch, for a quarter of
-// the wait at most; effects that differ much in time are best run with [Do], or in a
-// batch WithinScope.
+// alone, and the others commit. A call that is slow delays its batch for a quarter of
+// the wait, or 250 ms where that is more; effects that differ much in time are best
+// run with [Do], or in a batch WithinScope.
 //
 // Payloads. A result is stored as JSON of at most [MaxPayload] bytes, 1 MiB, and
 // every answer is decoded from it, the first one too. encoding/json has to read
@@ -62,7 +62,7 @@
 // Keys. A key is 1 to [MaxKeyLength] bytes, 255, of printable ASCII without
 // spaces at its ends. A scope is at most [MaxScopeLength] bytes of UTF-8.
 //
-// # What the importer sees to
+// # What the importer provides
 //
 //   - The table of [Schema] exists in a schema on the search_path.
 //   - The pool reaches a primary. A standby refuses the transactions; with
@@ -89,16 +89,17 @@
 // the effect's own. The first begins it, tries a transaction-level advisory lock
 // on the key and, in a statement of its own whose snapshot is newer than the
 // lock, looks for the row. The second checks what the effect deferred, puts back what
-// it set, inserts the row and commits. The lock only saves work: nobody waits for it inside Postgres, where waiting would hold a
-// connection, and when it lies the primary key still decides. Callers with the
-// same key in one engine share one execution.
+// it set, inserts the row and commits. The lock only saves work. Nobody waits for it
+// inside Postgres, where waiting would hold a connection. Where two executions get it
+// all the same, the primary key still decides. Callers with the same key in one engine
+// share one execution.
 //
 // The sources of that, in Postgres's documentation:
 //
 //   - Advisory locks: https://www.postgresql.org/docs/current/explicit-locking.html#ADVISORY-LOCKS
 //   - READ COMMITTED, where each statement sees what was committed before it:
 //     https://www.postgresql.org/docs/current/transaction-iso.html#XACT-READ-COMMITTED
-//   - Uniqueness checks, which wait for a rival's commit or rollback:
+//   - Uniqueness checks, which wait for another transaction's commit or rollback:
 //     https://www.postgresql.org/docs/current/index-unique-checks.html
 //   - Error codes: https://www.postgresql.org/docs/current/errcodes-appendix.html
 package idempotency

@@ -34,8 +34,8 @@ const (
 
 // New returns an engine on the pool. The table of Schema has to be there before
 // the first call; Check tells. New panics when config is not valid, see
-// Config.Validate, or when the pool's MaxConns is not enough for it; end the engine
-// with Close.
+// Config.Validate, or when its Workers and Batches, as far as they are set, are
+// together more than the pool's MaxConns. End the engine with Close.
 func New(pool *pgxpool.Pool, config Config) *Engine {
 	if err := config.Validate(); err != nil {
 		panic("idempotency: " + err.Error())

@@ -21,8 +21,8 @@ var (
 	ErrKeyReused = errors.New("the idempotency key was used with another payload or another operation")
 	// ErrKeyExpired reports a key whose result is no longer replayed.
 	ErrKeyExpired = errors.New("the idempotency key has expired")
-	// ErrInProgress reports that the call was still executing when the wait
-	// ended. Send the same key again.
+	// ErrInProgress reports that the call was executing, or still waiting for its
+	// turn, when the wait ended. Send the same key again.
 	ErrInProgress = errors.New("a call with this idempotency key is still executing")
 	// ErrUnavailable reports that the outcome could not be found out, mostly
 	// because the database could not be reached, or that the effect ran into a
@@ -39,7 +39,10 @@ var (
 	ErrPayload = errors.New("the payload can't be stored")
 	// ErrTransaction reports an effect that broke the rules of its transaction: it
 	// tried to end it, went on after an error in it, left a result open, or changed
-	// settings that can't be put back. It was rolled back.
+	// settings that can't be put back. It was rolled back. Changes of the session are
+	// forbidden as well. The engine sees a changed role, row_security or search_path at
+	// the connection's next use and closes the connection; other session settings and
+	// session-level advisory locks are not seen.
 	ErrTransaction = store.ErrTransaction
 	// ErrNoResult reports an item of a batch for which the effect called none of
 	// Succeed, Fail and Decline. Nothing of the item stands.

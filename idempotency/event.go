@@ -29,7 +29,7 @@ const (
 	Refused
 	// Failed means: the call's execution ended without a committed effect.
 	Failed
-	// Retried means: an execution lost out or could not reach the database, and is
+	// Retried means: an execution had a conflict or could not reach the database, and is
 	// tried again.
 	Retried
 	// CommitUnknown means: a COMMIT went unanswered, and the row is asked.

@@ -18,9 +18,9 @@ const (
 	maxRaces = 3
 )
 
-// A bisection finds the items that a batch fails over. It separates, and condemns
-// nobody: all parts share one transaction, so that one may fail over what another did.
-// An item that fails by itself leaves the batch, to run alone.
+// A bisection finds the items that a batch fails over. It refuses none: all parts share
+// one transaction, so that one may fail over what another did. An item that fails by
+// itself leaves the batch, to run alone.
 type bisection struct {
 	*execution
 	tx   *store.Tx

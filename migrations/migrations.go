@@ -42,8 +42,9 @@ func Up(ctx context.Context, databaseURL string) error {
 	})
 }
 
-// Grant lets the role work on the tables, and no more than that: it can't alter,
-// drop or truncate them, nor change what a key did.
+// Grant lets the role work on the tables, and no more than that: it can insert and
+// delete the rows of keys, but not change them, and can't alter, drop or truncate a
+// table.
 func Grant(ctx context.Context, databaseURL, role string) error {
 	conn, err := pgx.Connect(ctx, databaseURL)
 	if err != nil {

@@ -34,9 +34,12 @@
 // happen after the commit, and once, follows a DoOutcome that is not Replayed.
 //
 // Every response says in `extensions.idempotency` whether a field was EXECUTED
-// or REPLAYED, and every error carries `extensions.code` and
-// `extensions.retryable`. Wrap the HTTP handler in WithHeader for the header
+// or REPLAYED. Wrap the HTTP handler in WithHeader for the header
 // Idempotency-Replayed.
+//
+// The engine's own errors, which Do and Batch.Do return for keyed calls, carry
+// `extensions.code` and `extensions.retryable`. An effect's own error is returned as it
+// is: the application gives it both with NewError, or in its error presenter.
 //
 // # Payloads
 //

@@ -32,7 +32,7 @@ const (
 	// Slow means: a statement of the effect waited for a lock, or ran, for longer than its
 	// limit. Otherwise like Effect.
 	Slow
-	// Conflict means: nobody's. The transaction lost out against another, or found the
+	// Conflict means: nobody's. The transaction had a conflict with another, or found the
 	// server short of something.
 	Conflict
 	// Lost means: nobody's. The transaction itself is gone: its connection was closed by the
