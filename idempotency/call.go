@@ -121,7 +121,7 @@ type request struct {
 	// the effect, lost a race for the key's row, and ended with commitFailure, a COMMIT
 	// whose outcome is unknown.
 	undone, lost, races, commits int
-	commitFailure        *store.Failure
+	commitFailure                *store.Failure
 	// peers is how many calls of its scope the batch had that the call has left.
 	peers int
 }
