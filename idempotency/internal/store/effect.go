@@ -33,16 +33,16 @@ func (t *EffectTx) Begun() bool { return *t.begun }
 // is over.
 func (t *Tx) Run(ctx context.Context, effect func(*EffectTx) error) *Failure {
 	handle := &EffectTx{tx: t.tx, begun: new(bool), left: new(interface{ Close() error })}
-	failure := t.judge(ctx, handle, effect(handle))
+	failure := t.classify(ctx, handle, effect(handle))
 	if failure != nil && failure.Owner != Effect && failure.Owner != Slow && failure.Owner != Conflict {
 		t.close()
 	}
 	return failure
 }
 
-// judge says what the effect's error, and the state in which it left the transaction,
+// classify says what the effect's error, and the state in which it left the transaction,
 // mean.
-func (t *Tx) judge(ctx context.Context, handle *EffectTx, err error) *Failure {
+func (t *Tx) classify(ctx context.Context, handle *EffectTx, err error) *Failure {
 	conn := t.conn.Conn()
 	if err == ErrAbandoned { //nolint:errorlint // It comes as it is, from the engine alone.
 		// The effect may use the connection at this moment; it is no longer the pool's.
