@@ -64,8 +64,8 @@ func hold(t *testing.T, engine *idempotency.Engine, groups int) (release func())
 
 func TestBatch_GroupsDistinctKeysAndReplays(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	engine := w.engine(idempotency.Config{Batches: 1})
+	f := newFixture(t)
+	engine := f.engine(idempotency.Config{Batches: 1})
 	var transactions atomic.Int32
 	operation := idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(), func(ctx context.Context, tx pgx.Tx, group []*pending) error {
 		transactions.Add(1)
@@ -93,7 +93,7 @@ func TestBatch_GroupsDistinctKeysAndReplays(t *testing.T) {
 	if n := transactions.Load(); n != 1 {
 		t.Errorf("%d transactions ran the effect, want 1", n)
 	}
-	w.effects(100)
+	f.effects(100)
 }
 
 func TestBatch_BadCallsFailAlone(t *testing.T) {
@@ -111,8 +111,8 @@ func TestBatch_BadCallsFailAlone(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t)
-			engine := w.engine(idempotency.Config{Batches: 1})
+			f := newFixture(t)
+			engine := f.engine(idempotency.Config{Batches: 1})
 			operation := idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(), func(ctx context.Context, tx pgx.Tx, group []*pending) error {
 				for _, p := range group {
 					switch p.Input {
@@ -154,7 +154,7 @@ func TestBatch_BadCallsFailAlone(t *testing.T) {
 			queued(t, engine, idempotency.DefaultMaxBatch)
 			release()
 			callers.Wait()
-			w.effects(idempotency.DefaultMaxBatch - 3)
+			f.effects(idempotency.DefaultMaxBatch - 3)
 			// No key was consumed.
 			if o, err := operation.Do(t.Context(), call("7", "7"), "7"); err != nil || o.Replayed {
 				t.Errorf("the corrected call: %+v, %v", o, err)

@@ -20,10 +20,10 @@ type process struct {
 	engine *idempotency.Engine
 }
 
-func (w *world) process() process {
-	w.t.Helper()
-	pool := w.open(w.url, 8)
-	return process{pool, w.engineOn(pool, idempotency.Config{})}
+func (f *fixture) process() process {
+	f.t.Helper()
+	pool := f.open(f.url, 8)
+	return process{pool, f.engineOn(pool, idempotency.Config{})}
 }
 
 // polls returns once the engine has looked a few times more. It looks at
@@ -36,8 +36,8 @@ func (p process) polls(t testing.TB) {
 
 func TestEngines_LoserPollsAndThenReplays(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	a, b := w.process(), w.process()
+	f := newFixture(t)
+	a, b := f.process(), f.process()
 	gate := newGate()
 	owner := start(t.Context(), a.engine, from("the owner", call("k", "a")), gate.before(write("a")))
 	gate.arrived(t)
@@ -64,7 +64,7 @@ func TestEngines_LoserPollsAndThenReplays(t *testing.T) {
 	}
 	_, err = replied(t, other)
 	wantError(t, err, idempotency.ErrKeyReused)
-	w.effects(1)
+	f.effects(1)
 }
 
 func TestEngines_LoserExecutesWhenTheFirstRollsBack(t *testing.T) {
@@ -76,8 +76,8 @@ func TestEngines_LoserExecutesWhenTheFirstRollsBack(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t)
-			a, b := w.process(), w.process()
+			f := newFixture(t)
+			a, b := f.process(), f.process()
 			gate := newGate()
 			refusal := errors.New("declined")
 			owner := start(t.Context(), a.engine, call("k", "a"), gate.before(fails(refusal)))
@@ -92,7 +92,7 @@ func TestEngines_LoserExecutesWhenTheFirstRollsBack(t *testing.T) {
 			if o, err := replied(t, loser); err != nil || o.Replayed {
 				t.Errorf("the loser: %+v, %v; want it executed", o, err)
 			}
-			w.effects(1)
+			f.effects(1)
 		})
 	}
 }
@@ -111,14 +111,14 @@ func TestEngines_LoserTakesOverWhenTheOwnersConnectionDies(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t)
-			a, b := w.process(), w.process()
+			f := newFixture(t)
+			a, b := f.process(), f.process()
 			die, back := newGate(), newGate()
 			owner := start(t.Context(), a.engine, call("k", "a"), die.before(func(ctx context.Context, tx pgx.Tx) (note, error) {
 				if _, err := write("lost")(ctx, tx); err != nil {
 					return note{}, err
 				}
-				if err := w.terminated(ctx, tx); err != nil {
+				if err := f.terminated(ctx, tx); err != nil {
 					t.Error(err)
 				}
 				return back.before(write("lost"))(ctx, tx)
@@ -141,16 +141,16 @@ func TestEngines_LoserTakesOverWhenTheOwnersConnectionDies(t *testing.T) {
 			if err == nil && (!late.Replayed || late.RequestID != "the loser" || late.Value != o.Value) {
 				t.Errorf("the owner: %+v, want a replay of %+v", late, o)
 			}
-			w.effects(1)
+			f.effects(1)
 		})
 	}
 }
 
 // insertRival commits, on a connection of its own, an effect and the row that
 // the engine would write for the call.
-func (w *world) insertRival(ctx context.Context, call idempotency.Call) error {
+func (f *fixture) insertRival(ctx context.Context, call idempotency.Call) error {
 	hash, _ := call.Fingerprint(1)
-	_, err := w.pool.Exec(ctx, `
+	_, err := f.pool.Exec(ctx, `
 		with rival as (insert into notes (text) values ('rival') returning id)
 		insert into idempotency_keys (scope, key, operation, request_hash, hash_version, response_json,
 			request_id, execution_id, created_at, expires_at)
@@ -173,12 +173,12 @@ func TestEngines_LostRaceIsRolledBack(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t)
-			engine := w.engine(idempotency.Config{})
+			f := newFixture(t)
+			engine := f.engine(idempotency.Config{})
 			attempts := 0
 			o, err := run(t.Context(), engine, call("k", "a"), func(ctx context.Context, tx pgx.Tx) (note, error) {
 				attempts++
-				if err := w.insertRival(ctx, test.rival); err != nil {
+				if err := f.insertRival(ctx, test.rival); err != nil {
 					t.Error(err)
 				}
 				return write("a")(ctx, tx)
@@ -190,7 +190,7 @@ func TestEngines_LostRaceIsRolledBack(t *testing.T) {
 			if attempts != 1 {
 				t.Errorf("the effect ran %d times, want once", attempts)
 			}
-			w.effects(1)
+			f.effects(1)
 		})
 	}
 }
@@ -199,12 +199,12 @@ func TestEngines_LostRaceIsRolledBack(t *testing.T) {
 // nothing. Then the primary key alone keeps every effect single.
 func TestEngines_StayCorrectWhenLocksDoNothing(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	w.exec(`create function public.pg_try_advisory_xact_lock(bigint) returns boolean language sql as 'select true'`)
-	w.exec(`do $$ begin
+	f := newFixture(t)
+	f.exec(`create function public.pg_try_advisory_xact_lock(bigint) returns boolean language sql as 'select true'`)
+	f.exec(`do $$ begin
 		execute format('alter database %I set search_path = public, pg_catalog', current_database());
 	end $$`)
-	engines := []*idempotency.Engine{w.engine(idempotency.Config{}), w.engine(idempotency.Config{}), w.engine(idempotency.Config{})}
+	engines := []*idempotency.Engine{f.engine(idempotency.Config{}), f.engine(idempotency.Config{}), f.engine(idempotency.Config{})}
 
 	gate := newGate()
 	var rivals []<-chan reply
@@ -228,7 +228,7 @@ func TestEngines_StayCorrectWhenLocksDoNothing(t *testing.T) {
 	if replays != len(rivals)-1 {
 		t.Errorf("%d of %d rivals were replayed, want all but one", replays, len(rivals))
 	}
-	w.effects(1)
+	f.effects(1)
 
 	const keys, callers = 30, 12
 	var executed, reused atomic.Int32
@@ -257,5 +257,5 @@ func TestEngines_StayCorrectWhenLocksDoNothing(t *testing.T) {
 	if reused.Load() != keys*callers/2 {
 		t.Errorf("%d calls were refused, want %d", reused.Load(), keys*callers/2)
 	}
-	w.effects(1 + keys)
+	f.effects(1 + keys)
 }

@@ -15,10 +15,10 @@ func TestCommit_ThatIsLostIsSettled(t *testing.T) {
 		for _, mode := range []string{"cache_statement", "exec"} {
 			t.Run(name+", "+mode, func(t *testing.T) {
 				t.Parallel()
-				w := newWorld(t)
-				proxy, url := newProxy(t, w.url)
+				f := newFixture(t)
+				proxy, url := newProxy(t, f.url)
 				events := make(chan idempotency.Event, 1000)
-				engine := w.engineOn(w.open(url+"&default_query_exec_mode="+mode, 4), idempotency.Config{
+				engine := f.engineOn(f.open(url+"&default_query_exec_mode="+mode, 4), idempotency.Config{
 					Observer: func(event idempotency.Event) { events <- event },
 				})
 				mustDo(t, engine, "before", "a")
@@ -44,7 +44,7 @@ func TestCommit_ThatIsLostIsSettled(t *testing.T) {
 				if o := mustDo(t, engine, "k", "a"); !o.Replayed || o.Value != first.outcome.Value {
 					t.Errorf("a retry: %+v", o)
 				}
-				w.effects(2)
+				f.effects(2)
 				for unknown := false; !unknown; {
 					select {
 					case event := <-events:
@@ -62,9 +62,9 @@ func TestCommit_ThatIsLostIsSettled(t *testing.T) {
 // the same, and a later call replays it.
 func TestCommit_IsSettledAfterTheCallerLeft(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	proxy, url := newProxy(t, w.url)
-	engine := w.engineOn(w.open(url, 4), idempotency.Config{})
+	f := newFixture(t)
+	proxy, url := newProxy(t, f.url)
+	engine := f.engineOn(f.open(url, 4), idempotency.Config{})
 	gate := newGate()
 	ctx, leave := context.WithCancel(t.Context())
 	owner := start(ctx, engine, call("k", "a"), gate.before(write("a")))
@@ -77,5 +77,5 @@ func TestCommit_IsSettledAfterTheCallerLeft(t *testing.T) {
 	if o := mustDo(t, engine, "k", "a"); !o.Replayed {
 		t.Errorf("the call after it: %+v", o)
 	}
-	w.effects(1)
+	f.effects(1)
 }

@@ -24,8 +24,8 @@ func TestBatch_GroupsOverAllScopesOrByScope(t *testing.T) {
 	for groupBy, want := range map[idempotency.GroupBy]int{idempotency.GroupByAll: 1, idempotency.GroupByScope: 3} {
 		t.Run(fmt.Sprint(groupBy), func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t)
-			engine := w.engine(idempotency.Config{Batches: 1, GroupBy: groupBy})
+			f := newFixture(t)
+			engine := f.engine(idempotency.Config{Batches: 1, GroupBy: groupBy})
 			var groups int
 			operation := idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(), func(ctx context.Context, tx pgx.Tx, group []*pending) error {
 				groups++
@@ -58,15 +58,15 @@ func TestBatch_GroupsOverAllScopesOrByScope(t *testing.T) {
 			if groups != want {
 				t.Errorf("%d groups ran, want %d", groups, want)
 			}
-			w.effects(30)
+			f.effects(30)
 		})
 	}
 }
 
 func TestBatch_SlowGroupDelaysOnlyItself(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	engine := w.engine(idempotency.Config{Batches: 2})
+	f := newFixture(t)
+	engine := f.engine(idempotency.Config{Batches: 2})
 	release := hold(t, engine, 1)
 	defer release()
 	operation := idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(), writes)
@@ -76,15 +76,15 @@ func TestBatch_SlowGroupDelaysOnlyItself(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	w.effects(20)
+	f.effects(20)
 }
 
 // While a group is under way, fewer calls than it has wait for others to come: a
 // commit for each of them would cost more.
 func TestBatch_GroupWaitsToBeAsLargeAsTheOneUnderWay(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	engine := w.engine(idempotency.Config{Batches: 2}.WithMaxBatchDelay(time.Hour))
+	f := newFixture(t)
+	engine := f.engine(idempotency.Config{Batches: 2}.WithMaxBatchDelay(time.Hour))
 	sizes := make(chan int, 10)
 	open := make(chan struct{})
 	operation := idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(), func(ctx context.Context, tx pgx.Tx, group []*pending) error {
@@ -131,13 +131,13 @@ func TestBatch_GroupWaitsToBeAsLargeAsTheOneUnderWay(t *testing.T) {
 	close(open)
 	size(1)
 	callers.Wait()
-	w.effects(7)
+	f.effects(7)
 }
 
 func TestBatch_NoGroupHasAKeyTwice(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	engines := []*idempotency.Engine{w.engine(idempotency.Config{}), w.engine(idempotency.Config{})}
+	f := newFixture(t)
+	engines := []*idempotency.Engine{f.engine(idempotency.Config{}), f.engine(idempotency.Config{})}
 	var operations []*idempotency.Batch[string, note]
 	for _, engine := range engines {
 		operations = append(operations, idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(),
@@ -163,5 +163,5 @@ func TestBatch_NoGroupHasAKeyTwice(t *testing.T) {
 		})
 	}
 	callers.Wait()
-	w.effects(20)
+	f.effects(20)
 }

@@ -41,8 +41,8 @@ func TestItem_RefusedOnesLeaveNothingAndTheOthersStand(t *testing.T) {
 		for when, early := range map[string]bool{"early": true, "late": false} {
 			t.Run(word+", "+when, func(t *testing.T) {
 				t.Parallel()
-				w := newWorld(t)
-				engine := w.engine(idempotency.Config{Batches: 1, Wait: patience})
+				f := newFixture(t)
+				engine := f.engine(idempotency.Config{Batches: 1, Wait: patience})
 				var runs atomic.Int32
 				batch := idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(), func(ctx context.Context, tx pgx.Tx, group []*pending) error {
 					runs.Add(1)
@@ -87,13 +87,13 @@ func TestItem_RefusedOnesLeaveNothingAndTheOthersStand(t *testing.T) {
 						executed(t, r)
 					}
 				}
-				w.effects(10)
+				f.effects(10)
 				if n := runs.Load(); n != 1 && (word == "decline" || early && word != "forget") {
 					t.Errorf("the effect ran %d times, want once", n)
 				}
 				_, err := batch.Do(t.Context(), call("of one", "bad"), "bad")
 				wantError(t, err, want)
-				w.effects(10)
+				f.effects(10)
 			})
 		}
 	}
@@ -102,8 +102,8 @@ func TestItem_RefusedOnesLeaveNothingAndTheOthersStand(t *testing.T) {
 // What is told of a late refusal is what the item's own run says.
 func TestItem_RefusedLateIsHeardAlone(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	engine := w.engine(idempotency.Config{Batches: 1, Wait: patience})
+	f := newFixture(t)
+	engine := f.engine(idempotency.Config{Batches: 1, Wait: patience})
 	batch := idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(), func(ctx context.Context, tx pgx.Tx, group []*pending) error {
 		if err := writes(ctx, tx, group); err != nil {
 			return err
@@ -114,7 +114,7 @@ func TestItem_RefusedLateIsHeardAlone(t *testing.T) {
 		return nil
 	})
 	executed(t, together(t, engine, batch, texts(6)...)...)
-	w.effects(6)
+	f.effects(6)
 }
 
 type sized = idempotency.Item[int, any]
@@ -123,8 +123,8 @@ type sized = idempotency.Item[int, any]
 // is stored apart.
 func TestItem_PayloadsFailByThemselves(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	engine := w.engine(idempotency.Config{Batches: 1, Wait: time.Minute, Budget: time.Minute})
+	f := newFixture(t)
+	engine := f.engine(idempotency.Config{Batches: 1, Wait: time.Minute, Budget: time.Minute})
 	batch := idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(), func(ctx context.Context, tx pgx.Tx, group []*sized) error {
 		for _, p := range group {
 			if _, err := write(p.Key)(ctx, tx); err != nil {
@@ -168,14 +168,14 @@ func TestItem_PayloadsFailByThemselves(t *testing.T) {
 			t.Errorf("%d bytes: %v", size, err)
 		}
 	}
-	w.effects(len(sizes) - 3)
+	f.effects(len(sizes) - 3)
 }
 
 // A call made by an effect would wait for a connection while it holds one.
 func TestNested_CallsAreRefusedAtOnce(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	engine, other := w.engine(idempotency.Config{Batches: 1, Workers: 1, Wait: patience}), w.engine(idempotency.Config{})
+	f := newFixture(t)
+	engine, other := f.engine(idempotency.Config{Batches: 1, Workers: 1, Wait: patience}), f.engine(idempotency.Config{})
 	inner := idempotency.NewBatch(engine, "inner", idempotency.AcrossScopes(), writes)
 	nested := map[string]func(context.Context) error{
 		"Do": func(ctx context.Context) error {
@@ -199,15 +199,15 @@ func TestNested_CallsAreRefusedAtOnce(t *testing.T) {
 	}
 	kept := make(chan context.Context, 100)
 	for name, do := range nested {
-		m := misdeed{do: func(ctx context.Context, _ *world, _ pgx.Tx) error {
+		m := misdeed{do: func(ctx context.Context, _ *fixture, _ pgx.Tx) error {
 			kept <- ctx
 			return do(ctx)
 		}}
 		_, err := idempotency.Do(t.Context(), engine, call(name, "bad"), func(ctx context.Context, tx pgx.Tx) (note, error) {
-			return note{}, m.do(ctx, w, tx)
+			return note{}, m.do(ctx, f, tx)
 		})
 		wantError(t, err, idempotency.ErrNested)
-		_, err = m.batch(w, engine).Do(t.Context(), call(name, "bad"), "bad")
+		_, err = m.batch(f, engine).Do(t.Context(), call(name, "bad"), "bad")
 		wantError(t, err, idempotency.ErrNested)
 	}
 	// A context that outlives its effect is no longer an effect's.
@@ -218,9 +218,9 @@ func TestNested_CallsAreRefusedAtOnce(t *testing.T) {
 		o, err := idempotency.Do(context.WithoutCancel(ctx), engine, call(fmt.Sprint("kept ", n), "a"), write("a"))
 		executed(t, reply{o, err})
 	}
-	w.effects(n)
+	f.effects(n)
 	misdeeds(t, map[string]misdeed{"a nested call": {
-		do: func(ctx context.Context, _ *world, _ pgx.Tx) error { return nested["Do"](ctx) },
+		do: func(ctx context.Context, _ *fixture, _ pgx.Tx) error { return nested["Do"](ctx) },
 		is: is(idempotency.ErrNested),
 	}})
 }

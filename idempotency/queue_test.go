@@ -16,7 +16,7 @@ import (
 // that the calls that follow stand in its queue.
 type line struct {
 	t      testing.TB
-	w      *world
+	f      *fixture
 	engine *idempotency.Engine
 	gate   *gate
 	places int
@@ -30,9 +30,9 @@ type line struct {
 
 func newLine(t testing.TB, places int) *line {
 	t.Helper()
-	w := newWorld(t)
-	l := &line{t: t, w: w, places: places, gate: newGate(), calls: map[string]<-chan reply{}}
-	l.engine = w.engine(idempotency.Config{Workers: 1, Queue: places})
+	f := newFixture(t)
+	l := &line{t: t, f: f, places: places, gate: newGate(), calls: map[string]<-chan reply{}}
+	l.engine = f.engine(idempotency.Config{Workers: 1, Queue: places})
 	l.busy = start(t.Context(), l.engine, call("busy", "a"), l.gate.before(write("a")))
 	l.gate.arrived(t)
 	return l
@@ -109,7 +109,7 @@ func (l *line) served(want ...string) {
 	if full(l) {
 		l.t.Error("the empty queue is full")
 	}
-	l.w.effects(1 + len(want))
+	l.f.effects(1 + len(want))
 }
 
 func TestQueue_OneScopeAloneMayUseAllOfIt(t *testing.T) {

@@ -21,11 +21,11 @@ import (
 
 // A primary is a server whose commits may have to wait for a standby, and there
 // is none.
-type primary struct{ *world }
+type primary struct{ *fixture }
 
 func newPrimary(t testing.TB) primary {
 	t.Helper()
-	return primary{worldAt(t, pgtest.NewServer(t).URL())}
+	return primary{fixtureAt(t, pgtest.NewServer(t).URL())}
 }
 
 // standby says whether commits have to wait, and returns once they do, or no

@@ -100,8 +100,8 @@ func TestDo_OwnersFailureIsItsEqualsTooAndLetsOthersExecute(t *testing.T) {
 		} {
 			t.Run(name+", "+kind, func(t *testing.T) {
 				t.Parallel()
-				w := newWorld(t)
-				engine := w.engine(idempotency.Config{})
+				f := newFixture(t)
+				engine := f.engine(idempotency.Config{})
 				gate := newGate()
 				equals := []<-chan reply{start(t.Context(), engine, call("k", "a"), gate.before(owner.effect))}
 				gate.arrived(t)
@@ -127,7 +127,7 @@ func TestDo_OwnersFailureIsItsEqualsTooAndLetsOthersExecute(t *testing.T) {
 				if err != nil || !second.Replayed || second.Value != first.Value {
 					t.Errorf("the second other call: %+v, %v; want a replay of %+v", second, err, first)
 				}
-				w.effects(1)
+				f.effects(1)
 			})
 		}
 	}
@@ -135,8 +135,8 @@ func TestDo_OwnersFailureIsItsEqualsTooAndLetsOthersExecute(t *testing.T) {
 
 func TestDo_OwnerThatLeavesIsReplayedToItsEquals(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	engine := w.engine(idempotency.Config{})
+	f := newFixture(t)
+	engine := f.engine(idempotency.Config{})
 	gate := newGate()
 	ctx, cancel := context.WithCancelCause(t.Context())
 	owner := start(ctx, engine, from("the owner", call("k", "a")), gate.before(write("a")))
@@ -163,15 +163,15 @@ func TestDo_OwnerThatLeavesIsReplayedToItsEquals(t *testing.T) {
 	if diff := cmp.Diff(first, retry); diff != "" {
 		t.Errorf("the retry differs (-first +retry):\n%s", diff)
 	}
-	w.effects(1)
+	f.effects(1)
 }
 
 // A call whose caller leaves while the effect runs, and for which nobody else
 // waits, still commits.
 func TestDo_EffectGoesOnWithoutAnyCaller(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	engine := w.engine(idempotency.Config{})
+	f := newFixture(t)
+	engine := f.engine(idempotency.Config{})
 	gate := newGate()
 	ctx, cancel := context.WithCancel(t.Context())
 	owner := start(ctx, engine, from("the owner", call("k", "a")), gate.before(write("a")))
@@ -186,13 +186,13 @@ func TestDo_EffectGoesOnWithoutAnyCaller(t *testing.T) {
 	if err != nil || !o.Replayed || o.RequestID != "the owner" {
 		t.Errorf("the retry: %+v, %v; want a replay of the owner's", o, err)
 	}
-	w.effects(1)
+	f.effects(1)
 }
 
 func TestDo_OwnerThatLeavesTheQueueHandsOver(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	engine := w.engine(idempotency.Config{Workers: 1})
+	f := newFixture(t)
+	engine := f.engine(idempotency.Config{Workers: 1})
 	gate := newGate()
 	busy := start(t.Context(), engine, call("busy", "a"), gate.before(write("a")))
 	gate.arrived(t)
@@ -221,7 +221,7 @@ func TestDo_OwnerThatLeavesTheQueueHandsOver(t *testing.T) {
 	}
 	// The one worker has passed the dropped call once a later one is answered.
 	mustDo(t, engine, "later", "a")
-	w.effects(3)
+	f.effects(3)
 	if o := mustDo(t, engine, "dropped", "b"); o.Replayed {
 		t.Error("the dropped call left something behind")
 	}
@@ -229,8 +229,8 @@ func TestDo_OwnerThatLeavesTheQueueHandsOver(t *testing.T) {
 
 func TestDo_EffectLongerThanTheWaitIsInProgress(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	engine := w.engine(idempotency.Config{Wait: 2 * time.Second})
+	f := newFixture(t)
+	engine := f.engine(idempotency.Config{Wait: 2 * time.Second})
 	gate := newGate()
 	callers := []<-chan reply{start(t.Context(), engine, from("the owner", call("k", "a")), gate.before(write("a")))}
 	gate.arrived(t)
@@ -256,14 +256,14 @@ func TestDo_EffectLongerThanTheWaitIsInProgress(t *testing.T) {
 	if !o.Replayed || o.RequestID != "the owner" {
 		t.Errorf("outcome %+v, want a replay of the owner's", o)
 	}
-	w.effects(1)
+	f.effects(1)
 }
 
 func TestDo_WaitersHoldNoConnection(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	pool := w.open(w.url, 8)
-	engine := w.engineOn(pool, idempotency.Config{})
+	f := newFixture(t)
+	pool := f.open(f.url, 8)
+	engine := f.engineOn(pool, idempotency.Config{})
 	gate := newGate()
 	owner := start(t.Context(), engine, call("k", "a"), gate.before(write("a")))
 	gate.arrived(t)
@@ -277,7 +277,7 @@ func TestDo_WaitersHoldNoConnection(t *testing.T) {
 	if held := pool.Stat().AcquiredConns(); held != 1 {
 		t.Errorf("%d connections are held while 101 callers wait, want the owner's alone", held)
 	}
-	if blocked := w.count(`
+	if blocked := f.count(`
 		select count(*)
 		from pg_stat_activity
 		where datname = current_database() and wait_event_type = 'Lock'`); blocked != 0 {
@@ -300,5 +300,5 @@ func TestDo_WaitersHoldNoConnection(t *testing.T) {
 	if acquired := pool.Stat().AcquireCount(); acquired != 1 {
 		t.Errorf("connections were taken %d times, want once for all", acquired)
 	}
-	w.effects(1)
+	f.effects(1)
 }
