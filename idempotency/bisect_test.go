@@ -29,19 +29,19 @@ func TestBisect_FindsOneCallInFewRuns(t *testing.T) {
 			f.holds(`delete from held`)
 			engine := f.engine(idempotency.Config{Batches: 1, Wait: patience})
 			var runs, single atomic.Int32
-			batch := idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(), func(ctx context.Context, tx pgx.Tx, group []*pending) error {
+			batch := idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(), func(ctx context.Context, tx pgx.Tx, items []*noteItem) error {
 				runs.Add(1)
-				if len(group) == 1 {
+				if len(items) == 1 {
 					single.Add(1)
 				}
-				for _, p := range group {
-					if p.Input == "bad" {
+				for _, item := range items {
+					if item.Input == "bad" {
 						if err := does(sql)(ctx, f, tx); err != nil {
 							return err
 						}
 					}
 				}
-				return writes(ctx, tx, group)
+				return writes(ctx, tx, items)
 			})
 			inputs := texts(128)
 			inputs[77] = "bad"

@@ -160,7 +160,7 @@ func TestConfig_ReachesTheTransaction(t *testing.T) {
 	}
 	// Postgres ends a statement a little before the budget; a batch has less.
 	statementTimeout, lockTimeout, idleTimeout := "11110ms", "11110ms", "12345ms"
-	if inGroups {
+	if batched {
 		statementTimeout, lockTimeout, idleTimeout = "1234ms", "50ms", "2500ms"
 	}
 	if diff := cmp.Diff(settings{

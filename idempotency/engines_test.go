@@ -39,7 +39,7 @@ func TestEngines_LoserPollsAndThenReplays(t *testing.T) {
 	f := newFixture(t)
 	a, b := f.process(), f.process()
 	gate := newGate()
-	owner := start(t.Context(), a.engine, from("the owner", call("k", "a")), gate.before(write("a")))
+	leader := start(t.Context(), a.engine, from("the leader", call("k", "a")), gate.before(write("a")))
 	gate.arrived(t)
 	equals := []<-chan reply{
 		start(t.Context(), b.engine, call("k", "a"), never(t)),
@@ -53,12 +53,12 @@ func TestEngines_LoserPollsAndThenReplays(t *testing.T) {
 	}
 	close(gate.open)
 
-	first, err := replied(t, owner)
+	first, err := replied(t, leader)
 	if err != nil || first.Replayed {
-		t.Errorf("the owner: %+v, %v; want it executed", first, err)
+		t.Errorf("the leader: %+v, %v; want it executed", first, err)
 	}
 	for _, replies := range equals {
-		if o, err := replied(t, replies); err != nil || !o.Replayed || o.RequestID != "the owner" || o.Value != first.Value {
+		if o, err := replied(t, replies); err != nil || !o.Replayed || o.RequestID != "the leader" || o.Value != first.Value {
 			t.Errorf("an equal call: %+v, %v; want a replay of %+v", o, err, first)
 		}
 	}
@@ -80,14 +80,14 @@ func TestEngines_LoserExecutesWhenTheFirstRollsBack(t *testing.T) {
 			a, b := f.process(), f.process()
 			gate := newGate()
 			refusal := errors.New("declined")
-			owner := start(t.Context(), a.engine, call("k", "a"), gate.before(fails(refusal)))
+			leader := start(t.Context(), a.engine, call("k", "a"), gate.before(fails(refusal)))
 			gate.arrived(t)
 			loser := start(t.Context(), b.engine, second, write("loser"))
 			waiting(t, b.engine, "k", 1)
 			b.polls(t)
 			close(gate.open)
 
-			_, err := replied(t, owner)
+			_, err := replied(t, leader)
 			wantError(t, err, refusal)
 			if o, err := replied(t, loser); err != nil || o.Replayed {
 				t.Errorf("the loser: %+v, %v; want it executed", o, err)
@@ -97,14 +97,14 @@ func TestEngines_LoserExecutesWhenTheFirstRollsBack(t *testing.T) {
 	}
 }
 
-// The owner's server process dies while its effect is busy elsewhere. Its lock
-// dies with it, the other engine takes over, and the owner, once its effect is
+// The leader's server process dies while its effect is busy elsewhere. Its lock
+// dies with it, the other engine takes over, and the leader, once its effect is
 // back, finds what the other one did.
-func TestEngines_LoserTakesOverWhenTheOwnersConnectionDies(t *testing.T) {
+func TestEngines_LoserTakesOverWhenTheLeadersConnectionDies(t *testing.T) {
 	t.Parallel()
 	for name, second := range map[string]struct {
-		text      string
-		ownerGets error
+		text       string
+		leaderGets error
 	}{
 		"the same payload": {"a", nil},
 		"another payload":  {"b", idempotency.ErrKeyReused},
@@ -114,7 +114,7 @@ func TestEngines_LoserTakesOverWhenTheOwnersConnectionDies(t *testing.T) {
 			f := newFixture(t)
 			a, b := f.process(), f.process()
 			die, back := newGate(), newGate()
-			owner := start(t.Context(), a.engine, call("k", "a"), die.before(func(ctx context.Context, tx pgx.Tx) (note, error) {
+			leader := start(t.Context(), a.engine, call("k", "a"), die.before(func(ctx context.Context, tx pgx.Tx) (note, error) {
 				if _, err := write("lost")(ctx, tx); err != nil {
 					return note{}, err
 				}
@@ -134,12 +134,12 @@ func TestEngines_LoserTakesOverWhenTheOwnersConnectionDies(t *testing.T) {
 			if err != nil || o.Replayed || o.Value.Text != second.text {
 				t.Errorf("the loser: %+v, %v; want it executed", o, err)
 			}
-			silent(t, owner)
+			silent(t, leader)
 			close(back.open)
-			late, err := replied(t, owner)
-			wantError(t, err, second.ownerGets)
+			late, err := replied(t, leader)
+			wantError(t, err, second.leaderGets)
 			if err == nil && (!late.Replayed || late.RequestID != "the loser" || late.Value != o.Value) {
-				t.Errorf("the owner: %+v, want a replay of %+v", late, o)
+				t.Errorf("the leader: %+v, want a replay of %+v", late, o)
 			}
 			f.effects(1)
 		})

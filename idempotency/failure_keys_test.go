@@ -52,8 +52,8 @@ func TestKeys_ThatAreRefusedAreADefect(t *testing.T) {
 			_, err := idempotency.Do(t.Context(), engine, call("alone", "a"), counted(&runs, write("a")))
 			defect(t, err)
 			batch := idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(),
-				each(func(ctx context.Context, tx pgx.Tx, p *pending) (note, error) {
-					return counted(&runs, write(p.Input))(ctx, tx)
+				each(func(ctx context.Context, tx pgx.Tx, item *noteItem) (note, error) {
+					return counted(&runs, write(item.Input))(ctx, tx)
 				}))
 			var callers sync.WaitGroup
 			for _, text := range texts(8) {
@@ -150,20 +150,20 @@ func TestKeys_OfRivalsLeaveTheOthers(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	engine := f.engine(idempotency.Config{Batches: 1, Wait: patience})
-	batch := idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(), func(ctx context.Context, tx pgx.Tx, group []*pending) error {
-		for _, p := range group {
-			switch p.Input {
+	batch := idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(), func(ctx context.Context, tx pgx.Tx, items []*noteItem) error {
+		for _, item := range items {
+			switch item.Input {
 			case "same":
-				if err := f.insertRival(ctx, inScope(p.Scope, p.Key, "same")); err != nil {
+				if err := f.insertRival(ctx, inScope(item.Scope, item.Key, "same")); err != nil {
 					return err
 				}
 			case "other":
-				if err := f.insertRival(ctx, inScope(p.Scope, p.Key, "not the same")); err != nil {
+				if err := f.insertRival(ctx, inScope(item.Scope, item.Key, "not the same")); err != nil {
 					return err
 				}
 			}
 		}
-		return writes(ctx, tx, group)
+		return writes(ctx, tx, items)
 	})
 	for i, r := range together(t, engine, batch, "a", "same", "b", "other", "c") {
 		switch i {
@@ -228,13 +228,13 @@ func TestKeys_OutliveTheirPreparedStatements(t *testing.T) {
 			t.Parallel()
 			f := newFixture(t)
 			engine := f.engine(idempotency.Config{Batches: 1, Workers: 1, Wait: patience})
-			batch := idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(), func(ctx context.Context, tx pgx.Tx, group []*pending) error {
+			batch := idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(), func(ctx context.Context, tx pgx.Tx, items []*noteItem) error {
 				rows, _ := tx.Query(ctx, `select * from notes where id < $1`, 0)
 				rows.Close()
 				if err := rows.Err(); err != nil {
 					return err
 				}
-				return writes(ctx, tx, group)
+				return writes(ctx, tx, items)
 			})
 			for _, round := range []string{"1", "22", "333"} {
 				for i := range 3 {

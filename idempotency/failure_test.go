@@ -92,20 +92,20 @@ func (m misdeed) context(t testing.TB) context.Context {
 // batch has an effect that works item by item, so that the misdeed stands between the
 // work of two innocents.
 func (m misdeed) batch(f *fixture, engine *idempotency.Engine) *idempotency.Batch[string, note] {
-	return idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(), func(ctx context.Context, tx pgx.Tx, group []*pending) error {
-		for _, p := range group {
-			if p.Input == "bad" {
+	return idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(), func(ctx context.Context, tx pgx.Tx, items []*noteItem) error {
+		for _, item := range items {
+			if item.Input == "bad" {
 				if err := m.do(ctx, f, tx); err != nil {
 					return err
 				}
-				p.Succeed(note{})
+				item.Succeed(note{})
 				continue
 			}
-			n, err := write(p.Input)(ctx, tx)
+			n, err := write(item.Input)(ctx, tx)
 			if err != nil {
 				return err
 			}
-			p.Succeed(n)
+			item.Succeed(n)
 		}
 		return nil
 	})

@@ -24,7 +24,7 @@ func TestCommit_ThatIsLostIsSettled(t *testing.T) {
 				mustDo(t, engine, "before", "a")
 
 				gate := newGate()
-				owner := start(t.Context(), engine, call("k", "a"), gate.before(write("a")))
+				leader := start(t.Context(), engine, call("k", "a"), gate.before(write("a")))
 				<-gate.entered
 				equal := start(t.Context(), engine, call("k", "a"), write("a"))
 				other := start(t.Context(), engine, call("k", "b"), write("b"))
@@ -32,10 +32,10 @@ func TestCommit_ThatIsLostIsSettled(t *testing.T) {
 				met := proxy.arm(fault)
 				close(gate.open)
 
-				first := <-owner
+				first := <-leader
 				<-met
 				if first.err != nil || first.outcome.Replayed || first.outcome.Value.Text != "a" {
-					t.Errorf("the owner: %+v", first)
+					t.Errorf("the leader: %+v", first)
 				}
 				if r := <-equal; r.err != nil || !r.outcome.Replayed || r.outcome.Value != first.outcome.Value {
 					t.Errorf("its equal: %+v", r)
@@ -58,7 +58,7 @@ func TestCommit_ThatIsLostIsSettled(t *testing.T) {
 	}
 }
 
-// The owner's caller leaves while the outcome is unknown: the work is settled all
+// The leader's caller leaves while the outcome is unknown: the work is settled all
 // the same, and a later call replays it.
 func TestCommit_IsSettledAfterTheCallerLeft(t *testing.T) {
 	t.Parallel()
@@ -67,11 +67,11 @@ func TestCommit_IsSettledAfterTheCallerLeft(t *testing.T) {
 	engine := f.engineOn(f.open(url, 4), idempotency.Config{})
 	gate := newGate()
 	ctx, leave := context.WithCancel(t.Context())
-	owner := start(ctx, engine, call("k", "a"), gate.before(write("a")))
+	leader := start(ctx, engine, call("k", "a"), gate.before(write("a")))
 	<-gate.entered
 	met := proxy.arm(replyLost)
 	leave()
-	wantError(t, (<-owner).err, idempotency.ErrInProgress)
+	wantError(t, (<-leader).err, idempotency.ErrInProgress)
 	close(gate.open)
 	<-met
 	if o := mustDo(t, engine, "k", "a"); !o.Replayed {

@@ -76,7 +76,7 @@ func TestCommit_ThatStallsEndsByTheBudget(t *testing.T) {
 }
 
 // Whoever waits for a call that is stalled hears what it comes to in the end.
-func TestCommit_ThatStallsKeepsItsWaiters(t *testing.T) {
+func TestCommit_ThatStallsKeepsItsFollowers(t *testing.T) {
 	t.Parallel()
 	for name, fault := range map[string]fault{"the request": requestStalled, "the reply": replyStalled} {
 		t.Run(name, func(t *testing.T) {
@@ -85,7 +85,7 @@ func TestCommit_ThatStallsKeepsItsWaiters(t *testing.T) {
 			proxy, url := newProxy(t, f.url)
 			engine := f.engineOn(f.open(url, 4), idempotency.Config{Wait: time.Minute, Budget: 2 * time.Second})
 			gate := newGate()
-			owner := start(t.Context(), engine, call("k", "a"), gate.before(write("a")))
+			leader := start(t.Context(), engine, call("k", "a"), gate.before(write("a")))
 			gate.arrived(t)
 			equal := start(t.Context(), engine, call("k", "a"), write("a"))
 			waiting(t, engine, "k", 2)
@@ -96,8 +96,8 @@ func TestCommit_ThatStallsKeepsItsWaiters(t *testing.T) {
 			close(gate.open)
 			<-met
 
-			if o, err := replied(t, owner); err != nil || o.Replayed {
-				t.Errorf("the owner: %+v, %v; want it executed", o, err)
+			if o, err := replied(t, leader); err != nil || o.Replayed {
+				t.Errorf("the leader: %+v, %v; want it executed", o, err)
 			}
 			if o, err := replied(t, equal); err != nil || !o.Replayed {
 				t.Errorf("the equal call: %+v, %v; want a replay", o, err)

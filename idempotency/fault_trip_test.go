@@ -61,7 +61,7 @@ func TestTrip_LostAnywhereIsSettled(t *testing.T) {
 	}
 }
 
-// No COMMIT ever reaches Postgres: the owner hears that the outcome is unknown,
+// No COMMIT ever reaches Postgres: the leader hears that the outcome is unknown,
 // the next caller takes over, and once the network is well the key goes through.
 func TestCommit_ThatIsLostAgainAndAgainHandsOver(t *testing.T) {
 	t.Parallel()
@@ -75,21 +75,21 @@ func TestCommit_ThatIsLostAgainAndAgainHandsOver(t *testing.T) {
 			engine := f.engineOn(f.open(url, 4), idempotency.Config{Wait: time.Minute, Budget: 30 * time.Second})
 			var runs atomic.Int32
 			gate := newGate()
-			owner := start(t.Context(), engine, call("k", "a"), gate.before(counted(&runs, func(ctx context.Context, tx pgx.Tx) (note, error) {
+			leader := start(t.Context(), engine, call("k", "a"), gate.before(counted(&runs, func(ctx context.Context, tx pgx.Tx) (note, error) {
 				proxy.arm(fault)
-				return write("owner")(ctx, tx)
+				return write("leader")(ctx, tx)
 			})))
 			gate.arrived(t)
 			next := start(t.Context(), engine, from("the next", call("k", "b")), write("b"))
 			waiting(t, engine, "k", 2)
 			close(gate.open)
 
-			_, err := replied(t, owner)
+			_, err := replied(t, leader)
 			wantError(t, err, idempotency.ErrUnavailable)
 			if n := runs.Load(); n != maxAttempts {
-				t.Errorf("the owner's effect ran %d times, want %d", n, maxAttempts)
+				t.Errorf("the leader's effect ran %d times, want %d", n, maxAttempts)
 			}
-			// The last fault met the owner's last COMMIT; the next caller's goes through.
+			// The last fault met the leader's last COMMIT; the next caller's goes through.
 			o, err := replied(t, next)
 			if err != nil || o.Replayed || o.Value.Text != "b" {
 				t.Errorf("the next caller: %+v, %v; want it executed", o, err)

@@ -20,21 +20,21 @@ import (
 // stands.
 func TestItem_RefusedOnesLeaveNothingAndTheOthersStand(t *testing.T) {
 	t.Parallel()
-	refuse := func(p *pending, word string) {
+	refuse := func(item *noteItem, word string) {
 		switch word {
 		case "fail":
-			p.Fail(errRefused)
+			item.Fail(errRefused)
 		case "decline":
-			p.Decline(errRefused)
+			item.Decline(errRefused)
 		case "succeed then fail":
-			p.Succeed(note{})
-			p.Fail(errRefused)
+			item.Succeed(note{})
+			item.Fail(errRefused)
 		case "fail twice":
-			p.Fail(errRefused)
-			p.Fail(errors.New("another"))
+			item.Fail(errRefused)
+			item.Fail(errors.New("another"))
 		case "fail then succeed":
-			p.Fail(errRefused)
-			p.Succeed(note{})
+			item.Fail(errRefused)
+			item.Succeed(note{})
 		}
 	}
 	for _, word := range []string{"fail", "decline", "succeed then fail", "fail twice", "fail then succeed", "forget"} {
@@ -44,32 +44,32 @@ func TestItem_RefusedOnesLeaveNothingAndTheOthersStand(t *testing.T) {
 				f := newFixture(t)
 				engine := f.engine(idempotency.Config{Batches: 1, Wait: patience})
 				var runs atomic.Int32
-				batch := idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(), func(ctx context.Context, tx pgx.Tx, group []*pending) error {
+				batch := idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(), func(ctx context.Context, tx pgx.Tx, items []*noteItem) error {
 					runs.Add(1)
-					group = slices.Clone(group)
-					for _, p := range group {
-						if p.Input == "bad" && early {
-							refuse(p, word)
+					items = slices.Clone(items)
+					for _, item := range items {
+						if item.Input == "bad" && early {
+							refuse(item, word)
 						}
 					}
-					for _, p := range group {
-						bad := p.Input == "bad"
+					for _, item := range items {
+						bad := item.Input == "bad"
 						if bad && (early || word == "decline") {
 							continue // It has done nothing for it, as it says.
 						}
-						n, err := write(p.Input)(ctx, tx)
+						n, err := write(item.Input)(ctx, tx)
 						if err != nil {
 							return err
 						}
 						if bad {
-							refuse(p, word)
+							refuse(item, word)
 						} else {
-							p.Succeed(n)
+							item.Succeed(n)
 						}
 					}
-					for _, p := range group {
-						if p.Input == "bad" && word == "decline" && !early {
-							refuse(p, word)
+					for _, item := range items {
+						if item.Input == "bad" && word == "decline" && !early {
+							refuse(item, word)
 						}
 					}
 					return nil
@@ -104,12 +104,12 @@ func TestItem_RefusedLateIsHeardAlone(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	engine := f.engine(idempotency.Config{Batches: 1, Wait: patience})
-	batch := idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(), func(ctx context.Context, tx pgx.Tx, group []*pending) error {
-		if err := writes(ctx, tx, group); err != nil {
+	batch := idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(), func(ctx context.Context, tx pgx.Tx, items []*noteItem) error {
+		if err := writes(ctx, tx, items); err != nil {
 			return err
 		}
-		if len(group) > 1 {
-			group[len(group)-1].Fail(errRefused) // As if over another item.
+		if len(items) > 1 {
+			items[len(items)-1].Fail(errRefused) // As if over another item.
 		}
 		return nil
 	})
@@ -125,18 +125,18 @@ func TestItem_PayloadsFailByThemselves(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	engine := f.engine(idempotency.Config{Batches: 1, Wait: time.Minute, Budget: time.Minute})
-	batch := idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(), func(ctx context.Context, tx pgx.Tx, group []*sized) error {
-		for _, p := range group {
-			if _, err := write(p.Key)(ctx, tx); err != nil {
+	batch := idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(), func(ctx context.Context, tx pgx.Tx, items []*sized) error {
+		for _, item := range items {
+			if _, err := write(item.Key)(ctx, tx); err != nil {
 				return err
 			}
-			switch p.Input {
+			switch item.Input {
 			case -1:
-				p.Succeed(math.NaN())
+				item.Succeed(math.NaN())
 			case -2:
-				p.Succeed(func() {})
+				item.Succeed(func() {})
 			default:
-				p.Succeed(strings.Repeat("a", p.Input))
+				item.Succeed(strings.Repeat("a", item.Input))
 			}
 		}
 		return nil

@@ -96,9 +96,9 @@ func TestLimits_BoundTheOperationsBatches(t *testing.T) {
 	f := newFixture(t)
 	engine := f.engine(idempotency.Config{Batches: 1})
 	sizes := make(chan int, 100)
-	batch := idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(), func(ctx context.Context, tx pgx.Tx, group []*pending) error {
-		sizes <- len(group)
-		return writes(ctx, tx, group)
+	batch := idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(), func(ctx context.Context, tx pgx.Tx, items []*noteItem) error {
+		sizes <- len(items)
+		return writes(ctx, tx, items)
 	}, idempotency.WithMaxBatch(5))
 	executed(t, together(t, engine, batch, texts(20)...)...)
 	close(sizes)
@@ -129,7 +129,7 @@ func TestLimits_WaitAndBudgetAreTheOperations(t *testing.T) {
 		return note{}, ctx.Err()
 	})
 	wantError(t, err, idempotency.ErrUnavailable)
-	batch := idempotency.NewBatch(engine, "hasty", idempotency.AcrossScopes(), func(ctx context.Context, _ pgx.Tx, _ []*pending) error {
+	batch := idempotency.NewBatch(engine, "hasty", idempotency.AcrossScopes(), func(ctx context.Context, _ pgx.Tx, _ []*noteItem) error {
 		<-ctx.Done()
 		return ctx.Err()
 	}, idempotency.WithBudget(50*time.Millisecond))

@@ -76,7 +76,7 @@ func (f *fixture) engineOn(pool *pgxpool.Pool, config idempotency.Config) *idemp
 	if config.PurgeEvery == 0 {
 		config.PurgeEvery = -1
 	}
-	if inGroups {
+	if batched {
 		config.Batches = config.Workers
 		// A batch has a part of them, and the tests hold effects back.
 		config.Wait, config.Budget = cmp.Or(config.Wait, time.Minute), cmp.Or(config.Budget, time.Minute)
@@ -208,13 +208,13 @@ func waiting(t testing.TB, engine *idempotency.Engine, key string, n int) {
 	}
 }
 
-// queued returns once n flights wait for a worker.
+// queued returns once n calls wait for a worker.
 func queued(t testing.TB, engine *idempotency.Engine, n int) {
 	t.Helper()
 	deadline := time.Now().Add(10 * time.Second)
 	for engine.Stats().Queued != n {
 		if time.Now().After(deadline) {
-			t.Fatalf("%d flights are queued, want %d", engine.Stats().Queued, n)
+			t.Fatalf("%d calls are queued, want %d", engine.Stats().Queued, n)
 		}
 		time.Sleep(time.Millisecond)
 	}

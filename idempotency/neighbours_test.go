@@ -57,14 +57,14 @@ func texts(n int) []string {
 }
 
 // each is a batch's effect that works item by item.
-func each(do func(ctx context.Context, tx pgx.Tx, p *pending) (note, error)) func(context.Context, pgx.Tx, []*pending) error {
-	return func(ctx context.Context, tx pgx.Tx, group []*pending) error {
-		for _, p := range group {
-			n, err := do(ctx, tx, p)
+func each(do func(ctx context.Context, tx pgx.Tx, item *noteItem) (note, error)) func(context.Context, pgx.Tx, []*noteItem) error {
+	return func(ctx context.Context, tx pgx.Tx, items []*noteItem) error {
+		for _, item := range items {
+			n, err := do(ctx, tx, item)
 			if err != nil {
 				return err
 			}
-			p.Succeed(n)
+			item.Succeed(n)
 		}
 		return nil
 	}
@@ -89,8 +89,8 @@ func TestNeighbours_ThatDisturbEachOtherExecute(t *testing.T) {
 			f := newFixture(t)
 			engine := f.engine(idempotency.Config{Batches: 1, Wait: patience})
 			batch := idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(),
-				each(func(ctx context.Context, tx pgx.Tx, p *pending) (note, error) {
-					n, err := write(p.Input)(ctx, tx)
+				each(func(ctx context.Context, tx pgx.Tx, item *noteItem) (note, error) {
+					n, err := write(item.Input)(ctx, tx)
 					if err == nil {
 						err = does(sql)(ctx, f, tx)
 					}
@@ -146,8 +146,8 @@ func TestNeighbours_DeferWhatAllOfThemSatisfy(t *testing.T) {
 				create table children (parent text references parents deferrable initially deferred)`)
 			engine := f.engine(idempotency.Config{Batches: 1, Wait: patience})
 			batch := idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(),
-				each(func(ctx context.Context, tx pgx.Tx, p *pending) (note, error) {
-					kind, id, _ := strings.Cut(p.Input, " ")
+				each(func(ctx context.Context, tx pgx.Tx, item *noteItem) (note, error) {
+					kind, id, _ := strings.Cut(item.Input, " ")
 					sql := map[string]string{
 						"parent": `insert into parents values ($1)`,
 						"child":  `insert into children values ($1)`,
@@ -156,7 +156,7 @@ func TestNeighbours_DeferWhatAllOfThemSatisfy(t *testing.T) {
 					if _, err := tx.Exec(ctx, sql, id); err != nil {
 						return note{}, err
 					}
-					return write(p.Input)(ctx, tx)
+					return write(item.Input)(ctx, tx)
 				}))
 			n := 0
 			for i, r := range together(t, engine, batch, test.inputs...) {
@@ -183,7 +183,7 @@ func TestNeighbours_OfADeadlockExecute(t *testing.T) {
 	lock := func(first, second int) *idempotency.Batch[string, note] {
 		var runs atomic.Int32
 		return idempotency.NewBatch(engine, fmt.Sprint("write ", first), idempotency.AcrossScopes(),
-			func(ctx context.Context, tx pgx.Tx, group []*pending) error {
+			func(ctx context.Context, tx pgx.Tx, items []*noteItem) error {
 				if _, err := tx.Exec(ctx, `select from accounts where id = $1 for update`, first); err != nil {
 					return err
 				}
@@ -196,7 +196,7 @@ func TestNeighbours_OfADeadlockExecute(t *testing.T) {
 				if _, err := tx.Exec(ctx, `select from accounts where id = $1 for update`, second); err != nil {
 					return err
 				}
-				return writes(ctx, tx, group)
+				return writes(ctx, tx, items)
 			})
 	}
 	release := hold(t, engine, 2)
@@ -284,19 +284,19 @@ func TestNeighbours_RefusedOverARowThatIsLostExecute(t *testing.T) {
 	t.Parallel()
 	errTaken := errors.New("taken")
 	for name, lost := range map[string]bool{"the request is lost": true, "the request is cut": true, "the reply is lost": false, "the reply is an error": false} {
-		for word, refuse := range map[string]func(*pending, error){"Fail": (*pending).Fail, "Decline": (*pending).Decline} {
+		for word, refuse := range map[string]func(*noteItem, error){"Fail": (*noteItem).Fail, "Decline": (*noteItem).Decline} {
 			t.Run(word+", "+name, func(t *testing.T) {
 				t.Parallel()
 				f := newFixture(t)
 				proxy, url := newProxy(t, f.url)
 				engine := f.engineOn(f.open(url, 6), idempotency.Config{Batches: 1, Wait: patience})
 				var met <-chan struct{}
-				batch := idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(), func(ctx context.Context, tx pgx.Tx, group []*pending) error {
-					for _, p := range group {
-						if p.Input == "first" {
+				batch := idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(), func(ctx context.Context, tx pgx.Tx, items []*noteItem) error {
+					for _, item := range items {
+						if item.Input == "first" {
 							select {
 							case <-met: // It has lost its COMMIT, and wants nothing any more.
-								p.Fail(errRefused)
+								item.Fail(errRefused)
 								continue
 							default:
 							}
@@ -306,14 +306,14 @@ func TestNeighbours_RefusedOverARowThatIsLostExecute(t *testing.T) {
 							return err
 						}
 						if taken {
-							refuse(p, errTaken)
+							refuse(item, errTaken)
 							continue
 						}
-						n, err := write(p.Input)(ctx, tx)
+						n, err := write(item.Input)(ctx, tx)
 						if err != nil {
 							return err
 						}
-						p.Succeed(n)
+						item.Succeed(n)
 					}
 					return nil
 				})

@@ -114,7 +114,7 @@ func TestDo_LostConnectionIsRetried(t *testing.T) {
 		engine := f.engine(idempotency.Config{})
 		gate := newGate()
 		var attempts atomic.Int32
-		owner := start(t.Context(), engine, call("k", "a"), gate.before(func(ctx context.Context, tx pgx.Tx) (note, error) {
+		leader := start(t.Context(), engine, call("k", "a"), gate.before(func(ctx context.Context, tx pgx.Tx) (note, error) {
 			if attempts.Add(1) > 1 {
 				return write("a")(ctx, tx)
 			}
@@ -132,9 +132,9 @@ func TestDo_LostConnectionIsRetried(t *testing.T) {
 		waiting(t, engine, "k", 3)
 		close(gate.open)
 
-		first, err := replied(t, owner)
+		first, err := replied(t, leader)
 		if err != nil || first.Replayed || first.Value.Text != "a" {
-			t.Errorf("the owner: %+v, %v; want it executed", first, err)
+			t.Errorf("the leader: %+v, %v; want it executed", first, err)
 		}
 		if o, err := replied(t, equal); err != nil || !o.Replayed || o.Value != first.Value {
 			t.Errorf("the equal call: %+v, %v; want a replay", o, err)
@@ -148,13 +148,13 @@ func TestDo_LostConnectionIsRetried(t *testing.T) {
 	})
 }
 
-func TestDo_OwnerThatKeepsLosingItsConnectionHandsOver(t *testing.T) {
+func TestDo_LeaderThatKeepsLosingItsConnectionHandsOver(t *testing.T) {
 	t.Parallel()
 	losses(t, func(t *testing.T, f *fixture, lose loss, after effect) {
 		engine := f.engine(idempotency.Config{})
 		gate := newGate()
 		var attempts atomic.Int32
-		owner := start(t.Context(), engine, call("k", "a"), gate.before(func(ctx context.Context, tx pgx.Tx) (note, error) {
+		leader := start(t.Context(), engine, call("k", "a"), gate.before(func(ctx context.Context, tx pgx.Tx) (note, error) {
 			attempts.Add(1)
 			if err := lose(ctx, tx); err != nil {
 				t.Error(err)
@@ -168,10 +168,10 @@ func TestDo_OwnerThatKeepsLosingItsConnectionHandsOver(t *testing.T) {
 		waiting(t, engine, "k", 3)
 		close(gate.open)
 
-		_, err := replied(t, owner)
+		_, err := replied(t, leader)
 		wantError(t, err, idempotency.ErrUnavailable)
 		if n := attempts.Load(); n != maxAttempts {
-			t.Errorf("the owner's effect ran %d times, want %d", n, maxAttempts)
+			t.Errorf("the leader's effect ran %d times, want %d", n, maxAttempts)
 		}
 		first, err := replied(t, next)
 		if err != nil || first.Replayed || first.RequestID != "the next" {

@@ -16,7 +16,7 @@ func TestSavepoint_OfTheEngineIsNotTheEffects(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	engine := f.engine(idempotency.Config{Batches: 1})
-	batch := idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(), func(ctx context.Context, tx pgx.Tx, items []*pending) error {
+	batch := idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(), func(ctx context.Context, tx pgx.Tx, items []*noteItem) error {
 		if err := writes(ctx, tx, items); err != nil {
 			return err
 		}

@@ -62,8 +62,8 @@ func TestSettings_OfAnEffectDoNotReachTheKeys(t *testing.T) {
 			}); err != nil {
 				t.Errorf("alone: %v", err)
 			}
-			batch := idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(), func(ctx context.Context, tx pgx.Tx, group []*pending) error {
-				if err := writes(ctx, tx, group); err != nil {
+			batch := idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(), func(ctx context.Context, tx pgx.Tx, items []*noteItem) error {
+				if err := writes(ctx, tx, items); err != nil {
 					return err
 				}
 				return does(sql)(ctx, f, tx)

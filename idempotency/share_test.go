@@ -19,11 +19,11 @@ func TestShare_HalfOfASlowBatchIsBad(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	engine := f.engineOn(f.open(f.url, 20), idempotency.Config{})
-	batch := idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(), func(ctx context.Context, tx pgx.Tx, group []*pending) error {
+	batch := idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(), func(ctx context.Context, tx pgx.Tx, items []*noteItem) error {
 		if _, err := tx.Exec(ctx, `select pg_sleep(0.09)`); err != nil {
 			return err
 		}
-		return writes(ctx, tx, group)
+		return writes(ctx, tx, items)
 	})
 	var callers sync.WaitGroup
 	for i := range 128 {
@@ -58,15 +58,15 @@ func TestShare_OfATenantIsNotAllWorkers(t *testing.T) {
 	}
 	batched := func(scopes idempotency.Scopes) func(*idempotency.Engine, <-chan struct{}) do {
 		return func(engine *idempotency.Engine, open <-chan struct{}) do {
-			batch := idempotency.NewBatch(engine, "write", scopes, func(ctx context.Context, tx pgx.Tx, group []*pending) error {
-				for _, p := range group {
-					if p.Scope == "slow" {
+			batch := idempotency.NewBatch(engine, "write", scopes, func(ctx context.Context, tx pgx.Tx, items []*noteItem) error {
+				for _, item := range items {
+					if item.Scope == "slow" {
 						if err := held(open, ctx); err != nil {
 							return err
 						}
 					}
 				}
-				return writes(ctx, tx, group)
+				return writes(ctx, tx, items)
 			}, idempotency.WithMaxBatch(3))
 			return func(ctx context.Context, scope, key string) error {
 				_, err := batch.Do(ctx, inScope(scope, key, key), key)
@@ -244,9 +244,9 @@ func TestClose_ReturnsWhenItsContextEnds(t *testing.T) {
 	f := newFixture(t)
 	engine := f.engine(idempotency.Config{Batches: 1, Workers: 1, PurgeEvery: time.Hour})
 	open := make(chan struct{})
-	batch := idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(), func(ctx context.Context, tx pgx.Tx, group []*pending) error {
+	batch := idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(), func(ctx context.Context, tx pgx.Tx, items []*noteItem) error {
 		<-open
-		return writes(ctx, tx, group)
+		return writes(ctx, tx, items)
 	})
 	var calls []chan error
 	for _, do := range []func() error{
@@ -290,10 +290,10 @@ func TestEvents_TellOfExecutionsWithoutACaller(t *testing.T) {
 			engine := f.engineOn(f.open(url, 6), idempotency.Config{Batches: 1, Workers: 1, Observer: events.observe})
 			gate := newGate()
 			ctx, leave := context.WithCancel(t.Context())
-			owner := start(ctx, engine, call("k", "a"), gate.before(write("a")))
+			leader := start(ctx, engine, call("k", "a"), gate.before(write("a")))
 			gate.arrived(t)
 			leave()
-			_, err := replied(t, owner)
+			_, err := replied(t, leader)
 			wantError(t, err, idempotency.ErrInProgress)
 			var met <-chan struct{}
 			if name != "answered" {
