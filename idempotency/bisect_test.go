@@ -27,7 +27,7 @@ func TestBisect_FindsOneCallInFewRuns(t *testing.T) {
 				create table children (parent int references parents deferrable initially deferred);
 				create table held (id int); insert into held values (1)`)
 			f.holds(`delete from held`)
-			engine := f.engine(idempotency.Config{Batches: 1, Wait: patience})
+			engine := f.engine(idempotency.Config{Batches: 1, Wait: testTimeout})
 			var runs, single atomic.Int32
 			batch := idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(), func(ctx context.Context, tx pgx.Tx, items []*noteItem) error {
 				runs.Add(1)

@@ -13,7 +13,7 @@ import (
 // closed closes the engine; afterwards it does nothing any more.
 func closed(t testing.TB, engine *idempotency.Engine) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), patience)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), testTimeout)
 	defer cancel()
 	if err := engine.Close(ctx); err != nil {
 		t.Errorf("closing the engine: %v", err)

@@ -139,7 +139,7 @@ func TestDo_ConcurrentSameKeyRunsOnce(t *testing.T) {
 		t.Errorf("%d calls say that they executed, want 1", executed)
 	}
 	if conns := pool.Stat().NewConnsCount(); conns > 2 {
-		t.Errorf("the storm took %d connections, want 2 at most", conns)
+		t.Errorf("the burst took %d connections, want 2 at most", conns)
 	}
 	f.effects(1)
 }

@@ -42,7 +42,7 @@ func TestKeys_ThatAreRefusedAreADefect(t *testing.T) {
 			t.Parallel()
 			f := newFixture(t)
 			address := f.asRole()
-			engine := f.engineOn(f.open(address, 6), idempotency.Config{Batches: 1, Wait: patience})
+			engine := f.engineOn(f.open(address, 6), idempotency.Config{Batches: 1, Wait: testTimeout})
 			// Its statements are prepared while all is well.
 			if _, err := idempotency.Do(t.Context(), engine, inScope("before", "k", "a"), write("a")); err != nil {
 				t.Fatal(err)
@@ -91,7 +91,7 @@ func TestKeys_ThatAreRefusedAreOneCalls(t *testing.T) {
 			t.Parallel()
 			f := newFixture(t)
 			f.refuse(body)
-			engine := f.engine(idempotency.Config{Batches: 1, Wait: patience})
+			engine := f.engine(idempotency.Config{Batches: 1, Wait: testTimeout})
 			batch := idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(), writes)
 			for i, r := range together(t, engine, batch, texts(8)...) {
 				if i == 3 {
@@ -113,7 +113,7 @@ func TestKeys_ThatAreRefusedForAMomentAreStored(t *testing.T) {
 			t.Parallel()
 			f := newFixture(t)
 			f.refuse(`if nextval('refusals') <= 2 then raise exception using errcode = '` + code + `'; end if;`)
-			engine := f.engine(idempotency.Config{Batches: 1, Wait: patience})
+			engine := f.engine(idempotency.Config{Batches: 1, Wait: testTimeout})
 			o, err := idempotency.Do(t.Context(), engine, call("alone", "a"), write("a"))
 			executed(t, reply{o, err})
 			f.exec(`alter sequence refusals restart`)
@@ -149,7 +149,7 @@ func TestKeys_ThatAreRefusedForTheWholeWaitAreUnavailable(t *testing.T) {
 func TestKeys_OfRivalsLeaveTheOthers(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	engine := f.engine(idempotency.Config{Batches: 1, Wait: patience})
+	engine := f.engine(idempotency.Config{Batches: 1, Wait: testTimeout})
 	batch := idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(), func(ctx context.Context, tx pgx.Tx, items []*noteItem) error {
 		for _, item := range items {
 			switch item.Input {
@@ -188,7 +188,7 @@ func TestKeys_OfABatchWhoseCommitIsLost(t *testing.T) {
 			t.Parallel()
 			f := newFixture(t)
 			proxy, url := newProxy(t, f.url)
-			engine := f.engineOn(f.open(url, 6), idempotency.Config{Batches: 1, Wait: patience})
+			engine := f.engineOn(f.open(url, 6), idempotency.Config{Batches: 1, Wait: testTimeout})
 			batch := idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(), writes)
 			met := proxy.arm(fault)
 			inputs := append(texts(10), "refuse")
@@ -227,7 +227,7 @@ func TestKeys_OutliveTheirPreparedStatements(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			f := newFixture(t)
-			engine := f.engine(idempotency.Config{Batches: 1, Workers: 1, Wait: patience})
+			engine := f.engine(idempotency.Config{Batches: 1, Workers: 1, Wait: testTimeout})
 			batch := idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(), func(ctx context.Context, tx pgx.Tx, items []*noteItem) error {
 				rows, _ := tx.Query(ctx, `select * from notes where id < $1`, 0)
 				rows.Close()

@@ -57,7 +57,7 @@ func misdeeds(t *testing.T, all map[string]misdeed) {
 			if m.hold != "" {
 				f.holds(m.hold)
 			}
-			m.config.Wait = cmp.Or(m.config.Wait, patience)
+			m.config.Wait = cmp.Or(m.config.Wait, testTimeout)
 			engine := f.engine(m.config)
 			_, err := idempotency.Do(m.context(t), engine, call("alone", "bad"), func(ctx context.Context, tx pgx.Tx) (note, error) {
 				if _, err := write("lost")(ctx, tx); err != nil {

@@ -13,13 +13,13 @@ import (
 	"github.com/onceql/onceql/idempotency"
 )
 
-// patience is how long a test waits for what has to come.
-const patience = 20 * time.Second
+// testTimeout is how long a test waits for what has to come.
+const testTimeout = 20 * time.Second
 
 // eventually returns once the condition holds.
 func eventually(t testing.TB, what string, holds func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(patience); !holds(); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(testTimeout); !holds(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("it never came that %s", what)
 		}
@@ -32,7 +32,7 @@ func replied(t testing.TB, replies <-chan reply) (outcome, error) {
 	select {
 	case r := <-replies:
 		return r.outcome, r.err
-	case <-time.After(patience):
+	case <-time.After(testTimeout):
 		t.Fatal("a call was never answered")
 		return outcome{}, nil
 	}
@@ -53,7 +53,7 @@ func (g *gate) arrived(t testing.TB) {
 	t.Helper()
 	select {
 	case <-g.entered:
-	case <-time.After(patience):
+	case <-time.After(testTimeout):
 		t.Fatal("no effect came to the gate")
 	}
 }

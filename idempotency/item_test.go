@@ -42,7 +42,7 @@ func TestItem_RefusedOnesLeaveNothingAndTheOthersStand(t *testing.T) {
 			t.Run(word+", "+when, func(t *testing.T) {
 				t.Parallel()
 				f := newFixture(t)
-				engine := f.engine(idempotency.Config{Batches: 1, Wait: patience})
+				engine := f.engine(idempotency.Config{Batches: 1, Wait: testTimeout})
 				var runs atomic.Int32
 				batch := idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(), func(ctx context.Context, tx pgx.Tx, items []*noteItem) error {
 					runs.Add(1)
@@ -103,7 +103,7 @@ func TestItem_RefusedOnesLeaveNothingAndTheOthersStand(t *testing.T) {
 func TestItem_RefusedLateIsHeardAlone(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	engine := f.engine(idempotency.Config{Batches: 1, Wait: patience})
+	engine := f.engine(idempotency.Config{Batches: 1, Wait: testTimeout})
 	batch := idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(), func(ctx context.Context, tx pgx.Tx, items []*noteItem) error {
 		if err := writes(ctx, tx, items); err != nil {
 			return err
@@ -175,7 +175,7 @@ func TestItem_PayloadsFailByThemselves(t *testing.T) {
 func TestNested_CallsAreRefusedAtOnce(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	engine, other := f.engine(idempotency.Config{Batches: 1, Workers: 1, Wait: patience}), f.engine(idempotency.Config{})
+	engine, other := f.engine(idempotency.Config{Batches: 1, Workers: 1, Wait: testTimeout}), f.engine(idempotency.Config{})
 	inner := idempotency.NewBatch(engine, "inner", idempotency.AcrossScopes(), writes)
 	nested := map[string]func(context.Context) error{
 		"Do": func(ctx context.Context) error {

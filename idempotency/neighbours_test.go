@@ -87,7 +87,7 @@ func TestNeighbours_ThatDisturbEachOtherExecute(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			f := newFixture(t)
-			engine := f.engine(idempotency.Config{Batches: 1, Wait: patience})
+			engine := f.engine(idempotency.Config{Batches: 1, Wait: testTimeout})
 			batch := idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(),
 				each(func(ctx context.Context, tx pgx.Tx, item *noteItem) (note, error) {
 					n, err := write(item.Input)(ctx, tx)
@@ -107,7 +107,7 @@ func TestNeighbours_ThatWantTheSame(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	f.exec(`create unique index on notes (text)`)
-	engine := f.engine(idempotency.Config{Batches: 1, Wait: patience})
+	engine := f.engine(idempotency.Config{Batches: 1, Wait: testTimeout})
 	batch := idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(), writes)
 	n := 0
 	for _, r := range together(t, engine, batch, "same", "a", "same", "b", "same") {
@@ -144,7 +144,7 @@ func TestNeighbours_DeferWhatAllOfThemSatisfy(t *testing.T) {
 			f.exec(`
 				create table parents (id text primary key);
 				create table children (parent text references parents deferrable initially deferred)`)
-			engine := f.engine(idempotency.Config{Batches: 1, Wait: patience})
+			engine := f.engine(idempotency.Config{Batches: 1, Wait: testTimeout})
 			batch := idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(),
 				each(func(ctx context.Context, tx pgx.Tx, item *noteItem) (note, error) {
 					kind, id, _ := strings.Cut(item.Input, " ")
@@ -177,7 +177,7 @@ func TestNeighbours_OfADeadlockExecute(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	f.exec(`create table accounts (id int primary key); insert into accounts values (1), (2)`)
-	engine := f.engine(idempotency.Config{Batches: 2, Wait: patience}.WithMaxBatchDelay(1))
+	engine := f.engine(idempotency.Config{Batches: 2, Wait: testTimeout}.WithMaxBatchDelay(1))
 	var met atomic.Int32
 	both := make(chan struct{})
 	lock := func(first, second int) *idempotency.Batch[string, note] {
@@ -229,7 +229,7 @@ func TestNeighbours_OfADeadlockOfSingleCallsExecute(t *testing.T) {
 	f := newFixture(t)
 	f.exec(`create table accounts (id int primary key); insert into accounts values (1), (2)`)
 	var events kinds
-	engine := f.engine(idempotency.Config{Workers: 2, Wait: patience, Observer: events.observe})
+	engine := f.engine(idempotency.Config{Workers: 2, Wait: testTimeout, Observer: events.observe})
 	var met atomic.Int32
 	both := make(chan struct{})
 	lock := func(first, second int) effect {
@@ -289,7 +289,7 @@ func TestNeighbours_RefusedOverARowThatIsLostExecute(t *testing.T) {
 				t.Parallel()
 				f := newFixture(t)
 				proxy, url := newProxy(t, f.url)
-				engine := f.engineOn(f.open(url, 6), idempotency.Config{Batches: 1, Wait: patience})
+				engine := f.engineOn(f.open(url, 6), idempotency.Config{Batches: 1, Wait: testTimeout})
 				var met <-chan struct{}
 				batch := idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(), func(ctx context.Context, tx pgx.Tx, items []*noteItem) error {
 					for _, item := range items {

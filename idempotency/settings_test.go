@@ -51,7 +51,7 @@ func TestSettings_OfAnEffectDoNotReachTheKeys(t *testing.T) {
 			if name == "another role" {
 				address = f.url // A role that may become any other.
 			}
-			engine := f.engineOn(f.open(address, 6), idempotency.Config{Batches: 1, Wait: patience})
+			engine := f.engineOn(f.open(address, 6), idempotency.Config{Batches: 1, Wait: testTimeout})
 
 			if _, err := idempotency.Do(t.Context(), engine, call("alone", "a"), func(ctx context.Context, tx pgx.Tx) (note, error) {
 				n, err := write("a")(ctx, tx)

@@ -196,7 +196,7 @@ func TestStandby_PoolThatCancelsAcknowledgesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	config.ConnConfig.BuildContextWatcherHandler = func(conn *pgconn.PgConn) ctxwatch.Handler {
-		return &pgconn.CancelRequestContextWatcherHandler{Conn: conn, DeadlineDelay: patience}
+		return &pgconn.CancelRequestContextWatcherHandler{Conn: conn, DeadlineDelay: testTimeout}
 	}
 	pool, err := pgxpool.NewWithConfig(t.Context(), config)
 	if err != nil {
