@@ -102,8 +102,8 @@ fuzz:
 # The tests of concurrency, a hundred times, with one of two cores kept busy.
 storm:
 	@.ci/install server tests
-	.ci/busy go test -race -count=100 -timeout 2h -run 'Concurrent|Waiters|Engines|Races' ./idempotency
-	.ci/busy go test -race -count=100 -timeout 2h -run 'Storm|Loser|Caller' ./e2e
+	.ci/busy go test -race -count=100 -timeout 2h -run 'Concurrent|Followers|Engines|Races' ./idempotency
+	.ci/busy go test -race -count=100 -timeout 2h -run 'Burst|Loser|Caller' ./e2e
 
 # The tests of faults and crashes, twenty times, with one of two cores kept busy.
 faults:

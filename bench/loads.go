@@ -85,7 +85,7 @@ func replays(t *target, connections, keys int, duration time.Duration) ([]measur
 	return replaysWith(t.requests.create, name, t, connections, keys, duration)
 }
 
-// replaysOfUpdates sends keys of updateProject, whose calls run alone, that were
+// replaysOfUpdates sends keys of updateProject, whose calls run singly, that were
 // sent before.
 func replaysOfUpdates(t *target, connections, keys int, duration time.Duration) ([]measure, error) {
 	return replaysWith(update, fmt.Sprintf("replays of updateProject, %d", connections), t, connections, keys, duration)

@@ -193,7 +193,7 @@ func TestTimeouts_EndSlowClients(t *testing.T) {
 	}
 	wantStatus(t, s.send(create("k", "Apollo")), "EXECUTED")
 	for i, conn := range slow {
-		_ = conn.SetReadDeadline(time.Now().Add(patience))
+		_ = conn.SetReadDeadline(time.Now().Add(testTimeout))
 		if _, err := io.Copy(io.Discard, conn); err != nil { // To its end.
 			t.Errorf("connection %d: %v", i, err)
 		}

@@ -71,7 +71,7 @@ func TestReadiness_HoldsWhileTheQueriesAreBusy(t *testing.T) {
 	s, d := serve(t, url), connect(t, url)
 	wantStatus(t, s.send(create("k", "Apollo")), "EXECUTED")
 	release := d.hold(`projects`, `access exclusive`)
-	queries := startStorm(t, 30, []*server{s}, func(int) request { return request{Query: `{ projects { nodes { id } } }`} })
+	queries := startBurst(t, 30, []*server{s}, func(int) request { return request{Query: `{ projects { nodes { id } } }`} })
 	const queryConns = 8
 	eventually(t, "all of the queries' connections to be busy", func() bool { return d.held() == queryConns && queries.underWay() })
 	for range 3 {

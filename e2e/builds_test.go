@@ -201,9 +201,9 @@ func TestBuilds_ExecuteACallOnceThatIsUnderWayInBoth(t *testing.T) {
 				rename("update beside "+c.name, subject, "Gemini beside "+c.name),
 			} {
 				release := d.holdProjects()
-				leader := startStorm(t, 1, []*server{c.leader}, func(int) request { return call })
+				leader := startBurst(t, 1, []*server{c.leader}, func(int) request { return call })
 				eventually(t, "the effect to wait", func() bool { return d.held() == 1 })
-				duplicates := startStorm(t, 20, []*server{c.duplicates}, func(int) request { return call })
+				duplicates := startBurst(t, 20, []*server{c.duplicates}, func(int) request { return call })
 				// It rolls back what found the key busy.
 				eventually(t, "the other build to have looked for the key", func() bool {
 					return duplicates.underWay() && d.count(`select count(*) from pg_stat_activity
@@ -225,14 +225,14 @@ func TestBuilds_ExecuteACallOnceThatIsUnderWayInBoth(t *testing.T) {
 	})
 }
 
-func TestBuilds_TakeAStormOfTheSameKeys(t *testing.T) {
+func TestBuilds_TakeABurstOfTheSameKeys(t *testing.T) {
 	t.Parallel()
 	inBothOrders(t, func(t *testing.T, d *database, first, second *server) {
 		const keys, times = 60, 8
 		projects := subjects(first, keys)
 		d.recordEffects()
 		// The two servers are sent each key in turn.
-		answers := storm(t, keys*times, []*server{first, second}, func(i int) request {
+		answers := sendBurst(t, keys*times, []*server{first, second}, func(i int) request {
 			key := i / 2 % keys
 			if key%3 == 0 {
 				return rename(fmt.Sprint(key), projects[key], fmt.Sprint("Gemini ", key))

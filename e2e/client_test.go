@@ -83,15 +83,15 @@ func rename(key, id, name string) request {
 
 // client keeps its connections alive, as browsers do.
 var client = &http.Client{
-	Transport: &http.Transport{MaxIdleConnsPerHost: 600, DisableCompression: true, ExpectContinueTimeout: patience},
-	Timeout:   patience,
+	Transport: &http.Transport{MaxIdleConnsPerHost: 600, DisableCompression: true, ExpectContinueTimeout: testTimeout},
+	Timeout:   testTimeout,
 }
 
 // prober opens a connection for each request, as load balancers' probes do. Once
 // it is answered, the connections opened before have been accepted too.
 var prober = &http.Client{
 	Transport: &http.Transport{DisableKeepAlives: true},
-	Timeout:   patience,
+	Timeout:   testTimeout,
 }
 
 // try sends the request, and returns an error where no answer came.
@@ -257,18 +257,18 @@ func (d *database) hold(table, mode string) (release func()) {
 	}
 }
 
-// groups is how many groups of createProject a server runs side by side.
-const groups = 2
+// batches is how many batches of createProject occupy keeps busy.
+const batches = 2
 
-// occupy sends calls, under the keys "busy 0" and so on, until each group has been in an
-// effect that holdProjects holds. A group waits for a lock for a moment, and its calls
+// occupy sends calls, under the keys "busy 0" and so on, until each batch has been in an
+// effect that holdProjects holds. A batch waits for a lock for a moment, and its calls
 // then do so singly.
-func occupy(s *server, d *database, name string) []*stormOf {
+func occupy(s *server, d *database, name string) []*burst {
 	s.t.Helper()
-	var busy []*stormOf
-	for i := range groups {
-		busy = append(busy, startStorm(s.t, 1, []*server{s}, func(int) request { return create(fmt.Sprint("busy ", i), name) }))
-		eventually(s.t, "a group to be busy", func() bool { return d.held() == i+1 })
+	var busy []*burst
+	for i := range batches {
+		busy = append(busy, startBurst(s.t, 1, []*server{s}, func(int) request { return create(fmt.Sprint("busy ", i), name) }))
+		eventually(s.t, "a batch to be busy", func() bool { return d.held() == i+1 })
 	}
 	return busy
 }

@@ -49,7 +49,7 @@ func TestCrash_AtEachStepTakesEffectOnce(t *testing.T) {
 					$$ begin insert into effects values (new.name); return null; end $$`)
 				d.exec(`create trigger note after insert or update on projects for each row execute function note()`)
 
-				// One call by itself, and two that share a flight and run in a group.
+				// One call by itself, and two that share a key and run in a batch.
 				calls := []request{rename("u", subject, "Gemini"), create("k", "Apollo"), create("k", "Apollo")}
 				there, release := hold(d)
 				answers, errs := make([]answer, len(calls)), make([]error, len(calls))
@@ -163,9 +163,9 @@ func TestCrash_WithAQueueRunsNothingOfIt(t *testing.T) {
 	s, d := serve(t, url), connect(t, url)
 	release := d.holdProjects()
 	var gone []chan struct{}
-	for i := range groups {
+	for i := range batches {
 		gone = append(gone, sendInVain(s, create(fmt.Sprint("busy ", i), "Gemini")))
-		eventually(t, "a group to be busy", func() bool { return d.held() == i+1 })
+		eventually(t, "a batch to be busy", func() bool { return d.held() == i+1 })
 	}
 	for i := range 20 {
 		gone = append(gone, sendInVain(s, create(fmt.Sprint("queued ", i), "Apollo")))
@@ -180,8 +180,8 @@ func TestCrash_WithAQueueRunsNothingOfIt(t *testing.T) {
 	for i := range 20 {
 		wantStatus(t, next.send(create(fmt.Sprint("queued ", i), "Apollo")), "EXECUTED")
 	}
-	for i := range groups {
+	for i := range batches {
 		wantStatus(t, next.send(create(fmt.Sprint("busy ", i), "Gemini")), "EXECUTED")
 	}
-	d.wantStored(20+groups, 20+groups)
+	d.wantStored(20+batches, 20+batches)
 }

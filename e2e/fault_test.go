@@ -22,7 +22,7 @@ func TestDatabase_GoesAwayAndComesBack(t *testing.T) {
 	d.exec(`begin`)
 	d.exec(`lock table projects in exclusive mode`)
 	d.exec(`prepare transaction 'held'`)
-	caught := startStorm(t, 3, []*server{s}, func(i int) request { return create(fmt.Sprint(i), "Apollo") })
+	caught := startBurst(t, 3, []*server{s}, func(i int) request { return create(fmt.Sprint(i), "Apollo") })
 	eventually(t, "an effect to wait", func() bool { return d.held() > 0 && caught.underWay() })
 	postgres.Stop(t)
 
@@ -73,19 +73,19 @@ func wantRetryable(t testing.TB, a answer) {
 	}
 }
 
-// The owner of a flight fails while others wait for the same key.
-func TestWaiters_AreNotRefusedForACallThatFailed(t *testing.T) {
+// The leader fails while others wait for the same key.
+func TestFollowers_AreNotRefusedForACallThatFailed(t *testing.T) {
 	t.Parallel()
 	url := pgtest.URL(t)
 	s, d := serve(t, url), connect(t, url)
 	release := d.hold(`idempotency_keys`, `access exclusive`)
-	owner := startStorm(t, 1, []*server{s}, func(int) request { return create("k", "") })
-	eventually(t, "the owner to look the key up", func() bool { return d.waiting(`relation = 'idempotency_keys'::regclass`) == 1 })
-	waiters := startStorm(t, 20, []*server{s}, func(int) request { return create("k", "Apollo") })
-	eventually(t, "the others to be sent", waiters.underWay)
+	leader := startBurst(t, 1, []*server{s}, func(int) request { return create("k", "") })
+	eventually(t, "the leader to look the key up", func() bool { return d.waiting(`relation = 'idempotency_keys'::regclass`) == 1 })
+	followers := startBurst(t, 20, []*server{s}, func(int) request { return create("k", "Apollo") })
+	eventually(t, "the others to be sent", followers.underWay)
 	release()
-	wantCode(t, owner.wait()[0], "BAD_USER_INPUT")
-	wantOneExecution(t, waiters.wait())
+	wantCode(t, leader.wait()[0], "BAD_USER_INPUT")
+	wantOneExecution(t, followers.wait())
 	d.wantStored(1, 1)
 }
 
@@ -96,7 +96,7 @@ func TestCaller_LeavesTheQueueAndConsumesNoKey(t *testing.T) {
 	subject := s.send(create("subject", "Mercury")).project().ID
 	release := d.holdProjects()
 	// Single calls, which wait for a lock as long as they may run.
-	busy := startStorm(t, singlesOfOne, []*server{s}, func(i int) request { return rename(fmt.Sprint("busy ", i), subject, "Gemini") })
+	busy := startBurst(t, singlesOfOne, []*server{s}, func(i int) request { return rename(fmt.Sprint("busy ", i), subject, "Gemini") })
 	eventually(t, "the workers to be busy", func() bool { return d.held() == singlesOfOne })
 
 	// To the server a connection that is closed on one side is a caller that hung

@@ -123,7 +123,7 @@ func (l *load) end() []sent {
 func subjects(s *server, n int) []string {
 	s.t.Helper()
 	ids := make([]string, n)
-	for i, a := range storm(s.t, n, []*server{s}, func(i int) request { return create(fmt.Sprint("subject ", i), "Mercury") }) {
+	for i, a := range sendBurst(s.t, n, []*server{s}, func(i int) request { return create(fmt.Sprint("subject ", i), "Mercury") }) {
 		ids[i] = a.project().ID
 	}
 	return ids

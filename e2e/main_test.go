@@ -208,7 +208,7 @@ func (s *server) wait() int {
 	select {
 	case <-s.ended:
 		return s.state.ExitCode()
-	case <-time.After(patience):
+	case <-time.After(testTimeout):
 		s.t.Fatalf("the server does not end:\n%s", s.stderr)
 		return -1
 	}
@@ -218,7 +218,7 @@ func (s *server) stop() {
 	s.terminate()
 	select {
 	case <-s.ended:
-	case <-time.After(patience):
+	case <-time.After(testTimeout):
 		s.kill()
 		s.t.Errorf("the server did not end by itself:\n%s", s.stderr)
 	}
@@ -230,19 +230,19 @@ func (s *server) address() string {
 	return parsed.Host
 }
 
-// patience is how long a test waits for what must come.
-const patience = 60 * time.Second
+// testTimeout is how long a test waits for what must come.
+const testTimeout = 60 * time.Second
 
 // eventually waits until the condition holds.
 func eventually(t testing.TB, what string, condition func() bool) {
 	t.Helper()
-	within(t, patience, what, condition)
+	within(t, testTimeout, what, condition)
 }
 
 // within waits so long at most.
-func within(t testing.TB, patience time.Duration, what string, condition func() bool) {
+func within(t testing.TB, limit time.Duration, what string, condition func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(patience); !condition(); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(limit); !condition(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("waited in vain for %s", what)
 		}

@@ -51,7 +51,7 @@ func TestSlowTenant_HoldsUpNobodyElse(t *testing.T) {
 	release := d.slowTenants()
 
 	const calls = 300
-	held := startStorm(t, calls, []*server{s}, func(n int) request {
+	held := startBurst(t, calls, []*server{s}, func(n int) request {
 		if n%3 == 0 {
 			return create(fmt.Sprint("slow ", n), "Apollo")
 		}
@@ -97,10 +97,10 @@ func TestReplay_OfAnUpdateIsAnsweredWhileAllWorkersAreHeld(t *testing.T) {
 		wantStatus(t, s.send(several[n].rename, several[n].header...), "EXECUTED")
 	}
 	release := d.slowTenants()
-	var held []*stormOf
+	var held []*burst
 	for _, tenant := range several {
 		id := tenant.rename.Variables["input"].(map[string]any)["id"].(string)
-		held = append(held, startStorm(t, 3, []*server{s}, func(n int) request { return rename(fmt.Sprint("slow ", n), id, "Apollo") }, tenant.header...))
+		held = append(held, startBurst(t, 3, []*server{s}, func(n int) request { return rename(fmt.Sprint("slow ", n), id, "Apollo") }, tenant.header...))
 	}
 	eventually(t, "all workers to be held", func() bool { return d.slow() == singles+1 })
 	for _, tenant := range several {

@@ -20,8 +20,8 @@ func TestDrain_AnswersWhatRunsAndExitsZero(t *testing.T) {
 	// The body is sent when the server's handler reads it. A server that drains drops
 	// what it has accepted and has not begun to read.
 	running := append(occupy(s, d, "Apollo"),
-		startStorm(t, 20, []*server{s}, func(i int) request { return create(fmt.Sprint("queued ", i), "Apollo") }, "Expect", "100-continue"))
-	eventually(t, "the others to be read", running[groups].underWay)
+		startBurst(t, 20, []*server{s}, func(i int) request { return create(fmt.Sprint("queued ", i), "Apollo") }, "Expect", "100-continue"))
+	eventually(t, "the others to be read", running[batches].underWay)
 	s.get("/healthz")
 	s.terminate()
 	eventually(t, "the server to take no new work", func() bool {
@@ -40,7 +40,7 @@ func TestDrain_AnswersWhatRunsAndExitsZero(t *testing.T) {
 	if code := s.wait(); code != 0 {
 		t.Errorf("exit code %d, want 0:\n%s", code, s.stderr)
 	}
-	d.wantStored(groups+20, groups+20)
+	d.wantStored(batches+20, batches+20)
 }
 
 func TestDrain_GivesUpAfterItsTimeout(t *testing.T) {
@@ -104,7 +104,7 @@ func TestStart_OfSeveralServersAtOnceMigratesOnce(t *testing.T) {
 	for _, s := range servers {
 		s.awaitURL()
 	}
-	wantOneExecution(t, storm(t, 40, servers, func(int) request { return create("k", "Apollo") }))
+	wantOneExecution(t, sendBurst(t, 40, servers, func(int) request { return create("k", "Apollo") }))
 	connect(t, url).wantStored(1, 1)
 }
 

@@ -54,7 +54,7 @@ func TestTenants_SeeNothingOfEachOther(t *testing.T) {
 }
 
 // Calls of many tenants share transactions, and nothing else.
-func TestTenants_InOneGroupGetTheirOwn(t *testing.T) {
+func TestTenants_InOneBatchGetTheirOwn(t *testing.T) {
 	t.Parallel()
 	url := pgtest.URL(t)
 	i := issuer.New(t)
@@ -74,8 +74,8 @@ func TestTenants_InOneGroupGetTheirOwn(t *testing.T) {
 		}
 	}
 	callers.Wait()
-	if groups := d.count(`select count(distinct created_at) from idempotency_keys`); groups >= tenants*calls {
-		t.Errorf("%d calls made %d transactions: none was shared", tenants*calls, groups)
+	if transactions := d.count(`select count(distinct created_at) from idempotency_keys`); transactions >= tenants*calls {
+		t.Errorf("%d calls made %d transactions: none was shared", tenants*calls, transactions)
 	}
 	if mixed := d.count(`select count(*) from projects where tenant <> 'tenant {"' || split_part(name, ' ', 4) || '",\}'`); mixed > 0 {
 		t.Errorf("%d projects are another tenant's", mixed)

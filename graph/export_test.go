@@ -1,6 +1,6 @@
 package graph
 
 // Exported to the tests.
-type Surrogates = surrogates
+type LoneSurrogates = loneSurrogates
 
 var NewDocumentCache = newDocumentCache

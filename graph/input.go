@@ -96,20 +96,20 @@ func (v *variableTypes) mismatch(where string, typ *ast.Type, value any) (place,
 	return "", ""
 }
 
-// surrogates refuses documents in which a string escapes one half of a surrogate
-// pair: GraphQL's grammar forbids it, and gqlparser reads every such half as
-// U+FFFD, so that different payloads would become the same.
+// loneSurrogates refuses documents in which a string escapes a lone surrogate:
+// GraphQL's grammar forbids it, and gqlparser reads every lone surrogate as U+FFFD,
+// so that different payloads would become the same.
 // https://spec.graphql.org/September2025/#sec-String-Value.Semantics
-type surrogates struct{}
+type loneSurrogates struct{}
 
 // ExtensionName implements graphql.HandlerExtension.
-func (surrogates) ExtensionName() string { return "Surrogates" }
+func (loneSurrogates) ExtensionName() string { return "LoneSurrogates" }
 
 // Validate implements graphql.HandlerExtension.
-func (surrogates) Validate(graphql.ExecutableSchema) error { return nil }
+func (loneSurrogates) Validate(graphql.ExecutableSchema) error { return nil }
 
 // MutateOperationParameters implements graphql.OperationParameterMutator.
-func (surrogates) MutateOperationParameters(_ context.Context, params *graphql.RawParams) *gqlerror.Error {
+func (loneSurrogates) MutateOperationParameters(_ context.Context, params *graphql.RawParams) *gqlerror.Error {
 	if !strings.Contains(params.Query, `\u`) {
 		return nil
 	}
@@ -120,18 +120,18 @@ func (surrogates) MutateOperationParameters(_ context.Context, params *graphql.R
 		if err != nil || token.Kind == lexer.EOF {
 			return nil //nolint:nilerr // The parser says what is wrong.
 		}
-		if token.Kind == lexer.String && halfPair(string(text[token.Pos.Start:token.Pos.End])) {
-			refused := gqlerror.ErrorPosf(&token.Pos, "a string escapes one half of a surrogate pair")
+		if token.Kind == lexer.String && hasLoneSurrogate(string(text[token.Pos.Start:token.Pos.End])) {
+			refused := gqlerror.ErrorPosf(&token.Pos, "a string escapes a lone surrogate")
 			refused.Extensions = map[string]any{"code": CodeParseFailed}
 			return refused
 		}
 	}
 }
 
-// halfPair says whether a string, in the quotes and with the escapes of a
-// document, has a surrogate without its other half.
-func halfPair(raw string) bool {
-	var leading rune // The first half of a pair whose second one has to follow.
+// hasLoneSurrogate says whether a string, in the quotes and with the escapes of a
+// document, has a surrogate that is not one of a pair.
+func hasLoneSurrogate(raw string) bool {
+	var leading rune // A surrogate that another one has to follow.
 	for len(raw) > 0 {
 		var unit rune
 		switch {

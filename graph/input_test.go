@@ -58,7 +58,7 @@ func TestHandler_RefusesVariablesOfAnotherType(t *testing.T) {
 	t.Cleanup(func() { a.stores(t, 0) })
 }
 
-func TestSurrogates_RefusesHalvesAlone(t *testing.T) {
+func TestLoneSurrogates_AreRefused(t *testing.T) {
 	t.Parallel()
 	for document, refused := range map[string]bool{
 		`{f(a:"\uD83D")}`:               true,
@@ -75,7 +75,7 @@ func TestSurrogates_RefusesHalvesAlone(t *testing.T) {
 		"# \\uD83D\n{f}":                false,
 		`{f(a:"\uD8")}`:                 false, // The parser's to refuse.
 	} {
-		err := graph.Surrogates{}.MutateOperationParameters(t.Context(), &graphql.RawParams{Query: document})
+		err := graph.LoneSurrogates{}.MutateOperationParameters(t.Context(), &graphql.RawParams{Query: document})
 		if (err != nil) != refused {
 			t.Errorf("%s: error %v, want refused: %t", document, err, refused)
 		}

@@ -61,9 +61,9 @@ func (l Limits) withDefaults() Limits {
 	}
 }
 
-// limiter refuses operations that go over the limits. It weighs each fragment
-// once, however often it is spread: its time grows with the document and not with
-// what the document amounts to.
+// limiter refuses operations that go over the limits. It computes the cost of
+// each fragment once, however often it is spread: its time grows with the document
+// and not with its cost.
 type limiter struct {
 	Limits
 	introspection bool
@@ -78,22 +78,22 @@ func (limiter) Validate(graphql.ExecutableSchema) error { return nil }
 // MutateOperationContext implements graphql.OperationContextMutator. It changes
 // nothing: it is called once the document is valid and before any of it runs.
 func (l limiter) MutateOperationContext(_ context.Context, operation *graphql.OperationContext) *gqlerror.Error {
-	s := scale{operation.Variables, map[string]weight{}}
-	w := s.weigh(operation.Operation.SelectionSet)
-	w.directives = sum(w.directives, len(operation.Operation.Directives))
-	if w.introspects && !l.introspection {
+	w := costWalker{operation.Variables, map[string]cost{}}
+	c := w.selectionSet(operation.Operation.SelectionSet)
+	c.directives = sum(c.directives, len(operation.Operation.Directives))
+	if c.introspects && !l.introspection {
 		return limitExceeded("introspection", "introspection is switched off here")
 	}
 	for _, limited := range []struct {
 		name, what string
 		n, most    int
 	}{
-		{"depth", "nests fields", w.depth, l.Depth},
-		{"aliases", "has aliases", w.aliases, l.Aliases},
-		{"directives", "has directives", w.directives, l.Directives},
-		{"rootFields", "has root fields", w.fields, l.RootFields},
-		{"keyedMutations", "has mutations with an idempotency key", w.keyed, l.KeyedMutations},
-		{"complexity", "asks for fields", w.complexity, l.Complexity},
+		{"depth", "nests fields", c.depth, l.Depth},
+		{"aliases", "has aliases", c.aliases, l.Aliases},
+		{"directives", "has directives", c.directives, l.Directives},
+		{"rootFields", "has root fields", c.fields, l.RootFields},
+		{"keyedMutations", "has mutations with an idempotency key", c.keyed, l.KeyedMutations},
+		{"complexity", "asks for fields", c.complexity, l.Complexity},
 	} {
 		if limited.n > limited.most {
 			return limitExceeded(limited.name, fmt.Sprintf("the document %s beyond the limit of %d", limited.what, limited.most))
@@ -102,64 +102,64 @@ func (l limiter) MutateOperationContext(_ context.Context, operation *graphql.Op
 	return nil
 }
 
-// A weight is what a selection set amounts to. Its numbers stay at the largest
-// int32 when they come to it.
-type weight struct {
+// A cost is what a selection set asks for. Its numbers stay at the largest int32
+// when they come to it.
+type cost struct {
 	depth, aliases, directives, complexity int
 	// fields and keyed are the fields of the set itself.
 	fields, keyed int
 	introspects   bool
 }
 
-type scale struct {
+type costWalker struct {
 	variables map[string]any
-	fragments map[string]weight
+	fragments map[string]cost
 }
 
-func (s scale) weigh(set ast.SelectionSet) (w weight) {
+func (w costWalker) selectionSet(set ast.SelectionSet) (c cost) {
 	for _, selection := range set {
 		switch selection := selection.(type) {
 		case *ast.Field:
-			w.add(s.field(selection))
-			w.directives = sum(w.directives, len(selection.Directives))
+			c.add(w.field(selection))
+			c.directives = sum(c.directives, len(selection.Directives))
 		case *ast.InlineFragment:
-			w.add(s.weigh(selection.SelectionSet))
-			w.directives = sum(w.directives, len(selection.Directives))
+			c.add(w.selectionSet(selection.SelectionSet))
+			c.directives = sum(c.directives, len(selection.Directives))
 		case *ast.FragmentSpread:
-			fragment, weighed := s.fragments[selection.Name]
-			if !weighed {
-				fragment = s.weigh(selection.Definition.SelectionSet)
-				s.fragments[selection.Name] = fragment
+			fragment, known := w.fragments[selection.Name]
+			if !known {
+				fragment = w.selectionSet(selection.Definition.SelectionSet)
+				w.fragments[selection.Name] = fragment
 			}
-			w.add(fragment)
-			w.directives = sum(w.directives, len(selection.Directives))
+			c.add(fragment)
+			c.directives = sum(c.directives, len(selection.Directives))
 		}
 	}
-	return w
+	return c
 }
 
-func (s scale) field(field *ast.Field) weight {
-	below := s.weigh(field.SelectionSet)
-	w := weight{fields: 1, aliases: below.aliases, directives: below.directives, complexity: 1}
+func (w costWalker) field(field *ast.Field) cost {
+	below := w.selectionSet(field.SelectionSet)
+	c := cost{fields: 1, aliases: below.aliases, directives: below.directives, complexity: 1}
 	if field.Alias != field.Name {
-		w.aliases = sum(w.aliases, 1)
+		c.aliases = sum(c.aliases, 1)
 	}
 	// Introspection is bounded by its tokens and by how deeply it nests lists,
 	// which gqlparser checks.
 	if strings.HasPrefix(field.Name, "__") {
-		w.introspects = field.Name != "__typename"
-		return w
+		c.introspects = field.Name != "__typename"
+		return c
 	}
-	w.depth = below.depth + 1
-	w.complexity = sum(1, s.times(field)*below.complexity)
+	c.depth = below.depth + 1
+	c.complexity = sum(1, w.times(field)*below.complexity)
 	if field.Definition.Directives.ForName(gqlidem.Directive) != nil {
-		w.keyed = 1
+		c.keyed = 1
 	}
-	return w
+	return c
 }
 
 // times is how many items the field's page has at most, one for other fields.
-func (s scale) times(field *ast.Field) int {
+func (w costWalker) times(field *ast.Field) int {
 	definition := field.Definition.Arguments.ForName("first")
 	if definition == nil {
 		return 1
@@ -172,7 +172,7 @@ func (s scale) times(field *ast.Field) int {
 		return 1
 	}
 	// What is no number of items is refused by the field itself.
-	first, _ := value.Value(s.variables)
+	first, _ := value.Value(w.variables)
 	var n int64
 	switch first := first.(type) {
 	case int64:
@@ -183,14 +183,14 @@ func (s scale) times(field *ast.Field) int {
 	return int(min(max(n, 1), maxPage))
 }
 
-func (w *weight) add(other weight) {
-	w.depth = max(w.depth, other.depth)
-	w.aliases = sum(w.aliases, other.aliases)
-	w.directives = sum(w.directives, other.directives)
-	w.complexity = sum(w.complexity, other.complexity)
-	w.fields = sum(w.fields, other.fields)
-	w.keyed = sum(w.keyed, other.keyed)
-	w.introspects = w.introspects || other.introspects
+func (c *cost) add(other cost) {
+	c.depth = max(c.depth, other.depth)
+	c.aliases = sum(c.aliases, other.aliases)
+	c.directives = sum(c.directives, other.directives)
+	c.complexity = sum(c.complexity, other.complexity)
+	c.fields = sum(c.fields, other.fields)
+	c.keyed = sum(c.keyed, other.keyed)
+	c.introspects = c.introspects || other.introspects
 }
 
 func sum(a, b int) int { return min(a+b, math.MaxInt32) }

@@ -50,7 +50,7 @@ func TestHandler_RefusesDocumentsThatAreNotValid(t *testing.T) {
 		"only fragments":               {"fragment f on Mutation { " + create + " }", validation},
 		"cut short":                    {"mutation { " + create, parse},
 		"NUL":                          {"mutation { \x00 " + create + " }", parse},
-		"half a surrogate pair":        {`mutation { createProject(input: {name: "\uD83D"}, idempotencyKey: "k") { project { name } } }`, parse},
+		"lone surrogate":               {`mutation { createProject(input: {name: "\uD83D"}, idempotencyKey: "k") { project { name } } }`, parse},
 		"a subscription":               {"subscription { " + create + " }", validation},
 		"an operation of no type":      {"fetch { __typename }", parse},
 		"@defer":                       {"mutation { ... @defer { " + create + " } }", validation},

@@ -164,19 +164,19 @@ func (r queries) IdempotentCall(ctx context.Context, key string) (*model.Idempot
 	if err != nil {
 		return nil, err
 	}
-	execution, known, err := r.engine.Lookup(ctx, tenant, key)
+	info, known, err := r.engine.Lookup(ctx, tenant, key)
 	if err != nil || !known {
 		return nil, err
 	}
 	call := &model.IdempotentCall{
-		Key:        execution.Key,
-		Operation:  execution.Operation,
-		ExecutedAt: execution.ExecutedAt,
-		ExpiresAt:  execution.ExpiresAt,
-		Expired:    execution.Expired,
+		Key:        info.Key,
+		Operation:  info.Operation,
+		ExecutedAt: info.ExecutedAt,
+		ExpiresAt:  info.ExpiresAt,
+		Expired:    info.Expired,
 	}
-	if execution.RequestID != "" {
-		call.RequestID = &execution.RequestID
+	if info.RequestID != "" {
+		call.RequestID = &info.RequestID
 	}
 	return call, nil
 }

@@ -50,7 +50,7 @@ func NewHandler(resolvers generated.ResolverRoot, once *gqlidem.Once, config Con
 		server.Use(authorization{config.May})
 	}
 	server.Use(limiter{limits, !config.HideSchema})
-	server.Use(surrogates{})
+	server.Use(loneSurrogates{})
 	server.Use(&variableTypes{})
 	if !config.HideSchema {
 		server.Use(extension.Introspection{})

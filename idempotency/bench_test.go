@@ -11,8 +11,8 @@ import (
 // BenchmarkDo runs first calls, each with a key of its own, and BenchmarkReplay
 // the same call again and again. PostgreSQL runs without fsync, as in the tests.
 func BenchmarkDo(b *testing.B) {
-	w := newWorld(b)
-	engine := w.engine(idempotency.Config{})
+	f := newFixture(b)
+	engine := f.engine(idempotency.Config{})
 	var keys atomic.Int64
 	b.SetParallelism(16)
 	b.RunParallel(func(pb *testing.PB) {
@@ -26,8 +26,8 @@ func BenchmarkDo(b *testing.B) {
 }
 
 func BenchmarkReplay(b *testing.B) {
-	w := newWorld(b)
-	engine := w.engine(idempotency.Config{})
+	f := newFixture(b)
+	engine := f.engine(idempotency.Config{})
 	mustDo(b, engine, "k", "a")
 	for b.Loop() {
 		if o, err := do(b.Context(), engine, "k", "a"); err != nil || !o.Replayed {

@@ -21,27 +21,27 @@ func TestBisect_FindsOneCallInFewRuns(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t)
-			w.exec(`
+			f := newFixture(t)
+			f.exec(`
 				create table parents (id int primary key);
 				create table children (parent int references parents deferrable initially deferred);
 				create table held (id int); insert into held values (1)`)
-			w.holds(`delete from held`)
-			engine := w.engine(idempotency.Config{Batches: 1, Wait: patience})
+			f.holds(`delete from held`)
+			engine := f.engine(idempotency.Config{Batches: 1, Wait: testTimeout})
 			var runs, single atomic.Int32
-			batch := idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(), func(ctx context.Context, tx pgx.Tx, group []*pending) error {
+			batch := idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(), func(ctx context.Context, tx pgx.Tx, items []*noteItem) error {
 				runs.Add(1)
-				if len(group) == 1 {
+				if len(items) == 1 {
 					single.Add(1)
 				}
-				for _, p := range group {
-					if p.Input == "bad" {
-						if err := does(sql)(ctx, w, tx); err != nil {
+				for _, item := range items {
+					if item.Input == "bad" {
+						if err := does(sql)(ctx, f, tx); err != nil {
 							return err
 						}
 					}
 				}
-				return writes(ctx, tx, group)
+				return writes(ctx, tx, items)
 			})
 			inputs := texts(128)
 			inputs[77] = "bad"
@@ -52,7 +52,7 @@ func TestBisect_FindsOneCallInFewRuns(t *testing.T) {
 					t.Errorf("the bad call: %+v", r.outcome)
 				}
 			}
-			w.effects(127)
+			f.effects(127)
 			// All of them, two for each halving, and the bad one alone.
 			if runs.Load() > 1+2*7+1 || single.Load() > 3 {
 				t.Errorf("the effect ran %d times, %d of them for one call", runs.Load(), single.Load())

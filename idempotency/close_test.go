@@ -13,7 +13,7 @@ import (
 // closed closes the engine; afterwards it does nothing any more.
 func closed(t testing.TB, engine *idempotency.Engine) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), patience)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), testTimeout)
 	defer cancel()
 	if err := engine.Close(ctx); err != nil {
 		t.Errorf("closing the engine: %v", err)
@@ -31,8 +31,8 @@ func closing(ctx context.Context, t testing.TB, engine *idempotency.Engine) <-ch
 
 func TestClose_AnswersTheCallsThatItHas(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	engine := w.engine(idempotency.Config{Workers: 1})
+	f := newFixture(t)
+	engine := f.engine(idempotency.Config{Workers: 1})
 	gate := newGate()
 	calls := []<-chan reply{start(t.Context(), engine, call("running", "a"), gate.before(write("a")))}
 	gate.arrived(t)
@@ -64,15 +64,15 @@ func TestClose_AnswersTheCallsThatItHas(t *testing.T) {
 	closed(t, engine)
 	_, err := run(t.Context(), engine, call("new", "a"), never(t))
 	wantError(t, err, idempotency.ErrClosed)
-	w.effects(3)
+	f.effects(3)
 }
 
 // What runs, what is queued and what waits for another process: Close leaves
 // them when its time is over, and later finds that each has ended.
 func TestClose_LeavesWhenItsTimeIsOver(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	engine, elsewhere := w.engine(idempotency.Config{Workers: 3, Batches: 2}), w.engine(idempotency.Config{})
+	f := newFixture(t)
+	engine, elsewhere := f.engine(idempotency.Config{Workers: 3, Batches: 2}), f.engine(idempotency.Config{})
 	gate := newGate()
 	away := start(t.Context(), elsewhere, call("away", "a"), gate.before(write("a")))
 	gate.arrived(t)
@@ -115,7 +115,7 @@ func TestClose_LeavesWhenItsTimeIsOver(t *testing.T) {
 			t.Errorf("%s: %+v, %v; want a replay", key, o, err)
 		}
 	}
-	w.effects(3)
+	f.effects(3)
 	if o := mustDo(t, elsewhere, "queued", "b"); o.Replayed {
 		t.Error("the queued call has executed")
 	}
@@ -137,8 +137,8 @@ func goroutines() int {
 // Not parallel: it looks at the goroutines of the whole process.
 func TestClose_LeavesNoGoroutine(t *testing.T) {
 	eventually(t, "the engines of other tests have ended", func() bool { return goroutines() == 0 })
-	w := newWorld(t)
-	engine := w.engine(idempotency.Config{Workers: 3, PurgeEvery: time.Hour})
+	f := newFixture(t)
+	engine := f.engine(idempotency.Config{Workers: 3, PurgeEvery: time.Hour})
 	mustDo(t, engine, "k", "a")
 	if n := goroutines(); n < 4 {
 		t.Fatalf("%d goroutines of the engine, want 3 workers and the purge", n)
@@ -146,7 +146,7 @@ func TestClose_LeavesNoGoroutine(t *testing.T) {
 	closed(t, engine)
 	eventually(t, "the goroutines end", func() bool { return goroutines() == 0 })
 
-	engine = w.engine(idempotency.Config{Workers: 1, PurgeEvery: time.Hour})
+	engine = f.engine(idempotency.Config{Workers: 1, PurgeEvery: time.Hour})
 	gate := newGate()
 	running := start(t.Context(), engine, call("running", "a"), gate.before(write("a")))
 	gate.arrived(t)
@@ -161,5 +161,5 @@ func TestClose_LeavesNoGoroutine(t *testing.T) {
 	}
 	close(gate.open)
 	eventually(t, "the goroutines end by themselves", func() bool { return goroutines() == 0 })
-	w.effects(2)
+	f.effects(2)
 }

@@ -16,7 +16,7 @@ import (
 
 func TestConfig_InvalidOnesAreRefused(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	f := newFixture(t)
 	for name, test := range map[string]struct {
 		config idempotency.Config
 		says   string
@@ -37,7 +37,7 @@ func TestConfig_InvalidOnesAreRefused(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), test.says) {
 			t.Errorf("%s: error %v, want one that says %q", name, err, test.says)
 		}
-		if !panics(func() { idempotency.New(w.pool, test.config) }) {
+		if !panics(func() { idempotency.New(f.pool, test.config) }) {
 			t.Errorf("%s: New took it", name)
 		}
 	}
@@ -63,8 +63,8 @@ func TestConfig_UnusualOnesWork(t *testing.T) {
 			if err := config.Validate(); err != nil {
 				t.Fatal(err)
 			}
-			w := newWorld(t)
-			engine := idempotency.New(w.pool, config)
+			f := newFixture(t)
+			engine := idempotency.New(f.pool, config)
 			defer closed(t, engine)
 			if first, again := mustDo(t, engine, "k", "a"), mustDo(t, engine, "k", "a"); first.Replayed || !again.Replayed {
 				t.Errorf("outcomes %+v and %+v", first, again)
@@ -75,8 +75,8 @@ func TestConfig_UnusualOnesWork(t *testing.T) {
 
 func TestConfig_PoolOfOneConnectionIsEnough(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	engine := w.engineOn(w.open(w.url, 1), idempotency.Config{})
+	f := newFixture(t)
+	engine := f.engineOn(f.open(f.url, 1), idempotency.Config{})
 	mustDo(t, engine, "k", "a")
 	if o := mustDo(t, engine, "k", "a"); !o.Replayed {
 		t.Errorf("outcome %+v, want a replay", o)
@@ -85,8 +85,8 @@ func TestConfig_PoolOfOneConnectionIsEnough(t *testing.T) {
 
 func TestConfig_DecidesHowManyTransactionsRunSideBySide(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	engine := w.engine(idempotency.Config{Workers: 4}) // One scope has three quarters.
+	f := newFixture(t)
+	engine := f.engine(idempotency.Config{Workers: 4}) // One scope has three quarters.
 	gate := newGate()
 	var calls []<-chan reply
 	for _, key := range []string{"1", "2", "3", "4"} {
@@ -113,8 +113,8 @@ func TestConfig_DecidesHowManyTransactionsRunSideBySide(t *testing.T) {
 // and end with it.
 func TestConfig_ReachesTheTransaction(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	config, err := pgxpool.ParseConfig(w.url)
+	f := newFixture(t)
+	config, err := pgxpool.ParseConfig(f.url)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -131,7 +131,7 @@ func TestConfig_ReachesTheTransaction(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(pool.Close)
-	engine := w.engineOn(pool, idempotency.Config{Budget: 12_345 * time.Millisecond})
+	engine := f.engineOn(pool, idempotency.Config{Budget: 12_345 * time.Millisecond})
 
 	names := []string{
 		"transaction_isolation", "transaction_read_only",
@@ -160,7 +160,7 @@ func TestConfig_ReachesTheTransaction(t *testing.T) {
 	}
 	// Postgres ends a statement a little before the budget; a batch has less.
 	statementTimeout, lockTimeout, idleTimeout := "11110ms", "11110ms", "12345ms"
-	if inGroups {
+	if batched {
 		statementTimeout, lockTimeout, idleTimeout = "1234ms", "50ms", "2500ms"
 	}
 	if diff := cmp.Diff(settings{
@@ -190,9 +190,9 @@ func TestConfig_ReachesTheTransaction(t *testing.T) {
 // Poolers that do not carry prepared statements over ask for another mode.
 func TestDo_WorksInEveryExecMode(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	f := newFixture(t)
 	for _, mode := range []string{"cache_statement", "cache_describe", "describe_exec", "exec", "simple_protocol"} {
-		engine := w.engineOn(w.open(w.url+"&default_query_exec_mode="+mode, 4), idempotency.Config{})
+		engine := f.engineOn(f.open(f.url+"&default_query_exec_mode="+mode, 4), idempotency.Config{})
 		first, err := do(t.Context(), engine, mode, "a")
 		if err != nil {
 			t.Errorf("%s: %v", mode, err)

@@ -44,12 +44,12 @@ func TestCheck_NamesWhatTheFirstCallWouldFailOver(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t)
-			engine := w.engineOn(w.open(w.asRole(), 4), idempotency.Config{})
+			f := newFixture(t)
+			engine := f.engineOn(f.open(f.asRole(), 4), idempotency.Config{})
 			if err := engine.Check(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			w.exec(test.sql)
+			f.exec(test.sql)
 			says(t, engine, test.want...)
 			_, err := do(t.Context(), engine, "k", "a")
 			if name != "no key" && name != "another key" {
@@ -62,17 +62,17 @@ func TestCheck_NamesWhatTheFirstCallWouldFailOver(t *testing.T) {
 func TestCheck_NamesAServerThatDoesNotFit(t *testing.T) {
 	t.Parallel()
 	postgres := pgtest.NewServer(t)
-	w := worldAt(t, postgres.URL())
-	w.exec(`create database latin encoding 'LATIN1' locale 'C' template template0`)
+	f := fixtureAt(t, postgres.URL())
+	f.exec(`create database latin encoding 'LATIN1' locale 'C' template template0`)
 	address, _, _ := strings.Cut(postgres.URL(), "?")
-	latin := w.open(address[:strings.LastIndex(address, "/")]+"/latin?sslmode=disable", 4)
+	latin := f.open(address[:strings.LastIndex(address, "/")]+"/latin?sslmode=disable", 4)
 	if _, err := latin.Exec(t.Context(), idempotency.Schema); err != nil {
 		t.Fatal(err)
 	}
-	says(t, w.engineOn(latin, idempotency.Config{}), "LATIN1", "UTF8")
+	says(t, f.engineOn(latin, idempotency.Config{}), "LATIN1", "UTF8")
 	latin.Close()
 
-	engine := w.engine(idempotency.Config{Wait: 100 * time.Millisecond})
+	engine := f.engine(idempotency.Config{Wait: 100 * time.Millisecond})
 	if err := engine.Check(t.Context()); err != nil {
 		t.Error(err)
 	}
@@ -93,13 +93,13 @@ func TestCheck_NamesAServerThatDoesNotFit(t *testing.T) {
 // nobody waits for their end.
 func TestStandby_ConnectionsToItLeaveThePool(t *testing.T) {
 	t.Parallel()
-	standby, primary := pgtest.NewServer(t), worldAt(t, pgtest.NewServer(t).URL())
+	standby, primary := pgtest.NewServer(t), fixtureAt(t, pgtest.NewServer(t).URL())
 	parsed, err := url.Parse(primary.url)
 	if err != nil {
 		t.Fatal(err)
 	}
 	password, _ := parsed.User.Password()
-	worldAt(t, standby.URL()).exec(`alter role current_user password '` + password + `'`)
+	fixtureAt(t, standby.URL()).exec(`alter role current_user password '` + password + `'`)
 	standby.StandBy(t)
 	proxy, address := newProxy(t, primary.url)
 	proxy.lead(t, standby.URL())
@@ -144,8 +144,8 @@ func TestStandby_ConnectionsToItLeaveThePool(t *testing.T) {
 func TestServer_ThatIsBackWithinTheWaitWasNeverAway(t *testing.T) {
 	t.Parallel()
 	postgres := pgtest.NewServer(t)
-	w := worldAt(t, postgres.URL())
-	engine := w.engine(idempotency.Config{Batches: 1, Workers: 2, Wait: time.Minute})
+	f := fixtureAt(t, postgres.URL())
+	engine := f.engine(idempotency.Config{Batches: 1, Workers: 2, Wait: time.Minute})
 	batch := idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(), writes)
 	mustDo(t, engine, "before", "a")
 
@@ -186,14 +186,14 @@ func TestServer_ThatIsBackWithinTheWaitWasNeverAway(t *testing.T) {
 	if engine.Stats().Away {
 		t.Error("the engine believes that the database is still away")
 	}
-	w.pool.Reset()
-	w.effects(12)
+	f.pool.Reset()
+	f.effects(12)
 }
 
 func TestStats_TellWhatGoesOn(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	engine := w.engine(idempotency.Config{Workers: 1, Batches: 1})
+	f := newFixture(t)
+	engine := f.engine(idempotency.Config{Workers: 1, Batches: 1})
 	batch := idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(), writes)
 	if s := engine.Stats(); s != (idempotency.Stats{}) {
 		t.Errorf("at the start: %+v", s)
@@ -226,8 +226,8 @@ func TestStats_TellWhatGoesOn(t *testing.T) {
 
 func TestConfig_NeedsConnectionsForItsWorkers(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	pool := w.open(w.url, 4)
+	f := newFixture(t)
+	pool := f.open(f.url, 4)
 	if !panics(func() { idempotency.New(pool, idempotency.Config{Workers: 3, Batches: 2}) }) {
 		t.Error("New took 5 workers on 4 connections")
 	}

@@ -18,8 +18,8 @@ import (
 
 func TestDo_ExecutesOnceAndReplays(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	engine := w.engine(idempotency.Config{})
+	f := newFixture(t)
+	engine := f.engine(idempotency.Config{})
 
 	first := mustDo(t, engine, "k", "a")
 	if first.Replayed || first.RequestID != "request of a" || first.Value.Text != "a" {
@@ -39,13 +39,13 @@ func TestDo_ExecutesOnceAndReplays(t *testing.T) {
 	if diff := cmp.Diff(want, second); diff != "" {
 		t.Errorf("replay differs (-first +second):\n%s", diff)
 	}
-	w.effects(1)
+	f.effects(1)
 }
 
 func TestDo_RefusesAnotherPayloadOrOperation(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	engine := w.engine(idempotency.Config{})
+	f := newFixture(t)
+	engine := f.engine(idempotency.Config{})
 	mustDo(t, engine, "k", "a")
 
 	_, err := do(t.Context(), engine, "k", "b")
@@ -54,13 +54,13 @@ func TestDo_RefusesAnotherPayloadOrOperation(t *testing.T) {
 	other.Operation = "erase"
 	_, err = run(t.Context(), engine, other, write("a"))
 	wantError(t, err, idempotency.ErrKeyReused)
-	w.effects(1)
+	f.effects(1)
 }
 
 func TestDo_KeysOfDifferentScopesNeverMeet(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	engine := w.engine(idempotency.Config{})
+	f := newFixture(t)
+	engine := f.engine(idempotency.Config{})
 	mustDo(t, engine, "k", "a")
 	for _, scope := range []string{"", "other", "tenan", "tenantk"} {
 		c := call("k", "b")
@@ -70,13 +70,13 @@ func TestDo_KeysOfDifferentScopesNeverMeet(t *testing.T) {
 			t.Errorf("scope %q: %+v, %v", scope, o, err)
 		}
 	}
-	w.effects(5)
+	f.effects(5)
 }
 
 func TestDo_RefusesCallsThatCanNotBeStored(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	engine := w.engine(idempotency.Config{})
+	f := newFixture(t)
+	engine := f.engine(idempotency.Config{})
 	never := func(context.Context, pgx.Tx) (note, error) { panic("the effect ran") }
 	for key, want := range map[string]error{
 		"":                       idempotency.ErrKeyRequired,
@@ -109,14 +109,14 @@ func TestDo_RefusesCallsThatCanNotBeStored(t *testing.T) {
 	}
 	long := strings.Repeat("k", 255)
 	mustDo(t, engine, long, "a")
-	w.effects(1)
+	f.effects(1)
 }
 
 func TestDo_ConcurrentSameKeyRunsOnce(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	pool := w.open(w.url, 8)
-	engine := w.engineOn(pool, idempotency.Config{})
+	f := newFixture(t)
+	pool := f.open(f.url, 8)
+	engine := f.engineOn(pool, idempotency.Config{})
 	replies := make([]reply, 500)
 	var callers sync.WaitGroup
 	for i := range replies {
@@ -139,15 +139,15 @@ func TestDo_ConcurrentSameKeyRunsOnce(t *testing.T) {
 		t.Errorf("%d calls say that they executed, want 1", executed)
 	}
 	if conns := pool.Stat().NewConnsCount(); conns > 2 {
-		t.Errorf("the storm took %d connections, want 2 at most", conns)
+		t.Errorf("the burst took %d connections, want 2 at most", conns)
 	}
-	w.effects(1)
+	f.effects(1)
 }
 
 func TestDo_ConcurrentTwoPayloadsOneWins(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	engines := []*idempotency.Engine{w.engine(idempotency.Config{}), w.engine(idempotency.Config{})}
+	f := newFixture(t)
+	engines := []*idempotency.Engine{f.engine(idempotency.Config{}), f.engine(idempotency.Config{})}
 	var mu sync.Mutex
 	succeeded := map[string]int{}
 	var callers sync.WaitGroup
@@ -170,13 +170,13 @@ func TestDo_ConcurrentTwoPayloadsOneWins(t *testing.T) {
 	if len(succeeded) != 1 {
 		t.Errorf("succeeded: %v, want one payload", succeeded)
 	}
-	w.effects(1)
+	f.effects(1)
 }
 
 func TestDo_ManyKeysOnTwoEngines(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	engines := []*idempotency.Engine{w.engine(idempotency.Config{}), w.engine(idempotency.Config{})}
+	f := newFixture(t)
+	engines := []*idempotency.Engine{f.engine(idempotency.Config{}), f.engine(idempotency.Config{})}
 	var callers sync.WaitGroup
 	for key := range 50 {
 		for i := range 8 {
@@ -188,13 +188,13 @@ func TestDo_ManyKeysOnTwoEngines(t *testing.T) {
 		}
 	}
 	callers.Wait()
-	w.effects(50)
+	f.effects(50)
 }
 
 func TestDo_ErrorsConsumeNoKey(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	engine := w.engine(idempotency.Config{})
+	f := newFixture(t)
+	engine := f.engine(idempotency.Config{})
 	refusal := errors.New("no")
 	for name, failing := range map[string]effect{
 		"an error":               func(context.Context, pgx.Tx) (note, error) { return note{}, refusal },
@@ -210,7 +210,7 @@ func TestDo_ErrorsConsumeNoKey(t *testing.T) {
 		if panicked != nil && strings.Contains(err.Error(), "disco") {
 			t.Errorf("%s: the error tells the panic's value: %v", name, err)
 		}
-		w.effects(0)
+		f.effects(0)
 	}
 	for _, name := range []string{"an error", "after a write", "a panic", "the end of a Goroutine"} {
 		// Another payload: nothing of the first is left.
@@ -218,13 +218,13 @@ func TestDo_ErrorsConsumeNoKey(t *testing.T) {
 			t.Errorf("%s: the corrected call was replayed", name)
 		}
 	}
-	w.effects(4)
+	f.effects(4)
 }
 
 func TestDo_TransactionIsTheEnginesToEnd(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	engine := w.engine(idempotency.Config{})
+	f := newFixture(t)
+	engine := f.engine(idempotency.Config{})
 	for name, meddling := range map[string]effect{
 		"commit": func(ctx context.Context, tx pgx.Tx) (note, error) {
 			return note{}, tx.Commit(ctx)
@@ -246,7 +246,7 @@ func TestDo_TransactionIsTheEnginesToEnd(t *testing.T) {
 			t.Errorf("%s: error %v, want ErrTransaction", name, err)
 		}
 	}
-	w.effects(0)
+	f.effects(0)
 
 	var kept pgx.Tx
 	if _, err := run(t.Context(), engine, call("kept", "a"), func(ctx context.Context, tx pgx.Tx) (note, error) {
@@ -263,13 +263,13 @@ func TestDo_TransactionIsTheEnginesToEnd(t *testing.T) {
 	if _, err := kept.Exec(t.Context(), `insert into notes (text) values ('stray')`); !errors.Is(err, pgx.ErrTxClosed) {
 		t.Errorf("using the transaction after the effect: %v, want ErrTxClosed", err)
 	}
-	w.effects(1)
+	f.effects(1)
 }
 
 func TestDo_EffectKeepsTheCallersValues(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	engine := w.engine(idempotency.Config{})
+	f := newFixture(t)
+	engine := f.engine(idempotency.Config{})
 	type key struct{}
 	ctx := context.WithValue(t.Context(), key{}, "value")
 	_, err := run(ctx, engine, call("k", "a"), func(ctx context.Context, tx pgx.Tx) (note, error) {

@@ -20,10 +20,10 @@ type process struct {
 	engine *idempotency.Engine
 }
 
-func (w *world) process() process {
-	w.t.Helper()
-	pool := w.open(w.url, 8)
-	return process{pool, w.engineOn(pool, idempotency.Config{})}
+func (f *fixture) process() process {
+	f.t.Helper()
+	pool := f.open(f.url, 8)
+	return process{pool, f.engineOn(pool, idempotency.Config{})}
 }
 
 // polls returns once the engine has looked a few times more. It looks at
@@ -36,10 +36,10 @@ func (p process) polls(t testing.TB) {
 
 func TestEngines_LoserPollsAndThenReplays(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	a, b := w.process(), w.process()
+	f := newFixture(t)
+	a, b := f.process(), f.process()
 	gate := newGate()
-	owner := start(t.Context(), a.engine, from("the owner", call("k", "a")), gate.before(write("a")))
+	leader := start(t.Context(), a.engine, from("the leader", call("k", "a")), gate.before(write("a")))
 	gate.arrived(t)
 	equals := []<-chan reply{
 		start(t.Context(), b.engine, call("k", "a"), never(t)),
@@ -53,18 +53,18 @@ func TestEngines_LoserPollsAndThenReplays(t *testing.T) {
 	}
 	close(gate.open)
 
-	first, err := replied(t, owner)
+	first, err := replied(t, leader)
 	if err != nil || first.Replayed {
-		t.Errorf("the owner: %+v, %v; want it executed", first, err)
+		t.Errorf("the leader: %+v, %v; want it executed", first, err)
 	}
 	for _, replies := range equals {
-		if o, err := replied(t, replies); err != nil || !o.Replayed || o.RequestID != "the owner" || o.Value != first.Value {
+		if o, err := replied(t, replies); err != nil || !o.Replayed || o.RequestID != "the leader" || o.Value != first.Value {
 			t.Errorf("an equal call: %+v, %v; want a replay of %+v", o, err, first)
 		}
 	}
 	_, err = replied(t, other)
 	wantError(t, err, idempotency.ErrKeyReused)
-	w.effects(1)
+	f.effects(1)
 }
 
 func TestEngines_LoserExecutesWhenTheFirstRollsBack(t *testing.T) {
@@ -76,49 +76,49 @@ func TestEngines_LoserExecutesWhenTheFirstRollsBack(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t)
-			a, b := w.process(), w.process()
+			f := newFixture(t)
+			a, b := f.process(), f.process()
 			gate := newGate()
 			refusal := errors.New("declined")
-			owner := start(t.Context(), a.engine, call("k", "a"), gate.before(fails(refusal)))
+			leader := start(t.Context(), a.engine, call("k", "a"), gate.before(fails(refusal)))
 			gate.arrived(t)
 			loser := start(t.Context(), b.engine, second, write("loser"))
 			waiting(t, b.engine, "k", 1)
 			b.polls(t)
 			close(gate.open)
 
-			_, err := replied(t, owner)
+			_, err := replied(t, leader)
 			wantError(t, err, refusal)
 			if o, err := replied(t, loser); err != nil || o.Replayed {
 				t.Errorf("the loser: %+v, %v; want it executed", o, err)
 			}
-			w.effects(1)
+			f.effects(1)
 		})
 	}
 }
 
-// The owner's server process dies while its effect is busy elsewhere. Its lock
-// dies with it, the other engine takes over, and the owner, once its effect is
+// The leader's server process dies while its effect is busy elsewhere. Its lock
+// dies with it, the other engine takes over, and the leader, once its effect is
 // back, finds what the other one did.
-func TestEngines_LoserTakesOverWhenTheOwnersConnectionDies(t *testing.T) {
+func TestEngines_LoserTakesOverWhenTheLeadersConnectionDies(t *testing.T) {
 	t.Parallel()
 	for name, second := range map[string]struct {
-		text      string
-		ownerGets error
+		text       string
+		leaderGets error
 	}{
 		"the same payload": {"a", nil},
 		"another payload":  {"b", idempotency.ErrKeyReused},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t)
-			a, b := w.process(), w.process()
+			f := newFixture(t)
+			a, b := f.process(), f.process()
 			die, back := newGate(), newGate()
-			owner := start(t.Context(), a.engine, call("k", "a"), die.before(func(ctx context.Context, tx pgx.Tx) (note, error) {
+			leader := start(t.Context(), a.engine, call("k", "a"), die.before(func(ctx context.Context, tx pgx.Tx) (note, error) {
 				if _, err := write("lost")(ctx, tx); err != nil {
 					return note{}, err
 				}
-				if err := w.terminated(ctx, tx); err != nil {
+				if err := f.terminated(ctx, tx); err != nil {
 					t.Error(err)
 				}
 				return back.before(write("lost"))(ctx, tx)
@@ -134,23 +134,23 @@ func TestEngines_LoserTakesOverWhenTheOwnersConnectionDies(t *testing.T) {
 			if err != nil || o.Replayed || o.Value.Text != second.text {
 				t.Errorf("the loser: %+v, %v; want it executed", o, err)
 			}
-			silent(t, owner)
+			silent(t, leader)
 			close(back.open)
-			late, err := replied(t, owner)
-			wantError(t, err, second.ownerGets)
+			late, err := replied(t, leader)
+			wantError(t, err, second.leaderGets)
 			if err == nil && (!late.Replayed || late.RequestID != "the loser" || late.Value != o.Value) {
-				t.Errorf("the owner: %+v, want a replay of %+v", late, o)
+				t.Errorf("the leader: %+v, want a replay of %+v", late, o)
 			}
-			w.effects(1)
+			f.effects(1)
 		})
 	}
 }
 
 // insertRival commits, on a connection of its own, an effect and the row that
 // the engine would write for the call.
-func (w *world) insertRival(ctx context.Context, call idempotency.Call) error {
+func (f *fixture) insertRival(ctx context.Context, call idempotency.Call) error {
 	hash, _ := call.Fingerprint(1)
-	_, err := w.pool.Exec(ctx, `
+	_, err := f.pool.Exec(ctx, `
 		with rival as (insert into notes (text) values ('rival') returning id)
 		insert into idempotency_keys (scope, key, operation, request_hash, hash_version, response_json,
 			request_id, execution_id, created_at, expires_at)
@@ -173,12 +173,12 @@ func TestEngines_LostRaceIsRolledBack(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t)
-			engine := w.engine(idempotency.Config{})
+			f := newFixture(t)
+			engine := f.engine(idempotency.Config{})
 			attempts := 0
 			o, err := run(t.Context(), engine, call("k", "a"), func(ctx context.Context, tx pgx.Tx) (note, error) {
 				attempts++
-				if err := w.insertRival(ctx, test.rival); err != nil {
+				if err := f.insertRival(ctx, test.rival); err != nil {
 					t.Error(err)
 				}
 				return write("a")(ctx, tx)
@@ -190,7 +190,7 @@ func TestEngines_LostRaceIsRolledBack(t *testing.T) {
 			if attempts != 1 {
 				t.Errorf("the effect ran %d times, want once", attempts)
 			}
-			w.effects(1)
+			f.effects(1)
 		})
 	}
 }
@@ -199,12 +199,12 @@ func TestEngines_LostRaceIsRolledBack(t *testing.T) {
 // nothing. Then the primary key alone keeps every effect single.
 func TestEngines_StayCorrectWhenLocksDoNothing(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	w.exec(`create function public.pg_try_advisory_xact_lock(bigint) returns boolean language sql as 'select true'`)
-	w.exec(`do $$ begin
+	f := newFixture(t)
+	f.exec(`create function public.pg_try_advisory_xact_lock(bigint) returns boolean language sql as 'select true'`)
+	f.exec(`do $$ begin
 		execute format('alter database %I set search_path = public, pg_catalog', current_database());
 	end $$`)
-	engines := []*idempotency.Engine{w.engine(idempotency.Config{}), w.engine(idempotency.Config{}), w.engine(idempotency.Config{})}
+	engines := []*idempotency.Engine{f.engine(idempotency.Config{}), f.engine(idempotency.Config{}), f.engine(idempotency.Config{})}
 
 	gate := newGate()
 	var rivals []<-chan reply
@@ -228,7 +228,7 @@ func TestEngines_StayCorrectWhenLocksDoNothing(t *testing.T) {
 	if replays != len(rivals)-1 {
 		t.Errorf("%d of %d rivals were replayed, want all but one", replays, len(rivals))
 	}
-	w.effects(1)
+	f.effects(1)
 
 	const keys, callers = 30, 12
 	var executed, reused atomic.Int32
@@ -257,5 +257,5 @@ func TestEngines_StayCorrectWhenLocksDoNothing(t *testing.T) {
 	if reused.Load() != keys*callers/2 {
 		t.Errorf("%d calls were refused, want %d", reused.Load(), keys*callers/2)
 	}
-	w.effects(1 + keys)
+	f.effects(1 + keys)
 }

@@ -13,8 +13,8 @@ import (
 )
 
 // does is a misdeed of one statement, whose error the effect returns.
-func does(sql string) func(context.Context, *world, pgx.Tx) error {
-	return func(ctx context.Context, _ *world, tx pgx.Tx) error {
+func does(sql string) func(context.Context, *fixture, pgx.Tx) error {
+	return func(ctx context.Context, _ *fixture, tx pgx.Tx) error {
 		_, err := tx.Exec(ctx, sql)
 		return err
 	}
@@ -24,15 +24,15 @@ func TestFailure_OfTheEffectIsItsOwn(t *testing.T) {
 	t.Parallel()
 	misdeeds(t, map[string]misdeed{
 		"an error": {
-			do: func(context.Context, *world, pgx.Tx) error { return errRefused },
+			do: func(context.Context, *fixture, pgx.Tx) error { return errRefused },
 			is: is(errRefused),
 		},
 		"a panic": {
-			do: func(context.Context, *world, pgx.Tx) error { panic("at the disco") },
+			do: func(context.Context, *fixture, pgx.Tx) error { panic("at the disco") },
 			is: panicked,
 		},
 		"the end of its goroutine": {
-			do: func(context.Context, *world, pgx.Tx) error { runtime.Goexit(); return nil },
+			do: func(context.Context, *fixture, pgx.Tx) error { runtime.Goexit(); return nil },
 			is: panicked,
 		},
 		"a unique violation": {
@@ -44,19 +44,19 @@ func TestFailure_OfTheEffectIsItsOwn(t *testing.T) {
 		"a division by zero":           {do: does(`select 1/0`), is: own("22012")},
 		"a function that is not there": {do: does(`select no_such_function()`), is: own("42883")},
 		"an error that it swallows": {
-			do: func(ctx context.Context, w *world, tx pgx.Tx) error {
-				_ = does(`select 1/0`)(ctx, w, tx)
+			do: func(ctx context.Context, f *fixture, tx pgx.Tx) error {
+				_ = does(`select 1/0`)(ctx, f, tx)
 				return nil
 			},
 			is: is(idempotency.ErrTransaction),
 		},
 		"an error in a savepoint that it swallows": {
-			do: func(ctx context.Context, w *world, tx pgx.Tx) error {
+			do: func(ctx context.Context, f *fixture, tx pgx.Tx) error {
 				nested, err := tx.Begin(ctx)
 				if err != nil {
 					return err
 				}
-				_ = does(`select 1/0`)(ctx, w, nested)
+				_ = does(`select 1/0`)(ctx, f, nested)
 				return nil
 			},
 			is: is(idempotency.ErrTransaction),
@@ -67,8 +67,8 @@ func TestFailure_OfTheEffectIsItsOwn(t *testing.T) {
 // An error in a savepoint of the effect's own, which it rolls back, is no failure.
 func TestFailure_InASavepointThatIsRolledBackIsNone(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	engine := w.engine(idempotency.Config{})
+	f := newFixture(t)
+	engine := f.engine(idempotency.Config{})
 	o, err := run(t.Context(), engine, call("k", "a"), func(ctx context.Context, tx pgx.Tx) (note, error) {
 		nested, err := tx.Begin(ctx)
 		if err != nil {
@@ -77,7 +77,7 @@ func TestFailure_InASavepointThatIsRolledBackIsNone(t *testing.T) {
 		if _, err := write("lost")(ctx, nested); err != nil {
 			return note{}, err
 		}
-		if err := does(`select 1/0`)(ctx, w, nested); sqlState(err) != "22012" {
+		if err := does(`select 1/0`)(ctx, f, nested); sqlState(err) != "22012" {
 			t.Errorf("error %v, want the division's", err)
 		}
 		if err := nested.Rollback(ctx); err != nil {
@@ -88,7 +88,7 @@ func TestFailure_InASavepointThatIsRolledBackIsNone(t *testing.T) {
 	if err != nil || o.Replayed || o.Value.Text != "a" {
 		t.Errorf("%+v, %v", o, err)
 	}
-	w.effects(1)
+	f.effects(1)
 }
 
 func TestFailure_OfTheEffectsTimeIsUnavailable(t *testing.T) {
@@ -112,11 +112,11 @@ func TestFailure_OfTheEffectsTimeIsUnavailable(t *testing.T) {
 			is: is(idempotency.ErrUnavailable),
 		},
 		"a statement_timeout of its own": {
-			do: func(ctx context.Context, w *world, tx pgx.Tx) error {
-				if err := does(`set local statement_timeout = 20`)(ctx, w, tx); err != nil {
+			do: func(ctx context.Context, f *fixture, tx pgx.Tx) error {
+				if err := does(`set local statement_timeout = 20`)(ctx, f, tx); err != nil {
 					return err
 				}
-				return does(`select pg_sleep(60)`)(ctx, w, tx)
+				return does(`select pg_sleep(60)`)(ctx, f, tx)
 			},
 			is: is(idempotency.ErrUnavailable),
 		},
@@ -134,7 +134,7 @@ func TestFailure_OfTheConnectionIsNobodysButHisWhoRepeatsIt(t *testing.T) {
 	t.Parallel()
 	misdeeds(t, map[string]misdeed{
 		"a connection that it closes": {
-			do: func(ctx context.Context, _ *world, tx pgx.Tx) error { return tx.Conn().Close(ctx) },
+			do: func(ctx context.Context, _ *fixture, tx pgx.Tx) error { return tx.Conn().Close(ctx) },
 			is: is(idempotency.ErrUnavailable),
 		},
 		"a session that it terminates": {
@@ -142,7 +142,7 @@ func TestFailure_OfTheConnectionIsNobodysButHisWhoRepeatsIt(t *testing.T) {
 			is: is(idempotency.ErrUnavailable),
 		},
 		"a deadline of its own on a statement": {
-			do: func(ctx context.Context, _ *world, tx pgx.Tx) error {
+			do: func(ctx context.Context, _ *fixture, tx pgx.Tx) error {
 				ctx, cancel := context.WithTimeout(ctx, 10*time.Millisecond)
 				defer cancel()
 				_, err := tx.Exec(ctx, `select pg_sleep(60)`)
@@ -151,7 +151,7 @@ func TestFailure_OfTheConnectionIsNobodysButHisWhoRepeatsIt(t *testing.T) {
 			is: is(idempotency.ErrUnavailable),
 		},
 		"rows left open on the bare connection": {
-			do: func(ctx context.Context, _ *world, tx pgx.Tx) error {
+			do: func(ctx context.Context, _ *fixture, tx pgx.Tx) error {
 				_, err := tx.Conn().Query(ctx, `select generate_series(1, 100)`) //nolint:sqlclosecheck // That is what is bad about it.
 				return err
 			},
@@ -166,21 +166,21 @@ func TestFailure_ToCloseAResultIsItsOwn(t *testing.T) {
 	t.Parallel()
 	misdeeds(t, map[string]misdeed{
 		"rows": {
-			do: func(ctx context.Context, _ *world, tx pgx.Tx) error {
+			do: func(ctx context.Context, _ *fixture, tx pgx.Tx) error {
 				_, err := tx.Query(ctx, `select generate_series(1, 100)`) //nolint:sqlclosecheck // That is what is bad about it.
 				return err
 			},
 			is: is(idempotency.ErrTransaction),
 		},
 		"a row": {
-			do: func(ctx context.Context, _ *world, tx pgx.Tx) error {
+			do: func(ctx context.Context, _ *fixture, tx pgx.Tx) error {
 				_ = tx.QueryRow(ctx, `select 1`)
 				return nil
 			},
 			is: is(idempotency.ErrTransaction),
 		},
 		"a batch's": {
-			do: func(ctx context.Context, _ *world, tx pgx.Tx) error {
+			do: func(ctx context.Context, _ *fixture, tx pgx.Tx) error {
 				var batch pgx.Batch
 				batch.Queue(`select 1`)
 				batch.Queue(`select 2`)
@@ -190,7 +190,7 @@ func TestFailure_ToCloseAResultIsItsOwn(t *testing.T) {
 			is: is(idempotency.ErrTransaction),
 		},
 		"rows of a savepoint": {
-			do: func(ctx context.Context, _ *world, tx pgx.Tx) error {
+			do: func(ctx context.Context, _ *fixture, tx pgx.Tx) error {
 				nested, err := tx.Begin(ctx)
 				if err == nil {
 					_, err = nested.Query(ctx, `select generate_series(1, 100)`) //nolint:sqlclosecheck // That is what is bad about it.
@@ -246,9 +246,9 @@ func TestFailure_OfAConflictIsUnavailable(t *testing.T) {
 // An effect that ends its transaction with a statement does not go on outside of it.
 func TestFailure_ToKeepTheTransactionIsItsOwn(t *testing.T) {
 	t.Parallel()
-	then := func(sql string) func(context.Context, *world, pgx.Tx) error {
-		return func(ctx context.Context, w *world, tx pgx.Tx) error {
-			if err := does(sql)(ctx, w, tx); err != nil {
+	then := func(sql string) func(context.Context, *fixture, pgx.Tx) error {
+		return func(ctx context.Context, f *fixture, tx pgx.Tx) error {
+			if err := does(sql)(ctx, f, tx); err != nil {
 				return err
 			}
 			_, err := write("stray")(ctx, tx)
@@ -259,23 +259,23 @@ func TestFailure_ToKeepTheTransactionIsItsOwn(t *testing.T) {
 		"rollback":             {do: does(`rollback`), is: is(idempotency.ErrTransaction)},
 		"rollback, and a note": {do: then(`rollback`), is: is(idempotency.ErrTransaction)},
 		"an error, and a rollback": {
-			do: func(ctx context.Context, w *world, tx pgx.Tx) error {
-				_ = does(`select 1/0`)(ctx, w, tx)
-				return then(`rollback`)(ctx, w, tx)
+			do: func(ctx context.Context, f *fixture, tx pgx.Tx) error {
+				_ = does(`select 1/0`)(ctx, f, tx)
+				return then(`rollback`)(ctx, f, tx)
 			},
 			is: is(idempotency.ErrTransaction),
 		},
 		"an error, and a commit": {
-			do: func(ctx context.Context, w *world, tx pgx.Tx) error {
-				_ = does(`select 1/0`)(ctx, w, tx)
-				return then(`commit`)(ctx, w, tx)
+			do: func(ctx context.Context, f *fixture, tx pgx.Tx) error {
+				_ = does(`select 1/0`)(ctx, f, tx)
+				return then(`commit`)(ctx, f, tx)
 			},
 			is: is(idempotency.ErrTransaction),
 		},
 		"rollback and chain": {do: does(`rollback and chain`), is: is(idempotency.ErrTransaction)},
 		"commit":             {do: then(`commit`), is: is(idempotency.ErrTransaction)},
 		"commit, in a batch": {
-			do: func(ctx context.Context, _ *world, tx pgx.Tx) error {
+			do: func(ctx context.Context, _ *fixture, tx pgx.Tx) error {
 				var batch pgx.Batch
 				batch.Queue(`insert into notes (text) values ('stray')`)
 				batch.Queue(`COMMIT;`)

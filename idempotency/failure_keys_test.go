@@ -15,45 +15,45 @@ import (
 )
 
 // refuse makes the table refuse rows, as the body of its trigger says.
-func (w *world) refuse(body string) {
-	w.t.Helper()
-	w.exec(`create sequence refusals`)
-	w.exec(`create function refuse() returns trigger language plpgsql as $$ begin ` + body + ` return new; end $$`)
-	w.exec(`create trigger refuses before insert on idempotency_keys for each row execute function refuse()`)
+func (f *fixture) refuse(body string) {
+	f.t.Helper()
+	f.exec(`create sequence refusals`)
+	f.exec(`create function refuse() returns trigger language plpgsql as $$ begin ` + body + ` return new; end $$`)
+	f.exec(`create trigger refuses before insert on idempotency_keys for each row execute function refuse()`)
 }
 
 // What the table refuses for good is the deployment's defect. Everyone hears so, no
 // effect stands, and none runs on and on.
 func TestKeys_ThatAreRefusedAreADefect(t *testing.T) {
 	t.Parallel()
-	for name, refuse := range map[string]func(*world){
-		"a row that a trigger drops": func(w *world) { w.refuse(`return null;`) },
-		"a trigger that raises":      func(w *world) { w.refuse(`raise exception 'no';`) },
-		"a check":                    func(w *world) { w.exec(`alter table idempotency_keys add check (scope = 'before')`) },
-		"a column without a default": func(w *world) {
-			w.exec(`alter table idempotency_keys add other text; update idempotency_keys set other = ''; alter table idempotency_keys alter other set not null`)
+	for name, refuse := range map[string]func(*fixture){
+		"a row that a trigger drops": func(f *fixture) { f.refuse(`return null;`) },
+		"a trigger that raises":      func(f *fixture) { f.refuse(`raise exception 'no';`) },
+		"a check":                    func(f *fixture) { f.exec(`alter table idempotency_keys add check (scope = 'before')`) },
+		"a column without a default": func(f *fixture) {
+			f.exec(`alter table idempotency_keys add other text; update idempotency_keys set other = ''; alter table idempotency_keys alter other set not null`)
 		},
-		"no right to insert": func(w *world) { w.exec(`revoke insert on idempotency_keys from onceql_tests`) },
-		"no right to select": func(w *world) { w.exec(`revoke select on idempotency_keys from onceql_tests`) },
-		"no table":           func(w *world) { w.exec(`alter table idempotency_keys rename to gone`) },
-		"no column":          func(w *world) { w.exec(`alter table idempotency_keys rename request_hash to gone`) },
+		"no right to insert": func(f *fixture) { f.exec(`revoke insert on idempotency_keys from onceql_tests`) },
+		"no right to select": func(f *fixture) { f.exec(`revoke select on idempotency_keys from onceql_tests`) },
+		"no table":           func(f *fixture) { f.exec(`alter table idempotency_keys rename to gone`) },
+		"no column":          func(f *fixture) { f.exec(`alter table idempotency_keys rename request_hash to gone`) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t)
-			address := w.asRole()
-			engine := w.engineOn(w.open(address, 6), idempotency.Config{Batches: 1, Wait: patience})
+			f := newFixture(t)
+			address := f.asRole()
+			engine := f.engineOn(f.open(address, 6), idempotency.Config{Batches: 1, Wait: testTimeout})
 			// Its statements are prepared while all is well.
 			if _, err := idempotency.Do(t.Context(), engine, inScope("before", "k", "a"), write("a")); err != nil {
 				t.Fatal(err)
 			}
-			refuse(w)
+			refuse(f)
 			var runs atomic.Int32
 			_, err := idempotency.Do(t.Context(), engine, call("alone", "a"), counted(&runs, write("a")))
 			defect(t, err)
 			batch := idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(),
-				each(func(ctx context.Context, tx pgx.Tx, p *pending) (note, error) {
-					return counted(&runs, write(p.Input))(ctx, tx)
+				each(func(ctx context.Context, tx pgx.Tx, item *noteItem) (note, error) {
+					return counted(&runs, write(item.Input))(ctx, tx)
 				}))
 			var callers sync.WaitGroup
 			for _, text := range texts(8) {
@@ -66,7 +66,7 @@ func TestKeys_ThatAreRefusedAreADefect(t *testing.T) {
 			if n := runs.Load(); n > 2+3*8 {
 				t.Errorf("the effects ran %d times", n)
 			}
-			if n := w.count(`select count(*) from notes`); n != 1 {
+			if n := f.count(`select count(*) from notes`); n != 1 {
 				t.Errorf("%d effects stand, want that of before", n)
 			}
 		})
@@ -89,9 +89,9 @@ func TestKeys_ThatAreRefusedAreOneCalls(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t)
-			w.refuse(body)
-			engine := w.engine(idempotency.Config{Batches: 1, Wait: patience})
+			f := newFixture(t)
+			f.refuse(body)
+			engine := f.engine(idempotency.Config{Batches: 1, Wait: testTimeout})
 			batch := idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(), writes)
 			for i, r := range together(t, engine, batch, texts(8)...) {
 				if i == 3 {
@@ -100,7 +100,7 @@ func TestKeys_ThatAreRefusedAreOneCalls(t *testing.T) {
 					executed(t, r)
 				}
 			}
-			w.effects(7)
+			f.effects(7)
 		})
 	}
 }
@@ -111,15 +111,15 @@ func TestKeys_ThatAreRefusedForAMomentAreStored(t *testing.T) {
 	for _, code := range []string{"40001", "40P01", "53200", "57014", "08006", "58030", "25006", "55P03"} {
 		t.Run(code, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t)
-			w.refuse(`if nextval('refusals') <= 2 then raise exception using errcode = '` + code + `'; end if;`)
-			engine := w.engine(idempotency.Config{Batches: 1, Wait: patience})
+			f := newFixture(t)
+			f.refuse(`if nextval('refusals') <= 2 then raise exception using errcode = '` + code + `'; end if;`)
+			engine := f.engine(idempotency.Config{Batches: 1, Wait: testTimeout})
 			o, err := idempotency.Do(t.Context(), engine, call("alone", "a"), write("a"))
 			executed(t, reply{o, err})
-			w.exec(`alter sequence refusals restart`)
+			f.exec(`alter sequence refusals restart`)
 			batch := idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(), writes)
 			executed(t, together(t, engine, batch, texts(8)...)...)
-			w.effects(9)
+			f.effects(9)
 		})
 	}
 }
@@ -130,16 +130,16 @@ func TestKeys_ThatAreRefusedForTheWholeWaitAreUnavailable(t *testing.T) {
 	for _, code := range []string{"40001", "53200"} {
 		t.Run(code, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t)
-			w.refuse(`raise exception using errcode = '` + code + `';`)
-			engine := w.engine(idempotency.Config{Batches: 1, Wait: 500 * time.Millisecond})
+			f := newFixture(t)
+			f.refuse(`raise exception using errcode = '` + code + `';`)
+			engine := f.engine(idempotency.Config{Batches: 1, Wait: 500 * time.Millisecond})
 			_, err := idempotency.Do(t.Context(), engine, call("alone", "a"), write("a"))
 			wantError(t, err, idempotency.ErrUnavailable)
 			batch := idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(), writes)
 			_, err = batch.Do(t.Context(), call("k", "a"), "a")
 			wantError(t, err, idempotency.ErrUnavailable)
 			eventually(t, "nothing is tried any more", func() bool { return engine.Stats().InFlight == 0 })
-			w.effects(0)
+			f.effects(0)
 		})
 	}
 }
@@ -148,22 +148,22 @@ func TestKeys_ThatAreRefusedForTheWholeWaitAreUnavailable(t *testing.T) {
 // and the others execute.
 func TestKeys_OfRivalsLeaveTheOthers(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	engine := w.engine(idempotency.Config{Batches: 1, Wait: patience})
-	batch := idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(), func(ctx context.Context, tx pgx.Tx, group []*pending) error {
-		for _, p := range group {
-			switch p.Input {
+	f := newFixture(t)
+	engine := f.engine(idempotency.Config{Batches: 1, Wait: testTimeout})
+	batch := idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(), func(ctx context.Context, tx pgx.Tx, items []*noteItem) error {
+		for _, item := range items {
+			switch item.Input {
 			case "same":
-				if err := w.insertRival(ctx, inScope(p.Scope, p.Key, "same")); err != nil {
+				if err := f.insertRival(ctx, inScope(item.Scope, item.Key, "same")); err != nil {
 					return err
 				}
 			case "other":
-				if err := w.insertRival(ctx, inScope(p.Scope, p.Key, "not the same")); err != nil {
+				if err := f.insertRival(ctx, inScope(item.Scope, item.Key, "not the same")); err != nil {
 					return err
 				}
 			}
 		}
-		return writes(ctx, tx, group)
+		return writes(ctx, tx, items)
 	})
 	for i, r := range together(t, engine, batch, "a", "same", "b", "other", "c") {
 		switch i {
@@ -177,7 +177,7 @@ func TestKeys_OfRivalsLeaveTheOthers(t *testing.T) {
 			executed(t, r)
 		}
 	}
-	w.effects(5)
+	f.effects(5)
 }
 
 // Whatever becomes of a batch's COMMIT: each call executes once, and hears so.
@@ -186,9 +186,9 @@ func TestKeys_OfABatchWhoseCommitIsLost(t *testing.T) {
 	for name, fault := range faults {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t)
-			proxy, url := newProxy(t, w.url)
-			engine := w.engineOn(w.open(url, 6), idempotency.Config{Batches: 1, Wait: patience})
+			f := newFixture(t)
+			proxy, url := newProxy(t, f.url)
+			engine := f.engineOn(f.open(url, 6), idempotency.Config{Batches: 1, Wait: testTimeout})
 			batch := idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(), writes)
 			met := proxy.arm(fault)
 			inputs := append(texts(10), "refuse")
@@ -196,7 +196,7 @@ func TestKeys_OfABatchWhoseCommitIsLost(t *testing.T) {
 			<-met
 			executed(t, replies[:10]...)
 			wantError(t, replies[10].err, errRefused)
-			w.effects(10)
+			f.effects(10)
 		})
 	}
 }
@@ -205,8 +205,8 @@ func TestKeys_OfABatchWhoseCommitIsLost(t *testing.T) {
 // anew.
 func TestKeys_OutliveTheirPreparedStatements(t *testing.T) {
 	t.Parallel()
-	for name, take := range map[string]func(w *world, engine *idempotency.Engine, key string){
-		"taken away": func(w *world, engine *idempotency.Engine, key string) {
+	for name, take := range map[string]func(f *fixture, engine *idempotency.Engine, key string){
+		"taken away": func(f *fixture, engine *idempotency.Engine, key string) {
 			taken := false
 			o, err := idempotency.Do(t.Context(), engine, call(key, "a"), func(ctx context.Context, tx pgx.Tx) (note, error) {
 				if !taken {
@@ -217,24 +217,24 @@ func TestKeys_OutliveTheirPreparedStatements(t *testing.T) {
 				}
 				return write("a")(ctx, tx)
 			})
-			executed(w.t, reply{o, err})
+			executed(f.t, reply{o, err})
 		},
-		"of another type": func(w *world, _ *idempotency.Engine, key string) {
-			w.exec(`alter table idempotency_keys alter request_id type varchar(` + fmt.Sprint(1000+len(key)) + `)`)
-			w.exec(`alter table notes add "` + key + `" int`)
+		"of another type": func(f *fixture, _ *idempotency.Engine, key string) {
+			f.exec(`alter table idempotency_keys alter request_id type varchar(` + fmt.Sprint(1000+len(key)) + `)`)
+			f.exec(`alter table notes add "` + key + `" int`)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t)
-			engine := w.engine(idempotency.Config{Batches: 1, Workers: 1, Wait: patience})
-			batch := idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(), func(ctx context.Context, tx pgx.Tx, group []*pending) error {
+			f := newFixture(t)
+			engine := f.engine(idempotency.Config{Batches: 1, Workers: 1, Wait: testTimeout})
+			batch := idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(), func(ctx context.Context, tx pgx.Tx, items []*noteItem) error {
 				rows, _ := tx.Query(ctx, `select * from notes where id < $1`, 0)
 				rows.Close()
 				if err := rows.Err(); err != nil {
 					return err
 				}
-				return writes(ctx, tx, group)
+				return writes(ctx, tx, items)
 			})
 			for _, round := range []string{"1", "22", "333"} {
 				for i := range 3 {
@@ -244,7 +244,7 @@ func TestKeys_OutliveTheirPreparedStatements(t *testing.T) {
 					o, err = batch.Do(t.Context(), inScope(text, text, text), text)
 					executed(t, reply{o, err})
 				}
-				take(w, engine, round)
+				take(f, engine, round)
 			}
 		})
 	}

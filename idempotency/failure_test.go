@@ -20,7 +20,7 @@ type misdeed struct {
 	schema string
 	// hold takes from another session what the call needs, until the test ends.
 	hold string
-	do   func(ctx context.Context, w *world, tx pgx.Tx) error
+	do   func(ctx context.Context, f *fixture, tx pgx.Tx) error
 	// config is the engine's, and wait how long the call's caller waits, when it is not
 	// as long as the engine's.
 	config idempotency.Config
@@ -50,31 +50,31 @@ func misdeeds(t *testing.T, all map[string]misdeed) {
 	for name, m := range all {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t)
+			f := newFixture(t)
 			if m.schema != "" {
-				w.exec(m.schema)
+				f.exec(m.schema)
 			}
 			if m.hold != "" {
-				w.holds(m.hold)
+				f.holds(m.hold)
 			}
-			m.config.Wait = cmp.Or(m.config.Wait, patience)
-			engine := w.engine(m.config)
+			m.config.Wait = cmp.Or(m.config.Wait, testTimeout)
+			engine := f.engine(m.config)
 			_, err := idempotency.Do(m.context(t), engine, call("alone", "bad"), func(ctx context.Context, tx pgx.Tx) (note, error) {
 				if _, err := write("lost")(ctx, tx); err != nil {
 					return note{}, err
 				}
-				return note{}, m.do(ctx, w, tx)
+				return note{}, m.do(ctx, f, tx)
 			})
 			if !m.is(err) {
 				t.Errorf("alone: error %v", err)
 			}
-			_, err = m.batch(w, engine).Do(m.context(t), call("of one", "bad"), "bad")
+			_, err = m.batch(f, engine).Do(m.context(t), call("of one", "bad"), "bad")
 			if !m.is(err) {
 				t.Errorf("in a batch of one: error %v", err)
 			}
-			w.effects(0)
-			m.among(w)
-			w.effects(innocents)
+			f.effects(0)
+			m.among(f)
+			f.effects(innocents)
 		})
 	}
 }
@@ -91,34 +91,34 @@ func (m misdeed) context(t testing.TB) context.Context {
 
 // batch has an effect that works item by item, so that the misdeed stands between the
 // work of two innocents.
-func (m misdeed) batch(w *world, engine *idempotency.Engine) *idempotency.Batch[string, note] {
-	return idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(), func(ctx context.Context, tx pgx.Tx, group []*pending) error {
-		for _, p := range group {
-			if p.Input == "bad" {
-				if err := m.do(ctx, w, tx); err != nil {
+func (m misdeed) batch(f *fixture, engine *idempotency.Engine) *idempotency.Batch[string, note] {
+	return idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(), func(ctx context.Context, tx pgx.Tx, items []*noteItem) error {
+		for _, item := range items {
+			if item.Input == "bad" {
+				if err := m.do(ctx, f, tx); err != nil {
 					return err
 				}
-				p.Succeed(note{})
+				item.Succeed(note{})
 				continue
 			}
-			n, err := write(p.Input)(ctx, tx)
+			n, err := write(item.Input)(ctx, tx)
 			if err != nil {
 				return err
 			}
-			p.Succeed(n)
+			item.Succeed(n)
 		}
 		return nil
 	})
 }
 
 // among runs two of the misdeeds in one batch with the innocents.
-func (m misdeed) among(w *world) {
-	w.t.Helper()
-	t := w.t.(*testing.T)
+func (m misdeed) among(f *fixture) {
+	f.t.Helper()
+	t := f.t.(*testing.T)
 	config := m.config
 	config.Batches = 1
-	engine := w.engine(config)
-	batch := m.batch(w, engine)
+	engine := f.engine(config)
+	batch := m.batch(f, engine)
 	release := hold(t, engine, 1)
 	defer release()
 	var callers sync.WaitGroup
@@ -145,14 +145,14 @@ func (m misdeed) among(w *world) {
 }
 
 // holds executes the statement in a transaction that lasts as long as the test.
-func (w *world) holds(sql string) {
-	w.t.Helper()
-	tx, err := w.pool.Begin(w.t.Context())
+func (f *fixture) holds(sql string) {
+	f.t.Helper()
+	tx, err := f.pool.Begin(f.t.Context())
 	if err != nil {
-		w.t.Fatal(err)
+		f.t.Fatal(err)
 	}
-	if _, err := tx.Exec(w.t.Context(), sql); err != nil {
-		w.t.Fatal(err)
+	if _, err := tx.Exec(f.t.Context(), sql); err != nil {
+		f.t.Fatal(err)
 	}
-	w.t.Cleanup(func() { _ = tx.Rollback(context.WithoutCancel(w.t.Context())) })
+	f.t.Cleanup(func() { _ = tx.Rollback(context.WithoutCancel(f.t.Context())) })
 }

@@ -19,8 +19,8 @@ func TestBudget_EndsStatementsThatHeedNoContext(t *testing.T) {
 	for name, lifted := range map[string]bool{"ended by Postgres": false, "abandoned": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t)
-			engine := w.engineOn(w.open(w.url, 4), idempotency.Config{Budget: time.Second, Wait: time.Minute})
+			f := newFixture(t)
+			engine := f.engineOn(f.open(f.url, 4), idempotency.Config{Budget: time.Second, Wait: time.Minute})
 			came := make(chan error, 2)
 			_, err := run(t.Context(), engine, call("k", "a"), func(ctx context.Context, tx pgx.Tx) (note, error) {
 				own := context.WithoutCancel(ctx)
@@ -49,7 +49,7 @@ func TestBudget_EndsStatementsThatHeedNoContext(t *testing.T) {
 			if o, err := insist(t, engine, call("k", "a"), write("a")); err != nil || o.Replayed {
 				t.Errorf("the retry: %+v, %v; want an execution", o, err)
 			}
-			w.effects(1)
+			f.effects(1)
 		})
 	}
 }

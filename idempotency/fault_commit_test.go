@@ -15,16 +15,16 @@ func TestCommit_ThatIsLostIsSettled(t *testing.T) {
 		for _, mode := range []string{"cache_statement", "exec"} {
 			t.Run(name+", "+mode, func(t *testing.T) {
 				t.Parallel()
-				w := newWorld(t)
-				proxy, url := newProxy(t, w.url)
+				f := newFixture(t)
+				proxy, url := newProxy(t, f.url)
 				events := make(chan idempotency.Event, 1000)
-				engine := w.engineOn(w.open(url+"&default_query_exec_mode="+mode, 4), idempotency.Config{
+				engine := f.engineOn(f.open(url+"&default_query_exec_mode="+mode, 4), idempotency.Config{
 					Observer: func(event idempotency.Event) { events <- event },
 				})
 				mustDo(t, engine, "before", "a")
 
 				gate := newGate()
-				owner := start(t.Context(), engine, call("k", "a"), gate.before(write("a")))
+				leader := start(t.Context(), engine, call("k", "a"), gate.before(write("a")))
 				<-gate.entered
 				equal := start(t.Context(), engine, call("k", "a"), write("a"))
 				other := start(t.Context(), engine, call("k", "b"), write("b"))
@@ -32,10 +32,10 @@ func TestCommit_ThatIsLostIsSettled(t *testing.T) {
 				met := proxy.arm(fault)
 				close(gate.open)
 
-				first := <-owner
+				first := <-leader
 				<-met
 				if first.err != nil || first.outcome.Replayed || first.outcome.Value.Text != "a" {
-					t.Errorf("the owner: %+v", first)
+					t.Errorf("the leader: %+v", first)
 				}
 				if r := <-equal; r.err != nil || !r.outcome.Replayed || r.outcome.Value != first.outcome.Value {
 					t.Errorf("its equal: %+v", r)
@@ -44,7 +44,7 @@ func TestCommit_ThatIsLostIsSettled(t *testing.T) {
 				if o := mustDo(t, engine, "k", "a"); !o.Replayed || o.Value != first.outcome.Value {
 					t.Errorf("a retry: %+v", o)
 				}
-				w.effects(2)
+				f.effects(2)
 				for unknown := false; !unknown; {
 					select {
 					case event := <-events:
@@ -58,24 +58,24 @@ func TestCommit_ThatIsLostIsSettled(t *testing.T) {
 	}
 }
 
-// The owner's caller leaves while the outcome is unknown: the work is settled all
+// The leader's caller leaves while the outcome is unknown: the work is settled all
 // the same, and a later call replays it.
 func TestCommit_IsSettledAfterTheCallerLeft(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	proxy, url := newProxy(t, w.url)
-	engine := w.engineOn(w.open(url, 4), idempotency.Config{})
+	f := newFixture(t)
+	proxy, url := newProxy(t, f.url)
+	engine := f.engineOn(f.open(url, 4), idempotency.Config{})
 	gate := newGate()
 	ctx, leave := context.WithCancel(t.Context())
-	owner := start(ctx, engine, call("k", "a"), gate.before(write("a")))
+	leader := start(ctx, engine, call("k", "a"), gate.before(write("a")))
 	<-gate.entered
 	met := proxy.arm(replyLost)
 	leave()
-	wantError(t, (<-owner).err, idempotency.ErrInProgress)
+	wantError(t, (<-leader).err, idempotency.ErrInProgress)
 	close(gate.open)
 	<-met
 	if o := mustDo(t, engine, "k", "a"); !o.Replayed {
 		t.Errorf("the call after it: %+v", o)
 	}
-	w.effects(1)
+	f.effects(1)
 }

@@ -17,16 +17,16 @@ import (
 
 func TestBudget_EndsAnExecutionAndFreesTheKey(t *testing.T) {
 	t.Parallel()
-	for name, slow := range map[string]func(w *world) (slow effect, after func()){
-		"a statement that sleeps": func(*world) (effect, func()) {
+	for name, slow := range map[string]func(f *fixture) (slow effect, after func()){
+		"a statement that sleeps": func(*fixture) (effect, func()) {
 			return func(ctx context.Context, tx pgx.Tx) (note, error) {
 				_, err := tx.Exec(ctx, `select pg_sleep(60)`)
 				return note{}, err
 			}, func() {}
 		},
-		"a row that another holds": func(w *world) (effect, func()) {
-			w.exec(`insert into notes (text) values ('held')`)
-			holder, err := w.pool.Begin(t.Context())
+		"a row that another holds": func(f *fixture) (effect, func()) {
+			f.exec(`insert into notes (text) values ('held')`)
+			holder, err := f.pool.Begin(t.Context())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -38,7 +38,7 @@ func TestBudget_EndsAnExecutionAndFreesTheKey(t *testing.T) {
 				return note{}, err
 			}, func() { _ = holder.Commit(t.Context()) }
 		},
-		"an effect that waits for its context": func(*world) (effect, func()) {
+		"an effect that waits for its context": func(*fixture) (effect, func()) {
 			return func(ctx context.Context, _ pgx.Tx) (note, error) {
 				<-ctx.Done()
 				return note{Text: "late"}, nil
@@ -47,24 +47,24 @@ func TestBudget_EndsAnExecutionAndFreesTheKey(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t)
-			engine := w.engine(idempotency.Config{Budget: 2 * time.Second, Wait: 20 * time.Second})
-			effect, after := slow(w)
+			f := newFixture(t)
+			engine := f.engine(idempotency.Config{Budget: 2 * time.Second, Wait: 20 * time.Second})
+			effect, after := slow(f)
 			_, err := run(t.Context(), engine, call("k", "a"), effect)
 			wantError(t, err, idempotency.ErrUnavailable)
 			after()
 			if o := mustDo(t, engine, "k", "a"); o.Replayed {
 				t.Errorf("the retry: %+v, want an execution", o)
 			}
-			w.effects(1)
+			f.effects(1)
 		})
 	}
 }
 
 func TestBudget_AbandonsAnEffectThatHeedsNothing(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	engine := w.engineOn(w.open(w.url, 4), idempotency.Config{Budget: 2 * time.Second, Wait: 20 * time.Second})
+	f := newFixture(t)
+	engine := f.engineOn(f.open(f.url, 4), idempotency.Config{Budget: 2 * time.Second, Wait: 20 * time.Second})
 	awake, after := make(chan struct{}), make(chan error, 1)
 	_, err := run(t.Context(), engine, call("k", "a"), func(_ context.Context, tx pgx.Tx) (note, error) {
 		<-awake
@@ -81,7 +81,7 @@ func TestBudget_AbandonsAnEffectThatHeedsNothing(t *testing.T) {
 	if err := <-after; err == nil {
 		t.Error("an abandoned effect could still write")
 	}
-	w.effects(1)
+	f.effects(1)
 }
 
 // A crooked value can be encoded, but not decoded.
@@ -92,8 +92,8 @@ func (*crooked) UnmarshalJSON([]byte) error  { return errors.New("no") }
 
 func TestPayload_ThatCanNotBeStoredRollsBack(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	engine := w.engine(idempotency.Config{})
+	f := newFixture(t)
+	engine := f.engine(idempotency.Config{})
 	circle := map[string]any{}
 	circle["circle"] = circle
 	for name, value := range map[string]any{
@@ -122,13 +122,13 @@ func TestPayload_ThatCanNotBeStoredRollsBack(t *testing.T) {
 			t.Errorf("%s: error %v, want ErrPayload", name, err)
 		}
 	}
-	w.effects(0)
+	f.effects(0)
 }
 
 func TestPayload_IsTheSameInEveryAnswer(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	engine := w.engine(idempotency.Config{})
+	f := newFixture(t)
+	engine := f.engine(idempotency.Config{})
 	type payload struct {
 		Text    string
 		Big     int64

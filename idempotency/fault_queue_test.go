@@ -17,8 +17,8 @@ import (
 func TestServer_GoesAwayWhileCallersQueue(t *testing.T) {
 	t.Parallel()
 	postgres := pgtest.NewServer(t)
-	w := worldAt(t, postgres.URL())
-	engine := w.engine(idempotency.Config{Workers: 1, Wait: 2 * time.Second})
+	f := fixtureAt(t, postgres.URL())
+	engine := f.engine(idempotency.Config{Workers: 1, Wait: 2 * time.Second})
 	gate := newGate()
 	calls := []<-chan reply{start(t.Context(), engine, call("running", "a"), gate.before(write("a")))}
 	gate.arrived(t)
@@ -64,6 +64,6 @@ func TestServer_GoesAwayWhileCallersQueue(t *testing.T) {
 	if o := mustDo(t, engine, "running", "a"); o.Replayed {
 		t.Errorf("running: %+v, want an execution", o)
 	}
-	w.pool.Reset()
-	w.effects(keys + 1)
+	f.pool.Reset()
+	f.effects(keys + 1)
 }

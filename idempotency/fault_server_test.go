@@ -14,8 +14,8 @@ import (
 func TestServer_GoesAwayAndComesBack(t *testing.T) {
 	t.Parallel()
 	postgres := pgtest.NewServer(t)
-	w := worldAt(t, postgres.URL())
-	engine := w.engine(idempotency.Config{Budget: time.Second, Wait: 2 * time.Second})
+	f := fixtureAt(t, postgres.URL())
+	engine := f.engine(idempotency.Config{Budget: time.Second, Wait: 2 * time.Second})
 	mustDo(t, engine, "before", "a")
 
 	gate := newGate()
@@ -40,17 +40,17 @@ func TestServer_GoesAwayAndComesBack(t *testing.T) {
 	if o := mustDo(t, engine, "before", "a"); !o.Replayed {
 		t.Errorf("before: %+v, want a replay", o)
 	}
-	w.pool.Reset()
-	w.effects(3)
+	f.pool.Reset()
+	f.effects(3)
 }
 
 // A default of the database, of the role or of the connection can't change what
 // the protocol rests on.
 func TestTransaction_IsReadCommittedAndReadWrite(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	pool := w.open(w.url+"&default_transaction_read_only=on&default_transaction_isolation=serializable", 4)
-	_, err := run(t.Context(), w.engineOn(pool, idempotency.Config{}), call("k", "a"),
+	f := newFixture(t)
+	pool := f.open(f.url+"&default_transaction_read_only=on&default_transaction_isolation=serializable", 4)
+	_, err := run(t.Context(), f.engineOn(pool, idempotency.Config{}), call("k", "a"),
 		func(ctx context.Context, tx pgx.Tx) (note, error) {
 			var access, isolation string
 			err := tx.QueryRow(ctx, `select current_setting('transaction_read_only'), current_setting('transaction_isolation')`).
@@ -63,5 +63,5 @@ func TestTransaction_IsReadCommittedAndReadWrite(t *testing.T) {
 	if err != nil {
 		t.Error(err)
 	}
-	w.effects(1)
+	f.effects(1)
 }

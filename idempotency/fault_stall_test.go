@@ -44,10 +44,10 @@ func TestCommit_ThatStallsEndsByTheBudget(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t)
-			proxy, url := newProxy(t, w.url)
-			engine := w.engineOn(w.open(url, 4), idempotency.Config{Wait: test.wait, Budget: 2 * time.Second})
-			direct := w.engine(idempotency.Config{Wait: time.Minute})
+			f := newFixture(t)
+			proxy, url := newProxy(t, f.url)
+			engine := f.engineOn(f.open(url, 4), idempotency.Config{Wait: test.wait, Budget: 2 * time.Second})
+			direct := f.engine(idempotency.Config{Wait: time.Minute})
 			mustDo(t, direct, "before", "a")
 			var runs atomic.Int32
 			t.Cleanup(proxy.cut)
@@ -70,22 +70,22 @@ func TestCommit_ThatStallsEndsByTheBudget(t *testing.T) {
 			if n := runs.Load(); n != want {
 				t.Errorf("the effect ran %d times, want %d", n, want)
 			}
-			w.effects(2)
+			f.effects(2)
 		})
 	}
 }
 
 // Whoever waits for a call that is stalled hears what it comes to in the end.
-func TestCommit_ThatStallsKeepsItsWaiters(t *testing.T) {
+func TestCommit_ThatStallsKeepsItsFollowers(t *testing.T) {
 	t.Parallel()
 	for name, fault := range map[string]fault{"the request": requestStalled, "the reply": replyStalled} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t)
-			proxy, url := newProxy(t, w.url)
-			engine := w.engineOn(w.open(url, 4), idempotency.Config{Wait: time.Minute, Budget: 2 * time.Second})
+			f := newFixture(t)
+			proxy, url := newProxy(t, f.url)
+			engine := f.engineOn(f.open(url, 4), idempotency.Config{Wait: time.Minute, Budget: 2 * time.Second})
 			gate := newGate()
-			owner := start(t.Context(), engine, call("k", "a"), gate.before(write("a")))
+			leader := start(t.Context(), engine, call("k", "a"), gate.before(write("a")))
 			gate.arrived(t)
 			equal := start(t.Context(), engine, call("k", "a"), write("a"))
 			waiting(t, engine, "k", 2)
@@ -96,15 +96,15 @@ func TestCommit_ThatStallsKeepsItsWaiters(t *testing.T) {
 			close(gate.open)
 			<-met
 
-			if o, err := replied(t, owner); err != nil || o.Replayed {
-				t.Errorf("the owner: %+v, %v; want it executed", o, err)
+			if o, err := replied(t, leader); err != nil || o.Replayed {
+				t.Errorf("the leader: %+v, %v; want it executed", o, err)
 			}
 			if o, err := replied(t, equal); err != nil || !o.Replayed {
 				t.Errorf("the equal call: %+v, %v; want a replay", o, err)
 			}
 			_, err := replied(t, other)
 			wantError(t, err, idempotency.ErrKeyReused)
-			w.effects(1)
+			f.effects(1)
 		})
 	}
 }
@@ -113,10 +113,10 @@ func TestCommit_ThatStallsKeepsItsWaiters(t *testing.T) {
 // is committed, and acknowledged, after that one is over.
 func TestCommit_OutlivesTheBudgetOfTheExecution(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	proxy, url := newProxy(t, w.url)
+	f := newFixture(t)
+	proxy, url := newProxy(t, f.url)
 	const budget = 2 * time.Second
-	engine := w.engineOn(w.open(url, 4), idempotency.Config{Wait: time.Minute, Budget: budget})
+	engine := f.engineOn(f.open(url, 4), idempotency.Config{Wait: time.Minute, Budget: budget})
 	mustDo(t, engine, "before", "a")
 	t.Cleanup(proxy.cut)
 	met := proxy.arm(replyHeld)
@@ -142,5 +142,5 @@ func TestCommit_OutlivesTheBudgetOfTheExecution(t *testing.T) {
 	if o, err := replied(t, replies); err != nil || o.Replayed {
 		t.Errorf("%+v, %v; want it executed", o, err)
 	}
-	w.effects(2)
+	f.effects(2)
 }

@@ -31,13 +31,13 @@ func TestTrip_LostAnywhereIsSettled(t *testing.T) {
 		for _, mode := range []string{"cache_statement", "cache_describe", "describe_exec", "exec", "simple_protocol"} {
 			t.Run(name+", "+mode, func(t *testing.T) {
 				t.Parallel()
-				w := newWorld(t)
-				proxy, url := newProxy(t, w.url)
-				direct := w.engine(idempotency.Config{})
+				f := newFixture(t)
+				proxy, url := newProxy(t, f.url)
+				direct := f.engine(idempotency.Config{})
 				trips, calls := 0, 0
 				for armed := false; !armed; trips++ {
 					// A new pool, so that each call takes the same trips.
-					engine := w.engineOn(w.open(url+"&default_query_exec_mode="+mode, 4), idempotency.Config{})
+					engine := f.engineOn(f.open(url+"&default_query_exec_mode="+mode, 4), idempotency.Config{})
 					met := proxy.armTrip(fault, trips)
 					key := fmt.Sprint(trips)
 					first, err := do(t.Context(), engine, key, "a")
@@ -55,13 +55,13 @@ func TestTrip_LostAnywhereIsSettled(t *testing.T) {
 				if trips < 4 {
 					t.Errorf("%d trips were seen, want those of the look-up, the effect and the commit", trips-1)
 				}
-				w.effects(calls)
+				f.effects(calls)
 			})
 		}
 	}
 }
 
-// No COMMIT ever reaches Postgres: the owner hears that the outcome is unknown,
+// No COMMIT ever reaches Postgres: the leader hears that the outcome is unknown,
 // the next caller takes over, and once the network is well the key goes through.
 func TestCommit_ThatIsLostAgainAndAgainHandsOver(t *testing.T) {
 	t.Parallel()
@@ -70,33 +70,33 @@ func TestCommit_ThatIsLostAgainAndAgainHandsOver(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t)
-			proxy, url := newProxy(t, w.url)
-			engine := w.engineOn(w.open(url, 4), idempotency.Config{Wait: time.Minute, Budget: 30 * time.Second})
+			f := newFixture(t)
+			proxy, url := newProxy(t, f.url)
+			engine := f.engineOn(f.open(url, 4), idempotency.Config{Wait: time.Minute, Budget: 30 * time.Second})
 			var runs atomic.Int32
 			gate := newGate()
-			owner := start(t.Context(), engine, call("k", "a"), gate.before(counted(&runs, func(ctx context.Context, tx pgx.Tx) (note, error) {
+			leader := start(t.Context(), engine, call("k", "a"), gate.before(counted(&runs, func(ctx context.Context, tx pgx.Tx) (note, error) {
 				proxy.arm(fault)
-				return write("owner")(ctx, tx)
+				return write("leader")(ctx, tx)
 			})))
 			gate.arrived(t)
 			next := start(t.Context(), engine, from("the next", call("k", "b")), write("b"))
 			waiting(t, engine, "k", 2)
 			close(gate.open)
 
-			_, err := replied(t, owner)
+			_, err := replied(t, leader)
 			wantError(t, err, idempotency.ErrUnavailable)
 			if n := runs.Load(); n != maxAttempts {
-				t.Errorf("the owner's effect ran %d times, want %d", n, maxAttempts)
+				t.Errorf("the leader's effect ran %d times, want %d", n, maxAttempts)
 			}
-			// The last fault met the owner's last COMMIT; the next caller's goes through.
+			// The last fault met the leader's last COMMIT; the next caller's goes through.
 			o, err := replied(t, next)
 			if err != nil || o.Replayed || o.Value.Text != "b" {
 				t.Errorf("the next caller: %+v, %v; want it executed", o, err)
 			}
 			_, err = do(t.Context(), engine, "k", "a")
 			wantError(t, err, idempotency.ErrKeyReused)
-			w.effects(1)
+			f.effects(1)
 		})
 	}
 }

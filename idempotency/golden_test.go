@@ -12,13 +12,13 @@ import (
 // payloads are stored shows here.
 func TestRow_GoldenOnesReplayOrAreUnavailable(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	f := newFixture(t)
 	rows, err := os.ReadFile("testdata/rows.sql")
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.exec(string(rows))
-	engine := w.engine(idempotency.Config{})
+	f.exec(string(rows))
+	engine := f.engine(idempotency.Config{})
 	want := map[string]error{
 		"as today":           nil,
 		"without request id": nil,
@@ -35,7 +35,7 @@ func TestRow_GoldenOnesReplayOrAreUnavailable(t *testing.T) {
 			t.Errorf("%s: %+v, %v; want %v", key, o, err, want)
 		}
 	}
-	if n := w.count(`select count(*) from idempotency_keys`); n != len(want) {
+	if n := f.count(`select count(*) from idempotency_keys`); n != len(want) {
 		t.Errorf("%d keys, want the %d golden ones", n, len(want))
 	}
 }

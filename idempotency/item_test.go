@@ -20,56 +20,56 @@ import (
 // stands.
 func TestItem_RefusedOnesLeaveNothingAndTheOthersStand(t *testing.T) {
 	t.Parallel()
-	refuse := func(p *pending, word string) {
+	refuse := func(item *noteItem, word string) {
 		switch word {
 		case "fail":
-			p.Fail(errRefused)
+			item.Fail(errRefused)
 		case "decline":
-			p.Decline(errRefused)
+			item.Decline(errRefused)
 		case "succeed then fail":
-			p.Succeed(note{})
-			p.Fail(errRefused)
+			item.Succeed(note{})
+			item.Fail(errRefused)
 		case "fail twice":
-			p.Fail(errRefused)
-			p.Fail(errors.New("another"))
+			item.Fail(errRefused)
+			item.Fail(errors.New("another"))
 		case "fail then succeed":
-			p.Fail(errRefused)
-			p.Succeed(note{})
+			item.Fail(errRefused)
+			item.Succeed(note{})
 		}
 	}
 	for _, word := range []string{"fail", "decline", "succeed then fail", "fail twice", "fail then succeed", "forget"} {
 		for when, early := range map[string]bool{"early": true, "late": false} {
 			t.Run(word+", "+when, func(t *testing.T) {
 				t.Parallel()
-				w := newWorld(t)
-				engine := w.engine(idempotency.Config{Batches: 1, Wait: patience})
+				f := newFixture(t)
+				engine := f.engine(idempotency.Config{Batches: 1, Wait: testTimeout})
 				var runs atomic.Int32
-				batch := idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(), func(ctx context.Context, tx pgx.Tx, group []*pending) error {
+				batch := idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(), func(ctx context.Context, tx pgx.Tx, items []*noteItem) error {
 					runs.Add(1)
-					group = slices.Clone(group)
-					for _, p := range group {
-						if p.Input == "bad" && early {
-							refuse(p, word)
+					items = slices.Clone(items)
+					for _, item := range items {
+						if item.Input == "bad" && early {
+							refuse(item, word)
 						}
 					}
-					for _, p := range group {
-						bad := p.Input == "bad"
+					for _, item := range items {
+						bad := item.Input == "bad"
 						if bad && (early || word == "decline") {
 							continue // It has done nothing for it, as it says.
 						}
-						n, err := write(p.Input)(ctx, tx)
+						n, err := write(item.Input)(ctx, tx)
 						if err != nil {
 							return err
 						}
 						if bad {
-							refuse(p, word)
+							refuse(item, word)
 						} else {
-							p.Succeed(n)
+							item.Succeed(n)
 						}
 					}
-					for _, p := range group {
-						if p.Input == "bad" && word == "decline" && !early {
-							refuse(p, word)
+					for _, item := range items {
+						if item.Input == "bad" && word == "decline" && !early {
+							refuse(item, word)
 						}
 					}
 					return nil
@@ -87,13 +87,13 @@ func TestItem_RefusedOnesLeaveNothingAndTheOthersStand(t *testing.T) {
 						executed(t, r)
 					}
 				}
-				w.effects(10)
+				f.effects(10)
 				if n := runs.Load(); n != 1 && (word == "decline" || early && word != "forget") {
 					t.Errorf("the effect ran %d times, want once", n)
 				}
 				_, err := batch.Do(t.Context(), call("of one", "bad"), "bad")
 				wantError(t, err, want)
-				w.effects(10)
+				f.effects(10)
 			})
 		}
 	}
@@ -102,19 +102,19 @@ func TestItem_RefusedOnesLeaveNothingAndTheOthersStand(t *testing.T) {
 // What is told of a late refusal is what the item's own run says.
 func TestItem_RefusedLateIsHeardAlone(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	engine := w.engine(idempotency.Config{Batches: 1, Wait: patience})
-	batch := idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(), func(ctx context.Context, tx pgx.Tx, group []*pending) error {
-		if err := writes(ctx, tx, group); err != nil {
+	f := newFixture(t)
+	engine := f.engine(idempotency.Config{Batches: 1, Wait: testTimeout})
+	batch := idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(), func(ctx context.Context, tx pgx.Tx, items []*noteItem) error {
+		if err := writes(ctx, tx, items); err != nil {
 			return err
 		}
-		if len(group) > 1 {
-			group[len(group)-1].Fail(errRefused) // As if over another item.
+		if len(items) > 1 {
+			items[len(items)-1].Fail(errRefused) // As if over another item.
 		}
 		return nil
 	})
 	executed(t, together(t, engine, batch, texts(6)...)...)
-	w.effects(6)
+	f.effects(6)
 }
 
 type sized = idempotency.Item[int, any]
@@ -123,20 +123,20 @@ type sized = idempotency.Item[int, any]
 // is stored apart.
 func TestItem_PayloadsFailByThemselves(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	engine := w.engine(idempotency.Config{Batches: 1, Wait: time.Minute, Budget: time.Minute})
-	batch := idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(), func(ctx context.Context, tx pgx.Tx, group []*sized) error {
-		for _, p := range group {
-			if _, err := write(p.Key)(ctx, tx); err != nil {
+	f := newFixture(t)
+	engine := f.engine(idempotency.Config{Batches: 1, Wait: time.Minute, Budget: time.Minute})
+	batch := idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(), func(ctx context.Context, tx pgx.Tx, items []*sized) error {
+		for _, item := range items {
+			if _, err := write(item.Key)(ctx, tx); err != nil {
 				return err
 			}
-			switch p.Input {
+			switch item.Input {
 			case -1:
-				p.Succeed(math.NaN())
+				item.Succeed(math.NaN())
 			case -2:
-				p.Succeed(func() {})
+				item.Succeed(func() {})
 			default:
-				p.Succeed(strings.Repeat("a", p.Input))
+				item.Succeed(strings.Repeat("a", item.Input))
 			}
 		}
 		return nil
@@ -168,14 +168,14 @@ func TestItem_PayloadsFailByThemselves(t *testing.T) {
 			t.Errorf("%d bytes: %v", size, err)
 		}
 	}
-	w.effects(len(sizes) - 3)
+	f.effects(len(sizes) - 3)
 }
 
 // A call made by an effect would wait for a connection while it holds one.
 func TestNested_CallsAreRefusedAtOnce(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	engine, other := w.engine(idempotency.Config{Batches: 1, Workers: 1, Wait: patience}), w.engine(idempotency.Config{})
+	f := newFixture(t)
+	engine, other := f.engine(idempotency.Config{Batches: 1, Workers: 1, Wait: testTimeout}), f.engine(idempotency.Config{})
 	inner := idempotency.NewBatch(engine, "inner", idempotency.AcrossScopes(), writes)
 	nested := map[string]func(context.Context) error{
 		"Do": func(ctx context.Context) error {
@@ -199,15 +199,15 @@ func TestNested_CallsAreRefusedAtOnce(t *testing.T) {
 	}
 	kept := make(chan context.Context, 100)
 	for name, do := range nested {
-		m := misdeed{do: func(ctx context.Context, _ *world, _ pgx.Tx) error {
+		m := misdeed{do: func(ctx context.Context, _ *fixture, _ pgx.Tx) error {
 			kept <- ctx
 			return do(ctx)
 		}}
 		_, err := idempotency.Do(t.Context(), engine, call(name, "bad"), func(ctx context.Context, tx pgx.Tx) (note, error) {
-			return note{}, m.do(ctx, w, tx)
+			return note{}, m.do(ctx, f, tx)
 		})
 		wantError(t, err, idempotency.ErrNested)
-		_, err = m.batch(w, engine).Do(t.Context(), call(name, "bad"), "bad")
+		_, err = m.batch(f, engine).Do(t.Context(), call(name, "bad"), "bad")
 		wantError(t, err, idempotency.ErrNested)
 	}
 	// A context that outlives its effect is no longer an effect's.
@@ -218,9 +218,9 @@ func TestNested_CallsAreRefusedAtOnce(t *testing.T) {
 		o, err := idempotency.Do(context.WithoutCancel(ctx), engine, call(fmt.Sprint("kept ", n), "a"), write("a"))
 		executed(t, reply{o, err})
 	}
-	w.effects(n)
+	f.effects(n)
 	misdeeds(t, map[string]misdeed{"a nested call": {
-		do: func(ctx context.Context, _ *world, _ pgx.Tx) error { return nested["Do"](ctx) },
+		do: func(ctx context.Context, _ *fixture, _ pgx.Tx) error { return nested["Do"](ctx) },
 		is: is(idempotency.ErrNested),
 	}})
 }

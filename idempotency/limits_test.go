@@ -13,13 +13,13 @@ import (
 )
 
 // keys are the seconds that each key is replayed and retained, by its scope and name.
-func (w *world) keys() map[string][2]int {
-	w.t.Helper()
-	rows, err := w.pool.Query(w.t.Context(), `
+func (f *fixture) keys() map[string][2]int {
+	f.t.Helper()
+	rows, err := f.pool.Query(f.t.Context(), `
 		select scope || '/' || key, round(extract(epoch from expires_at - created_at))::int, round(extract(epoch from retained_until - created_at))::int
 		from idempotency_keys`)
 	if err != nil {
-		w.t.Fatal(err)
+		f.t.Fatal(err)
 	}
 	keys := map[string][2]int{}
 	var name string
@@ -28,7 +28,7 @@ func (w *world) keys() map[string][2]int {
 		keys[name] = times
 		return nil
 	}); err != nil {
-		w.t.Fatal(err)
+		f.t.Fatal(err)
 	}
 	return keys
 }
@@ -36,8 +36,8 @@ func (w *world) keys() map[string][2]int {
 // Each operation's rows have its own times, whatever the engine's are.
 func TestLimits_AreTheOperations(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	engine := w.engine(idempotency.Config{TTL: time.Hour, Retention: 2 * time.Hour, Batches: 1})
+	f := newFixture(t)
+	engine := f.engine(idempotency.Config{TTL: time.Hour, Retention: 2 * time.Hour, Batches: 1})
 	brief := idempotency.NewBatch(engine, "brief", idempotency.AcrossScopes(), writes, idempotency.WithTTL(time.Minute))
 	long := idempotency.NewBatch(engine, "long", idempotency.AcrossScopes(), writes, idempotency.WithTTL(3*time.Hour))
 	kept := idempotency.NewBatch(engine, "kept", idempotency.AcrossScopes(), writes, idempotency.WithTTL(time.Minute), idempotency.WithRetention(5*time.Hour))
@@ -62,15 +62,15 @@ func TestLimits_AreTheOperations(t *testing.T) {
 		t.Error(err)
 	}
 	want["single/k"] = [2]int{120, 3600}
-	if diff := cmp.Diff(want, w.keys()); diff != "" {
+	if diff := cmp.Diff(want, f.keys()); diff != "" {
 		t.Errorf("seconds that the keys are replayed and retained (-want +got):\n%s", diff)
 	}
 }
 
 func TestLimits_ThatMakeNoSenseAreRefused(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	engine := w.engine(idempotency.Config{})
+	f := newFixture(t)
+	engine := f.engine(idempotency.Config{})
 	for name, limits := range map[string]idempotency.Limits{
 		"a negative wait":            {Wait: -1},
 		"a retention below the TTL":  {TTL: time.Hour, Retention: time.Minute},
@@ -88,17 +88,17 @@ func TestLimits_ThatMakeNoSenseAreRefused(t *testing.T) {
 			t.Errorf("%s: NewBatch took it", name)
 		}
 	}
-	w.effects(0)
+	f.effects(0)
 }
 
 func TestLimits_BoundTheOperationsBatches(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	engine := w.engine(idempotency.Config{Batches: 1})
+	f := newFixture(t)
+	engine := f.engine(idempotency.Config{Batches: 1})
 	sizes := make(chan int, 100)
-	batch := idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(), func(ctx context.Context, tx pgx.Tx, group []*pending) error {
-		sizes <- len(group)
-		return writes(ctx, tx, group)
+	batch := idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(), func(ctx context.Context, tx pgx.Tx, items []*noteItem) error {
+		sizes <- len(items)
+		return writes(ctx, tx, items)
 	}, idempotency.WithMaxBatch(5))
 	executed(t, together(t, engine, batch, texts(20)...)...)
 	close(sizes)
@@ -107,15 +107,15 @@ func TestLimits_BoundTheOperationsBatches(t *testing.T) {
 			t.Errorf("a batch of %d", size)
 		}
 	}
-	w.effects(20)
+	f.effects(20)
 }
 
 // An operation's wait is its own, and so is its budget: one that may take long does so
 // beside one that may not.
 func TestLimits_WaitAndBudgetAreTheOperations(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	engine := w.engine(idempotency.Config{Wait: time.Hour, Budget: time.Hour, Batches: 2, Workers: 2})
+	f := newFixture(t)
+	engine := f.engine(idempotency.Config{Wait: time.Hour, Budget: time.Hour, Batches: 2, Workers: 2})
 	gate := newGate()
 	defer close(gate.open)
 	impatient := inScope("impatient", "k", "a")
@@ -129,7 +129,7 @@ func TestLimits_WaitAndBudgetAreTheOperations(t *testing.T) {
 		return note{}, ctx.Err()
 	})
 	wantError(t, err, idempotency.ErrUnavailable)
-	batch := idempotency.NewBatch(engine, "hasty", idempotency.AcrossScopes(), func(ctx context.Context, _ pgx.Tx, _ []*pending) error {
+	batch := idempotency.NewBatch(engine, "hasty", idempotency.AcrossScopes(), func(ctx context.Context, _ pgx.Tx, _ []*noteItem) error {
 		<-ctx.Done()
 		return ctx.Err()
 	}, idempotency.WithBudget(50*time.Millisecond))
@@ -141,23 +141,23 @@ func TestLimits_WaitAndBudgetAreTheOperations(t *testing.T) {
 // table, does not shorten it.
 func TestRetention_IsTheRows(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	long := w.engine(idempotency.Config{TTL: time.Hour, Retention: 10 * time.Hour})
-	short := w.engine(idempotency.Config{TTL: time.Hour, Retention: time.Hour})
+	f := newFixture(t)
+	long := f.engine(idempotency.Config{TTL: time.Hour, Retention: 10 * time.Hour})
+	short := f.engine(idempotency.Config{TTL: time.Hour, Retention: time.Hour})
 	for i, engine := range []*idempotency.Engine{long, short} {
 		key := fmt.Sprint(i)
 		o, err := run(t.Context(), engine, call(key, "a"), write("a"))
 		executed(t, reply{o, err})
 	}
 	// As an older build inserts it.
-	if err := w.insertRival(t.Context(), call("older", "rival")); err != nil {
+	if err := f.insertRival(t.Context(), call("older", "rival")); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(map[string][2]int{"tenant/0": {3600, 36000}, "tenant/1": {3600, 3600}, "tenant/older": {86400, 72 * 3600}}, w.keys()); diff != "" {
+	if diff := cmp.Diff(map[string][2]int{"tenant/0": {3600, 36000}, "tenant/1": {3600, 3600}, "tenant/older": {86400, 72 * 3600}}, f.keys()); diff != "" {
 		t.Errorf("seconds that the keys are replayed and retained (-want +got):\n%s", diff)
 	}
 	age := func(by string) {
-		w.exec(`update idempotency_keys set created_at = created_at - $1::text::interval, expires_at = expires_at - $1::text::interval,
+		f.exec(`update idempotency_keys set created_at = created_at - $1::text::interval, expires_at = expires_at - $1::text::interval,
 			retained_until = retained_until - $1::text::interval`, by)
 		for _, engine := range []*idempotency.Engine{short, long} {
 			if _, err := engine.Purge(t.Context()); err != nil {
@@ -198,8 +198,8 @@ func TestRetention_IsTheRows(t *testing.T) {
 // Postgres keeps microseconds; what is told is what is stored.
 func TestRetention_BelowAMicrosecondIsToldAsItIsStored(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	engine := w.engine(idempotency.Config{TTL: time.Hour + 1999*time.Nanosecond})
+	f := newFixture(t)
+	engine := f.engine(idempotency.Config{TTL: time.Hour + 1999*time.Nanosecond})
 	first := mustDo(t, engine, "k", "a")
 	again := mustDo(t, engine, "k", "a")
 	if !again.Replayed || !again.ExpiresAt.Equal(first.ExpiresAt) || !again.ExecutedAt.Equal(first.ExecutedAt) {

@@ -28,94 +28,94 @@ type outcome = idempotency.Outcome[note]
 
 type effect = func(context.Context, pgx.Tx) (note, error)
 
-// A world is one database with a table for the effects, and engines on it.
-type world struct {
+// A fixture is one database with a table for the effects, and engines on it.
+type fixture struct {
 	t    testing.TB
 	url  string
 	pool *pgxpool.Pool
 }
 
-func newWorld(t testing.TB) *world {
+func newFixture(t testing.TB) *fixture {
 	t.Helper()
-	return worldAt(t, pgtest.URL(t))
+	return fixtureAt(t, pgtest.URL(t))
 }
 
-func worldAt(t testing.TB, url string) *world {
+func fixtureAt(t testing.TB, url string) *fixture {
 	t.Helper()
-	w := &world{t: t, url: url}
-	w.pool = w.open(url, 10)
-	w.exec(`create table if not exists notes (id serial primary key, text text not null)`)
-	return w
+	f := &fixture{t: t, url: url}
+	f.pool = f.open(url, 10)
+	f.exec(`create table if not exists notes (id serial primary key, text text not null)`)
+	return f
 }
 
-func (w *world) open(url string, maxConns int32) *pgxpool.Pool {
-	w.t.Helper()
+func (f *fixture) open(url string, maxConns int32) *pgxpool.Pool {
+	f.t.Helper()
 	config, err := pgxpool.ParseConfig(url)
 	if err != nil {
-		w.t.Fatal(err)
+		f.t.Fatal(err)
 	}
 	config.MaxConns = maxConns
-	pool, err := pgxpool.NewWithConfig(w.t.Context(), config)
+	pool, err := pgxpool.NewWithConfig(f.t.Context(), config)
 	if err != nil {
-		w.t.Fatal(err)
+		f.t.Fatal(err)
 	}
-	w.t.Cleanup(pool.Close)
+	f.t.Cleanup(pool.Close)
 	return pool
 }
 
 // engine returns an engine on a pool of its own, as another process would have,
 // which does not purge by itself.
-func (w *world) engine(config idempotency.Config) *idempotency.Engine {
-	w.t.Helper()
+func (f *fixture) engine(config idempotency.Config) *idempotency.Engine {
+	f.t.Helper()
 	// Too few connections for workers in reserve.
-	return w.engineOn(w.open(w.url, int32(max(7, 2*config.Workers+3, config.Workers+config.Batches+3))), config)
+	return f.engineOn(f.open(f.url, int32(max(7, 2*config.Workers+3, config.Workers+config.Batches+3))), config)
 }
 
-func (w *world) engineOn(pool *pgxpool.Pool, config idempotency.Config) *idempotency.Engine {
-	w.t.Helper()
+func (f *fixture) engineOn(pool *pgxpool.Pool, config idempotency.Config) *idempotency.Engine {
+	f.t.Helper()
 	if config.PurgeEvery == 0 {
 		config.PurgeEvery = -1
 	}
-	if inGroups {
+	if batched {
 		config.Batches = cmp.Or(config.Batches, config.Workers)
 		// A batch has a part of them, and the tests hold effects back.
 		config.Wait, config.Budget = cmp.Or(config.Wait, time.Minute), cmp.Or(config.Budget, time.Minute)
 	}
 	engine := idempotency.New(pool, config)
-	w.t.Cleanup(func() {
+	f.t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 		defer cancel()
 		if err := engine.Close(ctx); err != nil {
-			w.t.Errorf("closing the engine: %v", err)
+			f.t.Errorf("closing the engine: %v", err)
 		}
 	})
 	return engine
 }
 
-func (w *world) exec(sql string, args ...any) {
-	w.t.Helper()
-	if _, err := w.pool.Exec(w.t.Context(), sql, args...); err != nil {
-		w.t.Fatal(err)
+func (f *fixture) exec(sql string, args ...any) {
+	f.t.Helper()
+	if _, err := f.pool.Exec(f.t.Context(), sql, args...); err != nil {
+		f.t.Fatal(err)
 	}
 }
 
-func (w *world) count(sql string, args ...any) int {
-	w.t.Helper()
+func (f *fixture) count(sql string, args ...any) int {
+	f.t.Helper()
 	var n int
-	if err := w.pool.QueryRow(w.t.Context(), sql, args...).Scan(&n); err != nil {
-		w.t.Fatal(err)
+	if err := f.pool.QueryRow(f.t.Context(), sql, args...).Scan(&n); err != nil {
+		f.t.Fatal(err)
 	}
 	return n
 }
 
 // effects checks how many effects and how many keys there are.
-func (w *world) effects(want int) {
-	w.t.Helper()
-	if notes := w.count(`select count(*) from notes`); notes != want {
-		w.t.Errorf("%d effects, want %d", notes, want)
+func (f *fixture) effects(want int) {
+	f.t.Helper()
+	if notes := f.count(`select count(*) from notes`); notes != want {
+		f.t.Errorf("%d effects, want %d", notes, want)
 	}
-	if keys := w.count(`select count(*) from idempotency_keys`); keys != want {
-		w.t.Errorf("%d keys, want %d", keys, want)
+	if keys := f.count(`select count(*) from idempotency_keys`); keys != want {
+		f.t.Errorf("%d keys, want %d", keys, want)
 	}
 }
 
@@ -208,13 +208,13 @@ func waiting(t testing.TB, engine *idempotency.Engine, key string, n int) {
 	}
 }
 
-// queued returns once n flights wait for a worker.
+// queued returns once n calls wait for a worker.
 func queued(t testing.TB, engine *idempotency.Engine, n int) {
 	t.Helper()
 	deadline := time.Now().Add(10 * time.Second)
 	for engine.Stats().Queued != n {
 		if time.Now().After(deadline) {
-			t.Fatalf("%d flights are queued, want %d", engine.Stats().Queued, n)
+			t.Fatalf("%d calls are queued, want %d", engine.Stats().Queued, n)
 		}
 		time.Sleep(time.Millisecond)
 	}

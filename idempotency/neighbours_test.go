@@ -57,14 +57,14 @@ func texts(n int) []string {
 }
 
 // each is a batch's effect that works item by item.
-func each(do func(ctx context.Context, tx pgx.Tx, p *pending) (note, error)) func(context.Context, pgx.Tx, []*pending) error {
-	return func(ctx context.Context, tx pgx.Tx, group []*pending) error {
-		for _, p := range group {
-			n, err := do(ctx, tx, p)
+func each(do func(ctx context.Context, tx pgx.Tx, item *noteItem) (note, error)) func(context.Context, pgx.Tx, []*noteItem) error {
+	return func(ctx context.Context, tx pgx.Tx, items []*noteItem) error {
+		for _, item := range items {
+			n, err := do(ctx, tx, item)
 			if err != nil {
 				return err
 			}
-			p.Succeed(n)
+			item.Succeed(n)
 		}
 		return nil
 	}
@@ -86,18 +86,18 @@ func TestNeighbours_ThatDisturbEachOtherExecute(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t)
-			engine := w.engine(idempotency.Config{Batches: 1, Wait: patience})
+			f := newFixture(t)
+			engine := f.engine(idempotency.Config{Batches: 1, Wait: testTimeout})
 			batch := idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(),
-				each(func(ctx context.Context, tx pgx.Tx, p *pending) (note, error) {
-					n, err := write(p.Input)(ctx, tx)
+				each(func(ctx context.Context, tx pgx.Tx, item *noteItem) (note, error) {
+					n, err := write(item.Input)(ctx, tx)
 					if err == nil {
-						err = does(sql)(ctx, w, tx)
+						err = does(sql)(ctx, f, tx)
 					}
 					return n, err
 				}))
 			executed(t, together(t, engine, batch, texts(12)...)...)
-			w.effects(12)
+			f.effects(12)
 		})
 	}
 }
@@ -105,9 +105,9 @@ func TestNeighbours_ThatDisturbEachOtherExecute(t *testing.T) {
 // One of those who want the same has it, and the others hear that it is taken.
 func TestNeighbours_ThatWantTheSame(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	w.exec(`create unique index on notes (text)`)
-	engine := w.engine(idempotency.Config{Batches: 1, Wait: patience})
+	f := newFixture(t)
+	f.exec(`create unique index on notes (text)`)
+	engine := f.engine(idempotency.Config{Batches: 1, Wait: testTimeout})
 	batch := idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(), writes)
 	n := 0
 	for _, r := range together(t, engine, batch, "same", "a", "same", "b", "same") {
@@ -121,7 +121,7 @@ func TestNeighbours_ThatWantTheSame(t *testing.T) {
 	if n != 3 {
 		t.Errorf("%d calls executed, want 3", n)
 	}
-	w.effects(3)
+	f.effects(3)
 }
 
 // What only the whole batch satisfies holds for the whole batch. When one call has to
@@ -140,14 +140,14 @@ func TestNeighbours_DeferWhatAllOfThemSatisfy(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t)
-			w.exec(`
+			f := newFixture(t)
+			f.exec(`
 				create table parents (id text primary key);
 				create table children (parent text references parents deferrable initially deferred)`)
-			engine := w.engine(idempotency.Config{Batches: 1, Wait: patience})
+			engine := f.engine(idempotency.Config{Batches: 1, Wait: testTimeout})
 			batch := idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(),
-				each(func(ctx context.Context, tx pgx.Tx, p *pending) (note, error) {
-					kind, id, _ := strings.Cut(p.Input, " ")
+				each(func(ctx context.Context, tx pgx.Tx, item *noteItem) (note, error) {
+					kind, id, _ := strings.Cut(item.Input, " ")
 					sql := map[string]string{
 						"parent": `insert into parents values ($1)`,
 						"child":  `insert into children values ($1)`,
@@ -156,7 +156,7 @@ func TestNeighbours_DeferWhatAllOfThemSatisfy(t *testing.T) {
 					if _, err := tx.Exec(ctx, sql, id); err != nil {
 						return note{}, err
 					}
-					return write(p.Input)(ctx, tx)
+					return write(item.Input)(ctx, tx)
 				}))
 			n := 0
 			for i, r := range together(t, engine, batch, test.inputs...) {
@@ -167,7 +167,7 @@ func TestNeighbours_DeferWhatAllOfThemSatisfy(t *testing.T) {
 					n++
 				}
 			}
-			w.effects(n)
+			f.effects(n)
 		})
 	}
 }
@@ -175,15 +175,15 @@ func TestNeighbours_DeferWhatAllOfThemSatisfy(t *testing.T) {
 // Two batches that lock the same rows, each in the other's order.
 func TestNeighbours_OfADeadlockExecute(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	w.exec(`create table accounts (id int primary key); insert into accounts values (1), (2)`)
-	engine := w.engine(idempotency.Config{Batches: 2, Wait: patience}.WithMaxBatchDelay(1))
+	f := newFixture(t)
+	f.exec(`create table accounts (id int primary key); insert into accounts values (1), (2)`)
+	engine := f.engine(idempotency.Config{Batches: 2, Wait: testTimeout}.WithMaxBatchDelay(1))
 	var met atomic.Int32
 	both := make(chan struct{})
 	lock := func(first, second int) *idempotency.Batch[string, note] {
 		var runs atomic.Int32
 		return idempotency.NewBatch(engine, fmt.Sprint("write ", first), idempotency.AcrossScopes(),
-			func(ctx context.Context, tx pgx.Tx, group []*pending) error {
+			func(ctx context.Context, tx pgx.Tx, items []*noteItem) error {
 				if _, err := tx.Exec(ctx, `select from accounts where id = $1 for update`, first); err != nil {
 					return err
 				}
@@ -196,7 +196,7 @@ func TestNeighbours_OfADeadlockExecute(t *testing.T) {
 				if _, err := tx.Exec(ctx, `select from accounts where id = $1 for update`, second); err != nil {
 					return err
 				}
-				return writes(ctx, tx, group)
+				return writes(ctx, tx, items)
 			})
 	}
 	release := hold(t, engine, 2)
@@ -219,17 +219,17 @@ func TestNeighbours_OfADeadlockExecute(t *testing.T) {
 		o, err := replied(t, answer)
 		executed(t, reply{o, err})
 	}
-	w.effects(len(calls))
+	f.effects(len(calls))
 }
 
 // The same with single calls, which wait for locks long enough for Postgres to find the
 // deadlock.
 func TestNeighbours_OfADeadlockOfSingleCallsExecute(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	w.exec(`create table accounts (id int primary key); insert into accounts values (1), (2)`)
+	f := newFixture(t)
+	f.exec(`create table accounts (id int primary key); insert into accounts values (1), (2)`)
 	var events kinds
-	engine := w.engine(idempotency.Config{Workers: 2, Wait: patience, Observer: events.observe})
+	engine := f.engine(idempotency.Config{Workers: 2, Wait: testTimeout, Observer: events.observe})
 	var met atomic.Int32
 	both := make(chan struct{})
 	lock := func(first, second int) effect {
@@ -258,7 +258,7 @@ func TestNeighbours_OfADeadlockOfSingleCallsExecute(t *testing.T) {
 		o, err := replied(t, replies)
 		executed(t, reply{o, err})
 	}
-	w.effects(2)
+	f.effects(2)
 	closed(t, engine)
 	events.mu.Lock()
 	defer events.mu.Unlock()
@@ -284,19 +284,19 @@ func TestNeighbours_RefusedOverARowThatIsLostExecute(t *testing.T) {
 	t.Parallel()
 	errTaken := errors.New("taken")
 	for name, lost := range map[string]bool{"the request is lost": true, "the request is cut": true, "the reply is lost": false, "the reply is an error": false} {
-		for word, refuse := range map[string]func(*pending, error){"Fail": (*pending).Fail, "Decline": (*pending).Decline} {
+		for word, refuse := range map[string]func(*noteItem, error){"Fail": (*noteItem).Fail, "Decline": (*noteItem).Decline} {
 			t.Run(word+", "+name, func(t *testing.T) {
 				t.Parallel()
-				w := newWorld(t)
-				proxy, url := newProxy(t, w.url)
-				engine := w.engineOn(w.open(url, 6), idempotency.Config{Batches: 1, Wait: patience})
+				f := newFixture(t)
+				proxy, url := newProxy(t, f.url)
+				engine := f.engineOn(f.open(url, 6), idempotency.Config{Batches: 1, Wait: testTimeout})
 				var met <-chan struct{}
-				batch := idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(), func(ctx context.Context, tx pgx.Tx, group []*pending) error {
-					for _, p := range group {
-						if p.Input == "first" {
+				batch := idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(), func(ctx context.Context, tx pgx.Tx, items []*noteItem) error {
+					for _, item := range items {
+						if item.Input == "first" {
 							select {
 							case <-met: // It has lost its COMMIT, and wants nothing any more.
-								p.Fail(errRefused)
+								item.Fail(errRefused)
 								continue
 							default:
 							}
@@ -306,14 +306,14 @@ func TestNeighbours_RefusedOverARowThatIsLostExecute(t *testing.T) {
 							return err
 						}
 						if taken {
-							refuse(p, errTaken)
+							refuse(item, errTaken)
 							continue
 						}
-						n, err := write(p.Input)(ctx, tx)
+						n, err := write(item.Input)(ctx, tx)
 						if err != nil {
 							return err
 						}
-						p.Succeed(n)
+						item.Succeed(n)
 					}
 					return nil
 				})
@@ -326,7 +326,7 @@ func TestNeighbours_RefusedOverARowThatIsLostExecute(t *testing.T) {
 					executed(t, replies[0])
 					wantError(t, replies[1].err, errTaken)
 				}
-				w.effects(1)
+				f.effects(1)
 			})
 		}
 	}

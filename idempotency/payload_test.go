@@ -16,8 +16,8 @@ import (
 // of the payload, which no retry mends.
 func TestPayload_ThatPostgresWouldRefuse(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	engine := w.engine(idempotency.Config{})
+	f := newFixture(t)
+	engine := f.engine(idempotency.Config{})
 	for name, raw := range map[string]string{
 		"not UTF-8":                  "\"\xff\"",
 		"a surrogate in UTF-8":       "\"\xed\xa0\x80\"",
@@ -33,13 +33,13 @@ func TestPayload_ThatPostgresWouldRefuse(t *testing.T) {
 			t.Errorf("%s: error %v after %d runs, want ErrPayload after one", name, err, runs)
 		}
 	}
-	w.effects(0)
+	f.effects(0)
 }
 
 func TestPayload_UnusualOnesAreStored(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	engine := w.engine(idempotency.Config{})
+	f := newFixture(t)
+	engine := f.engine(idempotency.Config{})
 	for name, raw := range map[string]string{
 		"null":                `null`,
 		"a lone surrogate":    `"\ud800"`,

@@ -195,8 +195,8 @@ func TestCheckPayload_AsksAboutInterfaces(t *testing.T) {
 // Values of a type that loses something are refused, and nothing stands.
 func TestDo_RefusesAPayloadTypeThatLosesSomething(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	engine := w.engine(idempotency.Config{})
+	f := newFixture(t)
+	engine := f.engine(idempotency.Config{})
 	_, err := run(t.Context(), engine, call("k", "a"), func(ctx context.Context, tx pgx.Tx) (*stamped, error) {
 		_, err := write("a")(ctx, tx)
 		return &stamped{time.Now(), "lost"}, err
@@ -204,15 +204,15 @@ func TestDo_RefusesAPayloadTypeThatLosesSomething(t *testing.T) {
 	if !errors.Is(err, idempotency.ErrPayload) || !strings.Contains(err.Error(), "other fields are lost") {
 		t.Errorf("error %v, want ErrPayload that says what is lost", err)
 	}
-	w.effects(0)
+	f.effects(0)
 }
 
 // Methods of pointers write and read the fields that they are declared for, also
 // in a payload that is no pointer.
 func TestDo_CallsMethodsOfPointers(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	engine := w.engine(idempotency.Config{})
+	f := newFixture(t)
+	engine := f.engine(idempotency.Config{})
 	type sum struct{ Total big.Int }
 	want := new(big.Int).Lsh(big.NewInt(1), 100)
 	for _, replayed := range []bool{false, true} {
@@ -226,8 +226,8 @@ func TestDo_CallsMethodsOfPointers(t *testing.T) {
 // Numbers among values of any kind are what they were, beyond 2^53 too.
 func TestDo_KeepsNumbersExact(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	engine := w.engine(idempotency.Config{})
+	f := newFixture(t)
+	engine := f.engine(idempotency.Config{})
 	type event struct {
 		Attributes map[string]any
 		List       []any

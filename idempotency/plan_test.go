@@ -14,11 +14,11 @@ import (
 // is large.
 func TestLookup_NeverScansTheTable(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	pool := w.open(w.url, 4)
-	engine := w.engineOn(pool, idempotency.Config{})
-	w.fill(40, "1 hour")
-	w.exec(`analyze idempotency_keys`)
+	f := newFixture(t)
+	pool := f.open(f.url, 4)
+	engine := f.engineOn(pool, idempotency.Config{})
+	f.fill(40, "1 hour")
+	f.exec(`analyze idempotency_keys`)
 	const calls = 20
 	for i := range calls {
 		mustDo(t, engine, fmt.Sprint(i), "a")
@@ -32,9 +32,9 @@ func TestLookup_NeverScansTheTable(t *testing.T) {
 	}
 	pool.Close() // Then Postgres counts what its connections did.
 	eventually(t, "the look-ups are counted", func() bool {
-		return w.count(`select idx_scan from pg_stat_user_tables where relname = 'idempotency_keys'`) >= 2*calls
+		return f.count(`select idx_scan from pg_stat_user_tables where relname = 'idempotency_keys'`) >= 2*calls
 	})
-	if n := w.count(`select seq_scan from pg_stat_user_tables where relname = 'idempotency_keys'`); n != 0 {
+	if n := f.count(`select seq_scan from pg_stat_user_tables where relname = 'idempotency_keys'`); n != 0 {
 		t.Errorf("%d look-ups scanned the table", n)
 	}
 }

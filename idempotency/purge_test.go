@@ -11,9 +11,9 @@ import (
 )
 
 // fill stores n keys of that age, with the default TTL.
-func (w *world) fill(n int, age string) {
-	w.t.Helper()
-	w.exec(`insert into idempotency_keys
+func (f *fixture) fill(n int, age string) {
+	f.t.Helper()
+	f.exec(`insert into idempotency_keys
 		select 'tenant', $2 || ' ' || i, 'write', sha256('a'), 1, '{"id": 1, "text": "a"}', null, gen_random_uuid(),
 			now() - $2::interval, now() - $2::interval + interval '24 hours', now() - $2::interval + interval '72 hours'
 		from generate_series(1, $1::int) i`, n, age)
@@ -21,27 +21,27 @@ func (w *world) fill(n int, age string) {
 
 func TestPurge_RemovesInBatchesWhatIsPastItsRetention(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	engine := w.engine(idempotency.Config{})
-	w.fill(2500, "73 hours")
-	w.fill(10, "71 hours")
+	f := newFixture(t)
+	engine := f.engine(idempotency.Config{})
+	f.fill(2500, "73 hours")
+	f.fill(10, "71 hours")
 	// Removed by its retention, but still replayed: written with a longer TTL.
-	w.fill(10, "74 hours")
-	w.exec(`update idempotency_keys set expires_at = now() + interval '1 hour' where key like '74 hours%'`)
+	f.fill(10, "74 hours")
+	f.exec(`update idempotency_keys set expires_at = now() + interval '1 hour' where key like '74 hours%'`)
 	if n, err := engine.Purge(t.Context()); n != 2500 || err != nil {
 		t.Errorf("%d rows were purged, %v; want 2500", n, err)
 	}
-	if n := w.count(`select count(*) from idempotency_keys`); n != 20 {
+	if n := f.count(`select count(*) from idempotency_keys`); n != 20 {
 		t.Errorf("%d rows are left, want 20", n)
 	}
 }
 
 func TestPurge_IsOneServersAtATime(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	engine := w.engine(idempotency.Config{})
-	w.fill(10, "73 hours")
-	other, err := w.pool.Begin(t.Context())
+	f := newFixture(t)
+	engine := f.engine(idempotency.Config{})
+	f.fill(10, "73 hours")
+	other, err := f.pool.Begin(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,10 +61,10 @@ func TestPurge_IsOneServersAtATime(t *testing.T) {
 
 func TestPurge_RunsByItselfAndIsObserved(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	w.fill(10, "73 hours")
+	f := newFixture(t)
+	f.fill(10, "73 hours")
 	events := make(chan idempotency.Event, 100)
-	w.engine(idempotency.Config{PurgeEvery: time.Millisecond, Observer: func(event idempotency.Event) {
+	f.engine(idempotency.Config{PurgeEvery: time.Millisecond, Observer: func(event idempotency.Event) {
 		select {
 		case events <- event:
 		default:
@@ -78,9 +78,9 @@ func TestPurge_RunsByItselfAndIsObserved(t *testing.T) {
 // Calls with keys that are purged at the same moment execute anew, once each.
 func TestPurge_RacesWithCallsOfTheSameKeys(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	engine := w.engine(idempotency.Config{})
-	w.fill(200, "73 hours")
+	f := newFixture(t)
+	engine := f.engine(idempotency.Config{})
+	f.fill(200, "73 hours")
 	var callers sync.WaitGroup
 	for i := range 200 {
 		callers.Go(func() {
@@ -102,5 +102,5 @@ func TestPurge_RacesWithCallsOfTheSameKeys(t *testing.T) {
 		}
 	})
 	callers.Wait()
-	w.effects(200)
+	f.effects(200)
 }

@@ -16,8 +16,8 @@ import (
 // is changed by the update.
 func TestRow_OfAnotherBuildNeverExecutesAgain(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	engine := w.engine(idempotency.Config{})
+	f := newFixture(t)
+	engine := f.engine(idempotency.Config{})
 	for update, want := range map[string]error{
 		`response_json = '{"text": "a", "id": 1, "colour": {"r": 1.0}}'`: nil,
 		`response_json = '{"text": "a"}'`:                                idempotency.ErrUnavailable,
@@ -31,22 +31,22 @@ func TestRow_OfAnotherBuildNeverExecutesAgain(t *testing.T) {
 		`operation = 'renamed'`:                                          idempotency.ErrKeyReused,
 		`request_hash = sha256('b')`:                                     idempotency.ErrKeyReused,
 	} {
-		w.exec(`truncate idempotency_keys, notes`)
+		f.exec(`truncate idempotency_keys, notes`)
 		mustDo(t, engine, "k", "a")
-		w.exec(`update idempotency_keys set ` + update)
+		f.exec(`update idempotency_keys set ` + update)
 		o, err := do(t.Context(), engine, "k", "a")
 		if !errors.Is(err, want) || want == nil && (!o.Replayed || o.Value.Text != "a") {
 			t.Errorf("%s: %+v, %v; want %v", update, o, err, want)
 		}
-		w.effects(1)
+		f.effects(1)
 	}
 }
 
 // Version 2 is first readable, then written; servers of both kinds share the rows.
 func TestFingerprint_ChangesItsVersionWithoutASecondExecution(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	older, newer := w.engine(idempotency.Config{}), w.engine(idempotency.Config{FingerprintVersion: 2})
+	f := newFixture(t)
+	older, newer := f.engine(idempotency.Config{}), f.engine(idempotency.Config{FingerprintVersion: 2})
 	known := func(most int16) func(int16) ([32]byte, bool) {
 		return func(version int16) ([32]byte, bool) {
 			return sha256.Sum256([]byte{byte(version), 'a'}), version <= most
@@ -74,13 +74,13 @@ func TestFingerprint_ChangesItsVersionWithoutASecondExecution(t *testing.T) {
 			t.Errorf("%s: %+v, %v; want %v", name, o, err, step.want)
 		}
 	}
-	w.effects(3)
+	f.effects(3)
 }
 
 func TestLookup_TellsWhatAKeyDid(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	engine := w.engine(idempotency.Config{})
+	f := newFixture(t)
+	engine := f.engine(idempotency.Config{})
 	for _, key := range []string{"unknown", "", " no key", "k\x00"} {
 		if e, known, err := engine.Lookup(t.Context(), "tenant", key); err != nil || known {
 			t.Errorf("%q: %+v, %t, %v", key, e, known, err)
@@ -104,7 +104,7 @@ func TestLookup_TellsWhatAKeyDid(t *testing.T) {
 	if _, known, _ := engine.Lookup(t.Context(), "other", "k"); known {
 		t.Error("another scope knows the key")
 	}
-	w.exec(`update idempotency_keys set expires_at = now()`)
+	f.exec(`update idempotency_keys set expires_at = now()`)
 	if e, _, _ := engine.Lookup(t.Context(), "tenant", "k"); !e.Expired {
 		t.Errorf("expired: %+v", e)
 	}
@@ -121,8 +121,8 @@ func TestLookup_TellsWhatAKeyDid(t *testing.T) {
 
 func TestExpiry_IsByTheDatabasesClock(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	engine := w.engine(idempotency.Config{TTL: time.Hour, Retention: 2 * time.Hour})
+	f := newFixture(t)
+	engine := f.engine(idempotency.Config{TTL: time.Hour, Retention: 2 * time.Hour})
 	var now time.Time
 	o, err := run(t.Context(), engine, call("k", "a"), func(ctx context.Context, tx pgx.Tx) (note, error) {
 		if err := tx.QueryRow(ctx, `select now()`).Scan(&now); err != nil {
@@ -134,7 +134,7 @@ func TestExpiry_IsByTheDatabasesClock(t *testing.T) {
 		t.Errorf("executed at %s, until %s, %v; the transaction's now() is %s", o.ExecutedAt, o.ExpiresAt, err, now)
 	}
 	age := func(by string) {
-		w.exec(`update idempotency_keys set created_at = created_at - $1::text::interval, expires_at = expires_at - $1::text::interval,
+		f.exec(`update idempotency_keys set created_at = created_at - $1::text::interval, expires_at = expires_at - $1::text::interval,
 			retained_until = retained_until - $1::text::interval`, by)
 	}
 	age("61 minutes")
@@ -158,9 +158,9 @@ func TestExpiry_IsByTheDatabasesClock(t *testing.T) {
 // the engine goes on.
 func TestDo_PanicOfAFingerprintIsItsCallers(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	mustDo(t, w.engine(idempotency.Config{}), "k", "a")
-	newer := w.engine(idempotency.Config{FingerprintVersion: 2})
+	f := newFixture(t)
+	mustDo(t, f.engine(idempotency.Config{}), "k", "a")
+	newer := f.engine(idempotency.Config{FingerprintVersion: 2})
 	c := call("k", "a")
 	c.Fingerprint = func(version int16) ([32]byte, bool) {
 		if version == 1 {

@@ -52,27 +52,27 @@ func repeat(kind string, n int) []string {
 type loss func(context.Context, pgx.Tx) error
 
 // terminated is an operator's way.
-func (w *world) terminated(ctx context.Context, tx pgx.Tx) error {
+func (f *fixture) terminated(ctx context.Context, tx pgx.Tx) error {
 	pid := tx.Conn().PgConn().PID()
-	if _, err := w.pool.Exec(ctx, `select pg_terminate_backend($1)`, pid); err != nil {
+	if _, err := f.pool.Exec(ctx, `select pg_terminate_backend($1)`, pid); err != nil {
 		return err
 	}
-	return w.gone(ctx, pid)
+	return f.gone(ctx, pid)
 }
 
 // cut is the network's way: Postgres sends no word.
-func (w *world) cut(ctx context.Context, tx pgx.Tx) error {
+func (f *fixture) cut(ctx context.Context, tx pgx.Tx) error {
 	pid := tx.Conn().PgConn().PID()
 	if err := tx.Conn().PgConn().Conn().Close(); err != nil {
 		return err
 	}
-	return w.gone(ctx, pid)
+	return f.gone(ctx, pid)
 }
 
-func (w *world) gone(ctx context.Context, pid uint32) error {
+func (f *fixture) gone(ctx context.Context, pid uint32) error {
 	for {
 		var there bool
-		err := w.pool.QueryRow(ctx, `select exists (select from pg_stat_activity where pid = $1)`, pid).Scan(&there)
+		err := f.pool.QueryRow(ctx, `select exists (select from pg_stat_activity where pid = $1)`, pid).Scan(&there)
 		if err != nil || !there {
 			return err
 		}
@@ -81,18 +81,18 @@ func (w *world) gone(ctx context.Context, pid uint32) error {
 
 // losses runs a subtest for each way to lose a connection, and for each thing
 // that an effect may do once it is lost.
-func losses(t *testing.T, test func(t *testing.T, w *world, lose loss, after effect)) {
+func losses(t *testing.T, test func(t *testing.T, f *fixture, lose loss, after effect)) {
 	t.Helper()
 	for name, after := range afterLoss {
 		t.Run("terminated, "+name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t)
-			test(t, w, w.terminated, after)
+			f := newFixture(t)
+			test(t, f, f.terminated, after)
 		})
 		t.Run("cut, "+name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t)
-			test(t, w, w.cut, after)
+			f := newFixture(t)
+			test(t, f, f.cut, after)
 		})
 	}
 }
@@ -110,11 +110,11 @@ var afterLoss = map[string]effect{
 
 func TestDo_LostConnectionIsRetried(t *testing.T) {
 	t.Parallel()
-	losses(t, func(t *testing.T, w *world, lose loss, after effect) {
-		engine := w.engine(idempotency.Config{})
+	losses(t, func(t *testing.T, f *fixture, lose loss, after effect) {
+		engine := f.engine(idempotency.Config{})
 		gate := newGate()
 		var attempts atomic.Int32
-		owner := start(t.Context(), engine, call("k", "a"), gate.before(func(ctx context.Context, tx pgx.Tx) (note, error) {
+		leader := start(t.Context(), engine, call("k", "a"), gate.before(func(ctx context.Context, tx pgx.Tx) (note, error) {
 			if attempts.Add(1) > 1 {
 				return write("a")(ctx, tx)
 			}
@@ -132,9 +132,9 @@ func TestDo_LostConnectionIsRetried(t *testing.T) {
 		waiting(t, engine, "k", 3)
 		close(gate.open)
 
-		first, err := replied(t, owner)
+		first, err := replied(t, leader)
 		if err != nil || first.Replayed || first.Value.Text != "a" {
-			t.Errorf("the owner: %+v, %v; want it executed", first, err)
+			t.Errorf("the leader: %+v, %v; want it executed", first, err)
 		}
 		if o, err := replied(t, equal); err != nil || !o.Replayed || o.Value != first.Value {
 			t.Errorf("the equal call: %+v, %v; want a replay", o, err)
@@ -144,17 +144,17 @@ func TestDo_LostConnectionIsRetried(t *testing.T) {
 		if n := attempts.Load(); n != 2 {
 			t.Errorf("the effect ran %d times, want 2", n)
 		}
-		w.effects(1)
+		f.effects(1)
 	})
 }
 
-func TestDo_OwnerThatKeepsLosingItsConnectionHandsOver(t *testing.T) {
+func TestDo_LeaderThatKeepsLosingItsConnectionHandsOver(t *testing.T) {
 	t.Parallel()
-	losses(t, func(t *testing.T, w *world, lose loss, after effect) {
-		engine := w.engine(idempotency.Config{})
+	losses(t, func(t *testing.T, f *fixture, lose loss, after effect) {
+		engine := f.engine(idempotency.Config{})
 		gate := newGate()
 		var attempts atomic.Int32
-		owner := start(t.Context(), engine, call("k", "a"), gate.before(func(ctx context.Context, tx pgx.Tx) (note, error) {
+		leader := start(t.Context(), engine, call("k", "a"), gate.before(func(ctx context.Context, tx pgx.Tx) (note, error) {
 			attempts.Add(1)
 			if err := lose(ctx, tx); err != nil {
 				t.Error(err)
@@ -168,10 +168,10 @@ func TestDo_OwnerThatKeepsLosingItsConnectionHandsOver(t *testing.T) {
 		waiting(t, engine, "k", 3)
 		close(gate.open)
 
-		_, err := replied(t, owner)
+		_, err := replied(t, leader)
 		wantError(t, err, idempotency.ErrUnavailable)
 		if n := attempts.Load(); n != maxAttempts {
-			t.Errorf("the owner's effect ran %d times, want %d", n, maxAttempts)
+			t.Errorf("the leader's effect ran %d times, want %d", n, maxAttempts)
 		}
 		first, err := replied(t, next)
 		if err != nil || first.Replayed || first.RequestID != "the next" {
@@ -180,7 +180,7 @@ func TestDo_OwnerThatKeepsLosingItsConnectionHandsOver(t *testing.T) {
 		if o, err := replied(t, equal); err != nil || !o.Replayed || o.Value != first.Value {
 			t.Errorf("the equal call: %+v, %v; want a replay", o, err)
 		}
-		w.effects(1)
+		f.effects(1)
 	})
 }
 
@@ -201,10 +201,10 @@ var transient = []string{"40001", "40P01", "53200", "53100", "08006", "58030", "
 
 func TestDo_EffectThatLosesOutRunsAgain(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	f := newFixture(t)
 	for i, code := range transient {
 		var events kinds
-		engine := w.engine(idempotency.Config{Workers: 1, Observer: events.observe})
+		engine := f.engine(idempotency.Config{Workers: 1, Observer: events.observe})
 		attempts := 0
 		o, err := run(t.Context(), engine, call(code, "a"), func(ctx context.Context, tx pgx.Tx) (note, error) {
 			if attempts++; attempts < maxAttempts {
@@ -218,7 +218,7 @@ func TestDo_EffectThatLosesOutRunsAgain(t *testing.T) {
 		if attempts != maxAttempts {
 			t.Errorf("%s: the effect ran %d times, want %d", code, attempts, maxAttempts)
 		}
-		w.effects(i + 1)
+		f.effects(i + 1)
 		closed(t, engine)
 		events.want(t, append(repeat("retried", maxAttempts-1), "executed")...)
 	}
@@ -226,10 +226,10 @@ func TestDo_EffectThatLosesOutRunsAgain(t *testing.T) {
 
 func TestDo_EffectThatAlwaysLosesOutIsUnavailable(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	f := newFixture(t)
 	for i, code := range transient {
 		var events kinds
-		engine := w.engine(idempotency.Config{Workers: 1, Wait: 300 * time.Millisecond, Observer: events.observe})
+		engine := f.engine(idempotency.Config{Workers: 1, Wait: 300 * time.Millisecond, Observer: events.observe})
 		attempts := 0
 		_, err := run(t.Context(), engine, call(code, "a"), func(ctx context.Context, tx pgx.Tx) (note, error) {
 			attempts++
@@ -240,7 +240,7 @@ func TestDo_EffectThatAlwaysLosesOutIsUnavailable(t *testing.T) {
 		if attempts < 2 {
 			t.Errorf("%s: the effect ran %d times, want more", code, attempts)
 		}
-		w.effects(i)
+		f.effects(i)
 		// The key is as good as new.
 		if o := mustDo(t, engine, code, "b"); o.Replayed {
 			t.Errorf("%s: the failed call left something behind", code)
@@ -252,8 +252,8 @@ func TestDo_EffectThatAlwaysLosesOutIsUnavailable(t *testing.T) {
 
 func TestDo_EffectsOwnPostgresErrorIsDefinite(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	engine := w.engine(idempotency.Config{})
+	f := newFixture(t)
+	engine := f.engine(idempotency.Config{})
 	// Codes near the ones that are run again, and the one of a lost race: it is
 	// the statement that tells, not the code.
 	for _, code := range []string{"23505", "40002", "P0001", "22012"} {
@@ -270,5 +270,5 @@ func TestDo_EffectsOwnPostgresErrorIsDefinite(t *testing.T) {
 			t.Errorf("%s: the effect ran %d times, want once", code, attempts)
 		}
 	}
-	w.effects(0)
+	f.effects(0)
 }

@@ -62,8 +62,8 @@ func TestDo_TakesTwoRoundTripsPlusTheEffect(t *testing.T) {
 
 func takesTwoRoundTrips(t *testing.T, mode pgx.QueryExecMode) {
 	t.Helper()
-	w := newWorld(t)
-	config, err := pgxpool.ParseConfig(w.url)
+	f := newFixture(t)
+	config, err := pgxpool.ParseConfig(f.url)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,7 +81,7 @@ func takesTwoRoundTrips(t *testing.T, mode pgx.QueryExecMode) {
 		t.Fatal(err)
 	}
 	t.Cleanup(pool.Close)
-	engine := w.engineOn(pool, idempotency.Config{})
+	engine := f.engineOn(pool, idempotency.Config{})
 
 	nothing := func(context.Context, pgx.Tx) (note, error) { return note{}, nil }
 	for _, test := range []struct {

@@ -14,9 +14,9 @@ import (
 // nothing of its neighbours back.
 func TestSavepoint_OfTheEngineIsNotTheEffects(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	engine := w.engine(idempotency.Config{Batches: 1})
-	batch := idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(), func(ctx context.Context, tx pgx.Tx, items []*pending) error {
+	f := newFixture(t)
+	engine := f.engine(idempotency.Config{Batches: 1})
+	batch := idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(), func(ctx context.Context, tx pgx.Tx, items []*noteItem) error {
 		if err := writes(ctx, tx, items); err != nil {
 			return err
 		}
@@ -45,5 +45,5 @@ func TestSavepoint_OfTheEngineIsNotTheEffects(t *testing.T) {
 	if err := <-answers["back"]; sqlState(err) != "3B001" { // invalid_savepoint_specification
 		t.Errorf("error %v, want that there is no such savepoint", err)
 	}
-	w.effects(2)
+	f.effects(2)
 }

@@ -11,14 +11,14 @@ import (
 	"github.com/onceql/onceql/internal/pgtest"
 )
 
-// asRole returns the world's address for a role that is above nothing, with the rights
+// asRole returns the fixture's address for a role that is above nothing, with the rights
 // that a server has.
-func (w *world) asRole() string {
-	w.t.Helper()
-	address := pgtest.AsRole(w.t, w.url)
-	w.exec(`grant select, insert, delete on idempotency_keys to onceql_tests`)
-	w.exec(`grant select, insert on notes to onceql_tests`)
-	w.exec(`grant usage on sequence notes_id_seq to onceql_tests`)
+func (f *fixture) asRole() string {
+	f.t.Helper()
+	address := pgtest.AsRole(f.t, f.url)
+	f.exec(`grant select, insert, delete on idempotency_keys to onceql_tests`)
+	f.exec(`grant select, insert on notes to onceql_tests`)
+	f.exec(`grant usage on sequence notes_id_seq to onceql_tests`)
 	return address
 }
 
@@ -43,34 +43,34 @@ func TestSettings_OfAnEffectDoNotReachTheKeys(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t)
-			w.exec(`create schema other; create table other.idempotency_keys (like idempotency_keys including all)`)
-			w.exec(`do $$ begin create role onceql_nobody; exception when duplicate_object or unique_violation then null; end $$`)
-			address := w.asRole()
-			w.exec(`grant usage on schema other to onceql_tests; grant all on other.idempotency_keys to onceql_tests`)
+			f := newFixture(t)
+			f.exec(`create schema other; create table other.idempotency_keys (like idempotency_keys including all)`)
+			f.exec(`do $$ begin create role onceql_nobody; exception when duplicate_object or unique_violation then null; end $$`)
+			address := f.asRole()
+			f.exec(`grant usage on schema other to onceql_tests; grant all on other.idempotency_keys to onceql_tests`)
 			if name == "another role" {
-				address = w.url // A role that may become any other.
+				address = f.url // A role that may become any other.
 			}
-			engine := w.engineOn(w.open(address, 6), idempotency.Config{Batches: 1, Wait: patience})
+			engine := f.engineOn(f.open(address, 6), idempotency.Config{Batches: 1, Wait: testTimeout})
 
 			if _, err := idempotency.Do(t.Context(), engine, call("alone", "a"), func(ctx context.Context, tx pgx.Tx) (note, error) {
 				n, err := write("a")(ctx, tx)
 				if err == nil {
-					err = does(sql)(ctx, w, tx)
+					err = does(sql)(ctx, f, tx)
 				}
 				return n, err
 			}); err != nil {
 				t.Errorf("alone: %v", err)
 			}
-			batch := idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(), func(ctx context.Context, tx pgx.Tx, group []*pending) error {
-				if err := writes(ctx, tx, group); err != nil {
+			batch := idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(), func(ctx context.Context, tx pgx.Tx, items []*noteItem) error {
+				if err := writes(ctx, tx, items); err != nil {
 					return err
 				}
-				return does(sql)(ctx, w, tx)
+				return does(sql)(ctx, f, tx)
 			})
 			executed(t, together(t, engine, batch, texts(5)...)...)
-			w.effects(6)
-			if n := w.count(`select count(*) from other.idempotency_keys`); n != 0 {
+			f.effects(6)
+			if n := f.count(`select count(*) from other.idempotency_keys`); n != 0 {
 				t.Errorf("%d keys are in another schema", n)
 			}
 		})
@@ -95,17 +95,17 @@ func TestSettings_OfASessionEndItsConnection(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t)
-			w.exec(`create schema other; create table other.idempotency_keys (like idempotency_keys including all)`)
-			w.exec(`do $$ begin create role onceql_nobody; exception when duplicate_object or unique_violation then null; end $$`)
-			engine := w.engineOn(w.open(w.url, 4), idempotency.Config{Workers: 1})
+			f := newFixture(t)
+			f.exec(`create schema other; create table other.idempotency_keys (like idempotency_keys including all)`)
+			f.exec(`do $$ begin create role onceql_nobody; exception when duplicate_object or unique_violation then null; end $$`)
+			engine := f.engineOn(f.open(f.url, 4), idempotency.Config{Workers: 1})
 			const calls = 10
 			for i := range calls {
 				text := fmt.Sprint(i)
 				o, err := run(t.Context(), engine, call(text, text), func(ctx context.Context, tx pgx.Tx) (note, error) {
 					n, err := write(text)(ctx, tx)
 					if err == nil {
-						err = does(sql)(ctx, w, tx)
+						err = does(sql)(ctx, f, tx)
 					}
 					return n, err
 				})
@@ -113,7 +113,7 @@ func TestSettings_OfASessionEndItsConnection(t *testing.T) {
 					t.Errorf("%s: %+v, %v", text, o, err)
 				}
 			}
-			w.effects(calls)
+			f.effects(calls)
 			for i := range calls {
 				text := fmt.Sprint(i)
 				if o, err := run(t.Context(), engine, call(text, text), never(t)); err != nil || !o.Replayed {
@@ -130,25 +130,25 @@ func TestSettings_OfTheRoleDoNotWeakenTheCommit(t *testing.T) {
 	for _, weak := range []string{"off", "local"} {
 		t.Run(weak, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t)
-			w.exec(`
+			f := newFixture(t)
+			f.exec(`
 				create table commits (level text);
 				create function observe() returns trigger language plpgsql as $$
 					begin insert into commits values (current_setting('synchronous_commit')); return null; end $$;
 				create trigger observes after insert on idempotency_keys execute function observe()`)
-			engine := w.engineOn(w.open(w.url+"&synchronous_commit="+weak, 4), idempotency.Config{})
+			engine := f.engineOn(f.open(f.url+"&synchronous_commit="+weak, 4), idempotency.Config{})
 			for _, sql := range []string{`select 1`, `set local synchronous_commit = off`} {
 				if _, err := run(t.Context(), engine, call(sql, "a"), func(ctx context.Context, tx pgx.Tx) (note, error) {
 					n, err := write("a")(ctx, tx)
 					if err == nil {
-						err = does(sql)(ctx, w, tx)
+						err = does(sql)(ctx, f, tx)
 					}
 					return n, err
 				}); err != nil {
 					t.Fatal(err)
 				}
 			}
-			if n := w.count(`select count(*) from commits where level = 'on'`); n != 2 {
+			if n := f.count(`select count(*) from commits where level = 'on'`); n != 2 {
 				t.Errorf("%d commits are durable, want 2", n)
 			}
 		})

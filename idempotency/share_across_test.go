@@ -16,12 +16,12 @@ import (
 // scopes: another one's call gets through while they run.
 func TestShare_OfATenantIsNotAllBatchesAcrossScopes(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	engine := w.engineOn(w.open(w.url, 16), idempotency.Config{Workers: 4, Batches: 3, Wait: 10 * time.Second, Budget: time.Minute})
+	f := newFixture(t)
+	engine := f.engineOn(f.open(f.url, 16), idempotency.Config{Workers: 4, Batches: 3, Wait: 10 * time.Second, Budget: time.Minute})
 	open := make(chan struct{})
 	release := sync.OnceFunc(func() { close(open) })
 	defer release()
-	batch := idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(), func(ctx context.Context, tx pgx.Tx, group []*pending) error {
+	batch := idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(), func(ctx context.Context, tx pgx.Tx, group []*noteItem) error {
 		for _, p := range group {
 			if p.Scope == "slow" {
 				select {

@@ -17,13 +17,13 @@ import (
 // ones hear their own error, with the settings that nobody has changed.
 func TestShare_HalfOfASlowBatchIsBad(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	engine := w.engineOn(w.open(w.url, 20), idempotency.Config{})
-	batch := idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(), func(ctx context.Context, tx pgx.Tx, group []*pending) error {
+	f := newFixture(t)
+	engine := f.engineOn(f.open(f.url, 20), idempotency.Config{})
+	batch := idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(), func(ctx context.Context, tx pgx.Tx, items []*noteItem) error {
 		if _, err := tx.Exec(ctx, `select pg_sleep(0.09)`); err != nil {
 			return err
 		}
-		return writes(ctx, tx, group)
+		return writes(ctx, tx, items)
 	})
 	var callers sync.WaitGroup
 	for i := range 128 {
@@ -40,7 +40,7 @@ func TestShare_HalfOfASlowBatchIsBad(t *testing.T) {
 		})
 	}
 	callers.Wait()
-	w.effects(64)
+	f.effects(64)
 }
 
 // However many slow effects a tenant has, another one's call gets through while they
@@ -58,15 +58,15 @@ func TestShare_OfATenantIsNotAllWorkers(t *testing.T) {
 	}
 	batched := func(scopes idempotency.Scopes) func(*idempotency.Engine, <-chan struct{}) do {
 		return func(engine *idempotency.Engine, open <-chan struct{}) do {
-			batch := idempotency.NewBatch(engine, "write", scopes, func(ctx context.Context, tx pgx.Tx, group []*pending) error {
-				for _, p := range group {
-					if p.Scope == "slow" {
+			batch := idempotency.NewBatch(engine, "write", scopes, func(ctx context.Context, tx pgx.Tx, items []*noteItem) error {
+				for _, item := range items {
+					if item.Scope == "slow" {
 						if err := held(open, ctx); err != nil {
 							return err
 						}
 					}
 				}
-				return writes(ctx, tx, group)
+				return writes(ctx, tx, items)
 			}, idempotency.WithMaxBatch(3))
 			return func(ctx context.Context, scope, key string) error {
 				_, err := batch.Do(ctx, inScope(scope, key, key), key)
@@ -92,8 +92,8 @@ func TestShare_OfATenantIsNotAllWorkers(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t)
-			engine := w.engineOn(w.open(w.url, 16), idempotency.Config{Workers: 4, Batches: 3, Wait: time.Minute, Budget: time.Minute})
+			f := newFixture(t)
+			engine := f.engineOn(f.open(f.url, 16), idempotency.Config{Workers: 4, Batches: 3, Wait: time.Minute, Budget: time.Minute})
 			open := make(chan struct{})
 			release := sync.OnceFunc(func() { close(open) })
 			defer release()
@@ -118,7 +118,7 @@ func TestShare_OfATenantIsNotAllWorkers(t *testing.T) {
 			}
 			release()
 			callers.Wait()
-			w.effects(slow + 3)
+			f.effects(slow + 3)
 		})
 	}
 }
@@ -126,8 +126,8 @@ func TestShare_OfATenantIsNotAllWorkers(t *testing.T) {
 // A caller that leaves gives its place in the queue back.
 func TestShare_PlacesOfThoseWhoLeftAreFree(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	engine := w.engine(idempotency.Config{Workers: 1, Queue: 3})
+	f := newFixture(t)
+	engine := f.engine(idempotency.Config{Workers: 1, Queue: 3})
 	gate := newGate()
 	busy := singly(t, engine, inScope("busy", "k", "a"), gate.before(write("a")))
 	gate.arrived(t)
@@ -159,7 +159,7 @@ func TestShare_PlacesOfThoseWhoLeftAreFree(t *testing.T) {
 	if _, err := replied(t, busy); err != nil {
 		t.Error(err)
 	}
-	w.effects(1)
+	f.effects(1)
 }
 
 // Followers leave a key in about the time in which they joined it, and keep nobody else
@@ -167,8 +167,8 @@ func TestShare_PlacesOfThoseWhoLeftAreFree(t *testing.T) {
 func TestShare_ManyFollowersLeaveOneKey(t *testing.T) {
 	t.Parallel()
 	const followers = 5000 // The race detector takes 8,000 goroutines.
-	w := newWorld(t)
-	engine := w.engine(idempotency.Config{Workers: 2, Wait: time.Minute, Budget: time.Minute})
+	f := newFixture(t)
+	engine := f.engine(idempotency.Config{Workers: 2, Wait: time.Minute, Budget: time.Minute})
 	gate := newGate()
 	leader := singly(t, engine, call("k", "a"), gate.before(write("a")))
 	gate.arrived(t)
@@ -195,14 +195,14 @@ func TestShare_ManyFollowersLeaveOneKey(t *testing.T) {
 	if _, err := replied(t, leader); err != nil {
 		t.Error(err)
 	}
-	w.effects(1)
+	f.effects(1)
 }
 
 // A replay needs no worker.
 func TestShare_ReplaysPassSlowEffects(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	engine := w.engine(idempotency.Config{Workers: 2, Batches: 2, Wait: time.Minute, Budget: time.Minute})
+	f := newFixture(t)
+	engine := f.engine(idempotency.Config{Workers: 2, Batches: 2, Wait: time.Minute, Budget: time.Minute})
 	batch := idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(), writes)
 	o, err := idempotency.Do(t.Context(), engine, inScope("a", "single", "a"), write("a"))
 	executed(t, reply{o, err})
@@ -241,12 +241,12 @@ func TestShare_ReplaysPassSlowEffects(t *testing.T) {
 // Close keeps to its context, whatever effects do.
 func TestClose_ReturnsWhenItsContextEnds(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	engine := w.engine(idempotency.Config{Batches: 1, Workers: 1, PurgeEvery: time.Hour})
+	f := newFixture(t)
+	engine := f.engine(idempotency.Config{Batches: 1, Workers: 1, PurgeEvery: time.Hour})
 	open := make(chan struct{})
-	batch := idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(), func(ctx context.Context, tx pgx.Tx, group []*pending) error {
+	batch := idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(), func(ctx context.Context, tx pgx.Tx, items []*noteItem) error {
 		<-open
-		return writes(ctx, tx, group)
+		return writes(ctx, tx, items)
 	})
 	var calls []chan error
 	for _, do := range []func() error{
@@ -275,7 +275,7 @@ func TestClose_ReturnsWhenItsContextEnds(t *testing.T) {
 	}
 	close(open)
 	closed(t, engine)
-	w.effects(2)
+	f.effects(2)
 }
 
 // What executed is observed, also when its caller has left.
@@ -284,16 +284,16 @@ func TestEvents_TellOfExecutionsWithoutACaller(t *testing.T) {
 	for _, name := range []string{"answered", "the reply is lost", "the request is lost"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t)
-			proxy, url := newProxy(t, w.url)
+			f := newFixture(t)
+			proxy, url := newProxy(t, f.url)
 			var events kinds
-			engine := w.engineOn(w.open(url, 6), idempotency.Config{Batches: 1, Workers: 1, Observer: events.observe})
+			engine := f.engineOn(f.open(url, 6), idempotency.Config{Batches: 1, Workers: 1, Observer: events.observe})
 			gate := newGate()
 			ctx, leave := context.WithCancel(t.Context())
-			owner := start(ctx, engine, call("k", "a"), gate.before(write("a")))
+			leader := start(ctx, engine, call("k", "a"), gate.before(write("a")))
 			gate.arrived(t)
 			leave()
-			_, err := replied(t, owner)
+			_, err := replied(t, leader)
 			wantError(t, err, idempotency.ErrInProgress)
 			var met <-chan struct{}
 			if name != "answered" {
@@ -326,7 +326,7 @@ func TestEvents_TellOfExecutionsWithoutACaller(t *testing.T) {
 			if n := observed("executed"); n != 1 && (name != "the reply is lost" || observed("commit unknown") != 1) {
 				t.Errorf("%d executions were observed, want 1", n)
 			}
-			w.effects(1)
+			f.effects(1)
 		})
 	}
 }

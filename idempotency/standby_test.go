@@ -21,11 +21,11 @@ import (
 
 // A primary is a server whose commits may have to wait for a standby, and there
 // is none.
-type primary struct{ *world }
+type primary struct{ *fixture }
 
 func newPrimary(t testing.TB) primary {
 	t.Helper()
-	return primary{worldAt(t, pgtest.NewServer(t).URL())}
+	return primary{fixtureAt(t, pgtest.NewServer(t).URL())}
 }
 
 // standby says whether commits have to wait, and returns once they do, or no
@@ -196,7 +196,7 @@ func TestStandby_PoolThatCancelsAcknowledgesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	config.ConnConfig.BuildContextWatcherHandler = func(conn *pgconn.PgConn) ctxwatch.Handler {
-		return &pgconn.CancelRequestContextWatcherHandler{Conn: conn, DeadlineDelay: patience}
+		return &pgconn.CancelRequestContextWatcherHandler{Conn: conn, DeadlineDelay: testTimeout}
 	}
 	pool, err := pgxpool.NewWithConfig(t.Context(), config)
 	if err != nil {
@@ -219,10 +219,10 @@ func TestStandby_PoolThatCancelsAcknowledgesNothing(t *testing.T) {
 	p.effects(2)
 }
 
-// Where commits may have to wait for a standby, what a group replays is settled
+// Where commits may have to wait for a standby, what a batch replays is settled
 // together with what it executes: all of it is found again after a COMMIT whose
 // reply was lost, whatever scopes it is of.
-func TestStandby_MixedGroupIsSettledAfterALostReply(t *testing.T) {
+func TestStandby_MixedBatchIsSettledAfterALostReply(t *testing.T) {
 	t.Parallel()
 	p := newPrimary(t)
 	mustDoIn(t, p.engine(idempotency.Config{}), "b", "0")
@@ -232,9 +232,9 @@ func TestStandby_MixedGroupIsSettledAfterALostReply(t *testing.T) {
 	p.confirm("away")
 	engine := p.engineOn(p.open(url, 4), idempotency.Config{Batches: 1})
 	var runs atomic.Int32
-	operation := idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(), func(ctx context.Context, tx pgx.Tx, group []*pending) error {
+	batch := idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(), func(ctx context.Context, tx pgx.Tx, items []*noteItem) error {
 		runs.Add(1)
-		return writes(ctx, tx, group)
+		return writes(ctx, tx, items)
 	})
 	release := hold(t, engine, 1)
 	defer release()
@@ -244,7 +244,7 @@ func TestStandby_MixedGroupIsSettledAfterALostReply(t *testing.T) {
 		replayed   bool
 	}{{"a", "1", false}, {"b", "0", true}, {"b", "2", false}} {
 		callers.Go(func() {
-			o, err := operation.Do(t.Context(), inScope(c.scope, c.key, c.scope+c.key), c.scope+c.key)
+			o, err := batch.Do(t.Context(), inScope(c.scope, c.key, c.scope+c.key), c.scope+c.key)
 			if err != nil || o.Replayed != c.replayed {
 				t.Errorf("%s%s: %+v, %v; want replayed %t", c.scope, c.key, o, err, c.replayed)
 			}

@@ -41,8 +41,8 @@ func (e engine) note(ctx context.Context, tenant string, in input) error {
 	return err
 }
 
-// alone runs the effect for a call of its own.
-func (e engine) alone(ctx context.Context, tenant, key string, effect func(context.Context, pgx.Tx) error) error {
+// single runs the effect for a call of its own.
+func (e engine) single(ctx context.Context, tenant, key string, effect func(context.Context, pgx.Tx) error) error {
 	_, err := idempotency.Do(ctx, e.engine, call(tenant, key), func(ctx context.Context, tx pgx.Tx) (payload, error) {
 		return payload{Text: key}, effect(ctx, tx)
 	})

@@ -46,7 +46,7 @@ func run(ctx context.Context, b bench, rounds int, only, out string) error {
 	}
 	r := report{Wait: b.wait.String(), Duration: b.duration.String(), Rounds: rounds}
 	for _, k := range kinds {
-		r.Lines = append(r.Lines, k.line)
+		r.Results = append(r.Results, k.result)
 	}
 	if _, err := b.take(ctx, nil); err != nil { // To warm up.
 		return err
@@ -59,10 +59,10 @@ func run(ctx context.Context, b bench, rounds int, only, out string) error {
 			}
 			beside, err := k.take(ctx, true)
 			if err != nil {
-				return fmt.Errorf("%s: %w", k.line.Neighbours, err)
+				return fmt.Errorf("%s: %w", k.result.Neighbours, err)
 			}
-			k.line.add(alone, beside)
-			fmt.Fprintf(os.Stderr, "round %d of %d: %s\n", round+1, rounds, k.line.Neighbours)
+			k.result.add(alone, beside)
+			fmt.Fprintf(os.Stderr, "round %d of %d: %s\n", round+1, rounds, k.result.Neighbours)
 		}
 	}
 	r.print(os.Stdout)
@@ -75,20 +75,20 @@ func run(ctx context.Context, b bench, rounds int, only, out string) error {
 // A kind is one kind of neighbours, and how those that behave are measured alone
 // and beside them.
 type kind struct {
-	line *line
-	take func(ctx context.Context, beside bool) (outcome, error)
+	result *result
+	take   func(ctx context.Context, beside bool) (outcome, error)
 }
 
 // kinds are those of the name, or all.
 func (b bench) kinds(only string) []kind {
 	var kinds []kind
-	add := func(l *line, take func(context.Context, bool) (outcome, error)) {
-		if only == "" || only == l.Neighbours {
-			kinds = append(kinds, kind{l, take})
+	add := func(r *result, take func(context.Context, bool) (outcome, error)) {
+		if only == "" || only == r.Neighbours {
+			kinds = append(kinds, kind{r, take})
 		}
 	}
 	for _, bad := range behaviours {
-		add(&line{Neighbours: bad.name, right: bad.right, wait: b.wait, most: mostP99}, func(ctx context.Context, beside bool) (outcome, error) {
+		add(&result{Neighbours: bad.name, right: bad.right, wait: b.wait, most: mostP99}, func(ctx context.Context, beside bool) (outcome, error) {
 			if !beside {
 				return b.take(ctx, nil)
 			}
@@ -96,7 +96,7 @@ func (b bench) kinds(only string) []kind {
 		})
 	}
 	for _, callers := range []int{1, 4} {
-		add(&line{Neighbours: fmt.Sprintf("slow effects of one tenant, %d single callers of another", callers), most: mostSlowP99},
+		add(&result{Neighbours: fmt.Sprintf("slow effects of one tenant, %d single callers of another", callers), most: mostSlowP99},
 			func(ctx context.Context, beside bool) (outcome, error) { return b.takeSlow(ctx, callers, beside) })
 	}
 	return kinds

@@ -22,8 +22,8 @@ const (
 	tolerance = 250
 )
 
-// A line is what one kind of neighbours did to those that behave, over all rounds.
-type line struct {
+// A result is what one kind of neighbours did to those that behave, over all rounds.
+type result struct {
 	Neighbours string
 	// Errors are those of the ones that behave; Example is one of them.
 	Errors  int
@@ -46,57 +46,58 @@ type line struct {
 }
 
 // add takes one round in.
-func (l *line) add(alone, beside outcome) {
-	l.Errors += beside.errors
+func (r *result) add(alone, beside outcome) {
+	r.Errors += beside.errors
 	if beside.example != nil {
-		l.Example = beside.example.Error()
+		r.Example = beside.example.Error()
 	}
-	l.Unkeyed += beside.unkeyed
-	l.rates = append(l.rates, beside.good.PerSecond())
-	l.tails = append(l.tails, milliseconds(beside.good.Quantile(0, 0.99)))
-	l.ThroughputRatios = append(l.ThroughputRatios, beside.good.PerSecond()/alone.good.PerSecond())
-	l.P99Ratios = append(l.P99Ratios, float64(beside.good.Quantile(0, 0.99))/float64(alone.good.Quantile(0, 0.99)))
-	if l.Heard == nil {
-		l.Heard = map[string]int{}
+	r.Unkeyed += beside.unkeyed
+	r.rates = append(r.rates, beside.good.PerSecond())
+	r.tails = append(r.tails, milliseconds(beside.good.Quantile(0, 0.99)))
+	r.ThroughputRatios = append(r.ThroughputRatios, beside.good.PerSecond()/alone.good.PerSecond())
+	r.P99Ratios = append(r.P99Ratios, float64(beside.good.Quantile(0, 0.99))/float64(alone.good.Quantile(0, 0.99)))
+	if r.Heard == nil {
+		r.Heard = map[string]int{}
 	}
 	for heard, n := range beside.heard {
-		l.Heard[heard] += n
+		r.Heard[heard] += n
 	}
-	l.Slowest = max(l.Slowest, milliseconds(beside.slowest))
-	l.judge()
+	r.Slowest = max(r.Slowest, milliseconds(beside.slowest))
+	r.summarize()
 }
 
-func (l *line) judge() {
-	l.PerSecond, l.P99 = median(l.rates), median(l.tails)
-	l.ThroughputRatio, l.P99Ratio = median(l.ThroughputRatios), median(l.P99Ratios)
-	l.HeardRight = true
-	for heard := range l.Heard {
-		l.HeardRight = l.HeardRight && slices.Contains(l.right, heard)
+// summarize works out the medians, and whether what is wanted holds.
+func (r *result) summarize() {
+	r.PerSecond, r.P99 = median(r.rates), median(r.tails)
+	r.ThroughputRatio, r.P99Ratio = median(r.ThroughputRatios), median(r.P99Ratios)
+	r.HeardRight = true
+	for heard := range r.Heard {
+		r.HeardRight = r.HeardRight && slices.Contains(r.right, heard)
 	}
-	l.HeardInTime = l.Slowest <= milliseconds(l.wait)+tolerance
-	l.Holds = l.Errors == 0 && l.Unkeyed == 0 && l.P99Ratio <= l.most && l.HeardRight && l.HeardInTime &&
-		(l.most == mostSlowP99 || l.ThroughputRatio >= leastThroughput)
+	r.HeardInTime = r.Slowest <= milliseconds(r.wait)+tolerance
+	r.Holds = r.Errors == 0 && r.Unkeyed == 0 && r.P99Ratio <= r.most && r.HeardRight && r.HeardInTime &&
+		(r.most == mostSlowP99 || r.ThroughputRatio >= leastThroughput)
 }
 
 // hearing says what the bad callers heard, the most frequent first.
-func (l *line) hearing() string {
-	if len(l.Heard) == 0 {
+func (r *result) hearing() string {
+	if len(r.Heard) == 0 {
 		return "-"
 	}
-	names := make([]string, 0, len(l.Heard))
+	names := make([]string, 0, len(r.Heard))
 	total := 0
-	for name, n := range l.Heard {
+	for name, n := range r.Heard {
 		names = append(names, name)
 		total += n
 	}
-	slices.SortFunc(names, func(a, b string) int { return l.Heard[b] - l.Heard[a] })
+	slices.SortFunc(names, func(a, b string) int { return r.Heard[b] - r.Heard[a] })
 	for i, name := range names {
 		retry := ""
 		if retryable(name) {
 			retry = ", retryable"
 		}
 		if len(names) > 1 {
-			retry += fmt.Sprintf(", %.0f %%", 100*float64(l.Heard[name])/float64(total))
+			retry += fmt.Sprintf(", %.0f %%", 100*float64(r.Heard[name])/float64(total))
 		}
 		names[i] = name + retry
 	}
@@ -106,7 +107,7 @@ func (l *line) hearing() string {
 type report struct {
 	Wait, Duration string
 	Rounds         int
-	Lines          []*line
+	Results        []*result
 }
 
 // print writes the table in Markdown.
@@ -117,9 +118,9 @@ func (r *report) print(out io.Writer) {
 		goodTenants, badTenants, goodTenants, r.Rounds, r.Duration, r.Wait, leastThroughput, mostP99, mostSlowP99)
 	fmt.Fprintln(out, "| neighbours | errors of the others | their throughput | their p99 | effects without key | the bad hear | after at most | holds |")
 	fmt.Fprintln(out, "|---|---|---|---|---|---|---|---|")
-	for _, l := range r.Lines {
-		fmt.Fprintf(out, "| %s | %d | %.2f | %.1f × (%.1f ms) | %d | %s | %.0f ms | %s |\n", l.Neighbours, l.Errors, l.ThroughputRatio, l.P99Ratio, l.P99,
-			l.Unkeyed, l.hearing(), l.Slowest, map[bool]string{true: "yes", false: "**no**"}[l.Holds])
+	for _, result := range r.Results {
+		fmt.Fprintf(out, "| %s | %d | %.2f | %.1f × (%.1f ms) | %d | %s | %.0f ms | %s |\n", result.Neighbours, result.Errors, result.ThroughputRatio, result.P99Ratio, result.P99,
+			result.Unkeyed, result.hearing(), result.Slowest, map[bool]string{true: "yes", false: "**no**"}[result.Holds])
 	}
 }
 

@@ -17,7 +17,7 @@ const (
 	filling = time.Second
 )
 
-// takeSlow lets callers of one tenant make calls that run alone, beside another
+// takeSlow lets callers of one tenant make calls that run singly, beside another
 // tenant whose effects are slow and which takes every place it can get, or beside
 // nobody.
 func (b bench) takeSlow(ctx context.Context, callers int, slow bool) (outcome, error) {
@@ -57,7 +57,7 @@ func (b bench) takeSlow(ctx context.Context, callers int, slow bool) (outcome, e
 // occupies is one caller of the slow tenant, until ctx ends.
 func occupies(ctx context.Context, e engine, key string) {
 	for n := 0; ctx.Err() == nil; n++ {
-		err := e.alone(ctx, "slow", key+" "+strconv.Itoa(n), func(ctx context.Context, tx pgx.Tx) error {
+		err := e.single(ctx, "slow", key+" "+strconv.Itoa(n), func(ctx context.Context, tx pgx.Tx) error {
 			_, err := tx.Exec(ctx, `select pg_sleep($1)`, slowEffect.Seconds())
 			return err
 		})
@@ -80,7 +80,7 @@ func single(ctx context.Context, e engine, caller string, end time.Time) tally {
 			t.ended = sent
 			return t
 		}
-		err := e.alone(ctx, "good", key, func(ctx context.Context, tx pgx.Tx) error {
+		err := e.single(ctx, "good", key, func(ctx context.Context, tx pgx.Tx) error {
 			return insert(ctx, tx, []*item{{Scope: "good", Input: input{Key: key}}})
 		})
 		t.latencies = append(t.latencies, time.Since(sent))

@@ -142,7 +142,7 @@ func answer[T any](ctx context.Context, outcome idempotency.Outcome[T], err erro
 	if err != nil {
 		return idempotency.Outcome[T]{}, fieldError(err)
 	}
-	record(ctx, status{
+	addStatus(ctx, status{
 		Replayed:   outcome.Replayed,
 		ExecutedAt: outcome.ExecutedAt,
 		ExpiresAt:  outcome.ExpiresAt,

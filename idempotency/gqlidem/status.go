@@ -52,8 +52,8 @@ func (*Once) InterceptRootField(ctx context.Context, next graphql.RootResolver) 
 	return next(ctx)
 }
 
-// record notes the status of the keyed field that is being resolved.
-func record(ctx context.Context, of status) {
+// addStatus notes the status of the keyed field that is being resolved.
+func addStatus(ctx context.Context, of status) {
 	s, ok := ctx.Value(statusesKey{}).(*statuses)
 	if !ok {
 		return

@@ -15,7 +15,7 @@ import (
 
 // The keys are fetched anew so often, so that a key that the issuer withdrew is
 // not accepted for longer; and besides when a token has an unknown key, at most so
-// often, so that a storm of made-up keys does not become one at the issuer.
+// often, so that a burst of made-up keys does not become one at the issuer.
 const (
 	refreshEvery = 5 * time.Minute
 	fetchEvery   = time.Second

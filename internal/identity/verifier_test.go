@@ -103,7 +103,7 @@ func TestNewVerifier_RefusesAnotherIssuersDocument(t *testing.T) {
 }
 
 // Made-up keys are no way to make the server ask its issuer over and over.
-func TestIdentify_AStormOfUnknownKeysAsksTheIssuerRarely(t *testing.T) {
+func TestIdentify_ABurstOfUnknownKeysAsksTheIssuerRarely(t *testing.T) {
 	t.Parallel()
 	i := issuer.New(t)
 	v := verifier(t, i)
@@ -127,7 +127,7 @@ func TestIdentify_AStormOfUnknownKeysAsksTheIssuerRarely(t *testing.T) {
 		t.Errorf("1000 tokens made %d requests for keys, want at most %d", n, most)
 	}
 	if _, err := v.Identify(t.Context(), header(i.Token("acme"))); err != nil {
-		t.Errorf("a good token after the storm: %v", err)
+		t.Errorf("a good token after the burst: %v", err)
 	}
 }
 

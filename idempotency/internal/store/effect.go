@@ -50,16 +50,16 @@ const maxClosing = 250 * time.Millisecond
 // is over.
 func (t *Tx) Run(ctx context.Context, effect func(*EffectTx) error) *Failure {
 	handle := &EffectTx{tx: t.tx, run: &run{encoding: t.conn.Conn().PgConn().ParameterStatus(encoding)}}
-	failure := t.judge(ctx, handle, effect(handle))
+	failure := t.classify(ctx, handle, effect(handle))
 	if failure != nil && failure.Owner != Effect && failure.Owner != Slow && failure.Owner != Conflict {
 		t.close()
 	}
 	return failure
 }
 
-// judge says what the effect's error, and the state in which it left the transaction,
+// classify says what the effect's error, and the state in which it left the transaction,
 // mean.
-func (t *Tx) judge(ctx context.Context, handle *EffectTx, err error) *Failure {
+func (t *Tx) classify(ctx context.Context, handle *EffectTx, err error) *Failure {
 	conn := t.conn.Conn()
 	handle.run.over.Store(true)
 	if !handle.run.statements.TryLock() {

@@ -117,7 +117,7 @@ func stale(code string) bool {
 	return code == "26000" || code == "42P05" || code == "0A000"
 }
 
-// claiming judges what failed before any effect began.
+// claiming classifies what failed before any effect began.
 func (s *Store) claiming(ctx context.Context, conn *pgx.Conn, step string, err error) *Failure {
 	err = fmt.Errorf("%s: %w", step, err)
 	switch c := code(err); {
@@ -142,7 +142,7 @@ func (s *Store) claiming(ctx context.Context, conn *pgx.Conn, step string, err e
 	return &Failure{Database, err}
 }
 
-// running judges the error of an effect while its connection lasts.
+// running classifies the error of an effect while its connection lasts.
 func running(err error) *Failure {
 	switch c := code(err); {
 	case c == "57014", // query_canceled, by statement_timeout
@@ -159,7 +159,7 @@ func running(err error) *Failure {
 	return &Failure{Effect, err}
 }
 
-// inserting judges the error of the rows' insert. Who lost a race is known by the
+// inserting classifies the error of the rows' insert. Who lost a race is known by the
 // statement that failed: distributed engines report it with XX000 and other
 // constraints' names.
 func inserting(err error) *Failure {

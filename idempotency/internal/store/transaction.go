@@ -240,7 +240,7 @@ func (t *Tx) Commit(ctx context.Context, rows []Row, budget time.Duration) *Fail
 	conn := t.conn.Conn()
 	results := conn.SendBatch(ctx, &batch)
 	notices := t.listen()
-	for step, judge := range [...]func(error) *Failure{running, unrestored, inserting} {
+	for step, classify := range [...]func(error) *Failure{running, unrestored, inserting} {
 		_, err := results.Exec()
 		if err == nil {
 			continue
@@ -253,7 +253,7 @@ func (t *Tx) Commit(ctx context.Context, rows []Row, budget time.Duration) *Fail
 			t.close()
 			return &Failure{Unknown, err}
 		}
-		failure := judge(err)
+		failure := classify(err)
 		if step > 0 || failure.Owner != Effect && failure.Owner != Slow {
 			t.End(ctx)
 		}

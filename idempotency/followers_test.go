@@ -13,13 +13,13 @@ import (
 	"github.com/onceql/onceql/idempotency"
 )
 
-// patience is how long a test waits for what has to come.
-const patience = 20 * time.Second
+// testTimeout is how long a test waits for what has to come.
+const testTimeout = 20 * time.Second
 
 // eventually returns once the condition holds.
 func eventually(t testing.TB, what string, holds func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(patience); !holds(); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(testTimeout); !holds(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("it never came that %s", what)
 		}
@@ -32,7 +32,7 @@ func replied(t testing.TB, replies <-chan reply) (outcome, error) {
 	select {
 	case r := <-replies:
 		return r.outcome, r.err
-	case <-time.After(patience):
+	case <-time.After(testTimeout):
 		t.Fatal("a call was never answered")
 		return outcome{}, nil
 	}
@@ -53,7 +53,7 @@ func (g *gate) arrived(t testing.TB) {
 	t.Helper()
 	select {
 	case <-g.entered:
-	case <-time.After(patience):
+	case <-time.After(testTimeout):
 		t.Fatal("no effect came to the gate")
 	}
 }
@@ -82,11 +82,11 @@ func operation(name string, call idempotency.Call) idempotency.Call {
 	return call
 }
 
-func TestDo_OwnersFailureIsItsEqualsTooAndLetsOthersExecute(t *testing.T) {
+func TestDo_LeadersFailureIsItsEqualsTooAndLetsOthersExecute(t *testing.T) {
 	t.Parallel()
 	refusal := errors.New("declined")
 	isPanic := func(err error) bool { return errors.As(err, new(*idempotency.PanicError)) }
-	for name, owner := range map[string]struct {
+	for name, leader := range map[string]struct {
 		effect effect
 		is     func(error) bool
 	}{
@@ -100,10 +100,10 @@ func TestDo_OwnersFailureIsItsEqualsTooAndLetsOthersExecute(t *testing.T) {
 		} {
 			t.Run(name+", "+kind, func(t *testing.T) {
 				t.Parallel()
-				w := newWorld(t)
-				engine := w.engine(idempotency.Config{})
+				f := newFixture(t)
+				engine := f.engine(idempotency.Config{})
 				gate := newGate()
-				equals := []<-chan reply{start(t.Context(), engine, call("k", "a"), gate.before(owner.effect))}
+				equals := []<-chan reply{start(t.Context(), engine, call("k", "a"), gate.before(leader.effect))}
 				gate.arrived(t)
 				equals = append(equals, start(t.Context(), engine, call("k", "a"), never(t)))
 				waiting(t, engine, "k", 2)
@@ -115,7 +115,7 @@ func TestDo_OwnersFailureIsItsEqualsTooAndLetsOthersExecute(t *testing.T) {
 				close(gate.open)
 
 				for _, replies := range equals {
-					if _, err := replied(t, replies); !owner.is(err) {
+					if _, err := replied(t, replies); !leader.is(err) {
 						t.Errorf("an equal call got %v, want %s", err, name)
 					}
 				}
@@ -127,34 +127,34 @@ func TestDo_OwnersFailureIsItsEqualsTooAndLetsOthersExecute(t *testing.T) {
 				if err != nil || !second.Replayed || second.Value != first.Value {
 					t.Errorf("the second other call: %+v, %v; want a replay of %+v", second, err, first)
 				}
-				w.effects(1)
+				f.effects(1)
 			})
 		}
 	}
 }
 
-func TestDo_OwnerThatLeavesIsReplayedToItsEquals(t *testing.T) {
+func TestDo_LeaderThatLeavesIsReplayedToItsEquals(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	engine := w.engine(idempotency.Config{})
+	f := newFixture(t)
+	engine := f.engine(idempotency.Config{})
 	gate := newGate()
 	ctx, cancel := context.WithCancelCause(t.Context())
-	owner := start(ctx, engine, from("the owner", call("k", "a")), gate.before(write("a")))
+	leader := start(ctx, engine, from("the leader", call("k", "a")), gate.before(write("a")))
 	gate.arrived(t)
 	equal := start(t.Context(), engine, from("an equal", call("k", "a")), never(t))
 	waiting(t, engine, "k", 2)
 
 	hungUp := errors.New("hung up")
 	cancel(hungUp)
-	_, err := replied(t, owner)
+	_, err := replied(t, leader)
 	wantError(t, err, idempotency.ErrInProgress)
 	wantError(t, err, hungUp)
 	waiting(t, engine, "k", 1)
 	close(gate.open)
 
 	first, err := replied(t, equal)
-	if err != nil || !first.Replayed || first.RequestID != "the owner" {
-		t.Errorf("the equal call: %+v, %v; want a replay of the owner's", first, err)
+	if err != nil || !first.Replayed || first.RequestID != "the leader" {
+		t.Errorf("the equal call: %+v, %v; want a replay of the leader's", first, err)
 	}
 	retry, err := run(t.Context(), engine, call("k", "a"), never(t))
 	if err != nil {
@@ -163,36 +163,36 @@ func TestDo_OwnerThatLeavesIsReplayedToItsEquals(t *testing.T) {
 	if diff := cmp.Diff(first, retry); diff != "" {
 		t.Errorf("the retry differs (-first +retry):\n%s", diff)
 	}
-	w.effects(1)
+	f.effects(1)
 }
 
 // A call whose caller leaves while the effect runs, and for which nobody else
 // waits, still commits.
 func TestDo_EffectGoesOnWithoutAnyCaller(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	engine := w.engine(idempotency.Config{})
+	f := newFixture(t)
+	engine := f.engine(idempotency.Config{})
 	gate := newGate()
 	ctx, cancel := context.WithCancel(t.Context())
-	owner := start(ctx, engine, from("the owner", call("k", "a")), gate.before(write("a")))
+	leader := start(ctx, engine, from("the leader", call("k", "a")), gate.before(write("a")))
 	gate.arrived(t)
 	cancel()
-	_, err := replied(t, owner)
+	_, err := replied(t, leader)
 	wantError(t, err, context.Canceled)
 	retry := start(t.Context(), engine, call("k", "a"), never(t))
 	waiting(t, engine, "k", 1)
 	close(gate.open)
 	o, err := replied(t, retry)
-	if err != nil || !o.Replayed || o.RequestID != "the owner" {
-		t.Errorf("the retry: %+v, %v; want a replay of the owner's", o, err)
+	if err != nil || !o.Replayed || o.RequestID != "the leader" {
+		t.Errorf("the retry: %+v, %v; want a replay of the leader's", o, err)
 	}
-	w.effects(1)
+	f.effects(1)
 }
 
-func TestDo_OwnerThatLeavesTheQueueHandsOver(t *testing.T) {
+func TestDo_LeaderThatLeavesTheQueueHandsOver(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	engine := w.engine(idempotency.Config{Workers: 1})
+	f := newFixture(t)
+	engine := f.engine(idempotency.Config{Workers: 1})
 	gate := newGate()
 	busy := start(t.Context(), engine, call("busy", "a"), gate.before(write("a")))
 	gate.arrived(t)
@@ -221,7 +221,7 @@ func TestDo_OwnerThatLeavesTheQueueHandsOver(t *testing.T) {
 	}
 	// The one worker has passed the dropped call once a later one is answered.
 	mustDo(t, engine, "later", "a")
-	w.effects(3)
+	f.effects(3)
 	if o := mustDo(t, engine, "dropped", "b"); o.Replayed {
 		t.Error("the dropped call left something behind")
 	}
@@ -229,10 +229,10 @@ func TestDo_OwnerThatLeavesTheQueueHandsOver(t *testing.T) {
 
 func TestDo_EffectLongerThanTheWaitIsInProgress(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	engine := w.engine(idempotency.Config{Wait: 2 * time.Second})
+	f := newFixture(t)
+	engine := f.engine(idempotency.Config{Wait: 2 * time.Second})
 	gate := newGate()
-	callers := []<-chan reply{start(t.Context(), engine, from("the owner", call("k", "a")), gate.before(write("a")))}
+	callers := []<-chan reply{start(t.Context(), engine, from("the leader", call("k", "a")), gate.before(write("a")))}
 	gate.arrived(t)
 	for _, text := range []string{"a", "b"} {
 		callers = append(callers, start(t.Context(), engine, call("k", text), never(t)))
@@ -253,19 +253,19 @@ func TestDo_EffectLongerThanTheWaitIsInProgress(t *testing.T) {
 		}
 		return err == nil
 	})
-	if !o.Replayed || o.RequestID != "the owner" {
-		t.Errorf("outcome %+v, want a replay of the owner's", o)
+	if !o.Replayed || o.RequestID != "the leader" {
+		t.Errorf("outcome %+v, want a replay of the leader's", o)
 	}
-	w.effects(1)
+	f.effects(1)
 }
 
-func TestDo_WaitersHoldNoConnection(t *testing.T) {
+func TestDo_FollowersHoldNoConnection(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	pool := w.open(w.url, 8)
-	engine := w.engineOn(pool, idempotency.Config{})
+	f := newFixture(t)
+	pool := f.open(f.url, 8)
+	engine := f.engineOn(pool, idempotency.Config{})
 	gate := newGate()
-	owner := start(t.Context(), engine, call("k", "a"), gate.before(write("a")))
+	leader := start(t.Context(), engine, call("k", "a"), gate.before(write("a")))
 	gate.arrived(t)
 	equals := make([]<-chan reply, 100)
 	for i := range equals {
@@ -275,9 +275,9 @@ func TestDo_WaitersHoldNoConnection(t *testing.T) {
 	waiting(t, engine, "k", 102)
 
 	if held := pool.Stat().AcquiredConns(); held != 1 {
-		t.Errorf("%d connections are held while 101 callers wait, want the owner's alone", held)
+		t.Errorf("%d connections are held while 101 callers wait, want the leader's alone", held)
 	}
-	if blocked := w.count(`
+	if blocked := f.count(`
 		select count(*)
 		from pg_stat_activity
 		where datname = current_database() and wait_event_type = 'Lock'`); blocked != 0 {
@@ -287,18 +287,18 @@ func TestDo_WaitersHoldNoConnection(t *testing.T) {
 	silent(t, other)
 	close(gate.open)
 
-	if _, err := replied(t, owner); err != nil {
+	if _, err := replied(t, leader); err != nil {
 		t.Error(err)
 	}
 	_, err := replied(t, other)
 	wantError(t, err, idempotency.ErrKeyReused)
 	for _, replies := range equals {
 		if o, err := replied(t, replies); err != nil || !o.Replayed {
-			t.Fatalf("a waiter: %+v, %v; want a replay", o, err)
+			t.Fatalf("a follower: %+v, %v; want a replay", o, err)
 		}
 	}
 	if acquired := pool.Stat().AcquireCount(); acquired != 1 {
 		t.Errorf("connections were taken %d times, want once for all", acquired)
 	}
-	w.effects(1)
+	f.effects(1)
 }

@@ -12,9 +12,9 @@ import (
 	"github.com/onceql/onceql/internal/pgtest"
 )
 
-// A stormOf requests is under way until done is closed; then its answers are
+// A burst of requests is under way until done is closed; then its answers are
 // there.
-type stormOf struct {
+type burst struct {
 	t       testing.TB
 	n       int
 	sent    atomic.Int64
@@ -22,10 +22,10 @@ type stormOf struct {
 	answers []answer
 }
 
-// startStorm sends n requests at once, the i-th to the i-th server in turn.
-func startStorm(t testing.TB, n int, servers []*server, request func(i int) request, header ...string) *stormOf {
+// startBurst sends n requests at once, the i-th to the i-th server in turn.
+func startBurst(t testing.TB, n int, servers []*server, request func(i int) request, header ...string) *burst {
 	t.Helper()
-	s := &stormOf{t: t, n: n, done: make(chan struct{}), answers: make([]answer, n)}
+	s := &burst{t: t, n: n, done: make(chan struct{}), answers: make([]answer, n)}
 	ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{
 		WroteRequest: func(httptrace.WroteRequestInfo) { s.sent.Add(1) },
 	})
@@ -46,10 +46,10 @@ func startStorm(t testing.TB, n int, servers []*server, request func(i int) requ
 }
 
 // underWay says whether every request is sent.
-func (s *stormOf) underWay() bool { return s.sent.Load() >= int64(s.n) }
+func (s *burst) underWay() bool { return s.sent.Load() >= int64(s.n) }
 
 // wait returns the answers.
-func (s *stormOf) wait() []answer {
+func (s *burst) wait() []answer {
 	s.t.Helper()
 	<-s.done
 	if s.t.Failed() {
@@ -58,10 +58,10 @@ func (s *stormOf) wait() []answer {
 	return s.answers
 }
 
-// storm is one that nothing is done to.
-func storm(t testing.TB, n int, servers []*server, request func(i int) request) []answer {
+// sendBurst sends one that nothing is done to.
+func sendBurst(t testing.TB, n int, servers []*server, request func(i int) request) []answer {
 	t.Helper()
-	return startStorm(t, n, servers, request).wait()
+	return startBurst(t, n, servers, request).wait()
 }
 
 // wantOneExecution checks that one of the answers executed, and the others replay
@@ -85,10 +85,10 @@ func wantOneExecution(t testing.TB, answers []answer) {
 	}
 }
 
-func TestStorm_OfOneKeyTakesEffectOnce(t *testing.T) {
+func TestBurst_OfOneKeyTakesEffectOnce(t *testing.T) {
 	t.Parallel()
 	for name, call := range map[string]func(subject string) request{
-		"in groups":      func(string) request { return create("k", "Apollo") },
+		"in batches":     func(string) request { return create("k", "Apollo") },
 		"each by itself": func(subject string) request { return rename("k", subject, "Apollo") },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -97,10 +97,10 @@ func TestStorm_OfOneKeyTakesEffectOnce(t *testing.T) {
 			s, d := serve(t, url), connect(t, url)
 			subject := s.send(create("subject", "Mercury")).project().ID
 			release := d.holdProjects()
-			callers := startStorm(t, 500, []*server{s}, func(int) request { return call(subject) })
+			callers := startBurst(t, 500, []*server{s}, func(int) request { return call(subject) })
 			most := 0
 			sample := func() {
-				// The server probes the database once a second, storm or not.
+				// The server probes the database once a second, with a burst or without.
 				most = max(most, d.count(`select count(*) from pg_stat_activity
 					where datname = current_database() and application_name = 'onceql' and state <> 'idle' and query not like '%-- probe'`))
 			}
@@ -137,12 +137,12 @@ func TestStorm_OfOneKeyTakesEffectOnce(t *testing.T) {
 	}
 }
 
-func TestStorm_OfTwoPayloadsOnOneKeyLetsOneWin(t *testing.T) {
+func TestBurst_OfTwoPayloadsOnOneKeyLetsOneWin(t *testing.T) {
 	t.Parallel()
 	url := pgtest.URL(t)
 	s, d := serve(t, url), connect(t, url)
 	names := []string{"Apollo", "Gemini"}
-	answers := storm(t, 200, []*server{s}, func(i int) request { return create("k", names[i%2]) })
+	answers := sendBurst(t, 200, []*server{s}, func(i int) request { return create("k", names[i%2]) })
 	won := map[string][]answer{}
 	for i, a := range answers {
 		if a.code() == "IDEMPOTENCY_KEY_REUSED" {
@@ -165,7 +165,7 @@ func TestStorm_OfTwoPayloadsOnOneKeyLetsOneWin(t *testing.T) {
 	d.wantStored(1, 1)
 }
 
-func TestStorm_OnTwoServersCreatesOneProject(t *testing.T) {
+func TestBurst_OnTwoServersCreatesOneProject(t *testing.T) {
 	t.Parallel()
 	url := pgtest.URL(t)
 	d := connect(t, url)
@@ -173,7 +173,7 @@ func TestStorm_OnTwoServersCreatesOneProject(t *testing.T) {
 		serve(t, url),
 		serve(t, url),
 	}
-	wantOneExecution(t, storm(t, 200, servers, func(int) request { return create("k", "Apollo") }))
+	wantOneExecution(t, sendBurst(t, 200, servers, func(int) request { return create("k", "Apollo") }))
 	d.wantStored(1, 1)
 }
 
@@ -184,9 +184,9 @@ func TestLoser_OnAnotherServerWaitsAndReplays(t *testing.T) {
 	first := serve(t, url)
 	second := serve(t, url+"&application_name=second")
 	release := d.holdProjects()
-	owner := startStorm(t, 1, []*server{first}, func(int) request { return create("k", "Apollo") })
+	leader := startBurst(t, 1, []*server{first}, func(int) request { return create("k", "Apollo") })
 	eventually(t, "the first server's effect to wait", func() bool { return d.held() == 1 })
-	losers := startStorm(t, 20, []*server{second}, func(int) request { return create("k", "Apollo") })
+	losers := startBurst(t, 20, []*server{second}, func(int) request { return create("k", "Apollo") })
 	// It rolls back when it has found the key busy, and has done so for no other.
 	eventually(t, "the second server to have looked for the row", func() bool {
 		return losers.underWay() && d.count(`select count(*) from pg_stat_activity
@@ -201,19 +201,19 @@ func TestLoser_OnAnotherServerWaitsAndReplays(t *testing.T) {
 		t.Errorf("%d effects wait, want that of the first server alone", n)
 	}
 	release()
-	wantStatus(t, owner.wait()[0], "EXECUTED")
+	wantStatus(t, leader.wait()[0], "EXECUTED")
 	for _, a := range losers.wait() {
 		wantStatus(t, a, "REPLAYED")
 	}
 	d.wantStored(1, 1)
 }
 
-func TestStorm_OfManyKeysOnTwoServers(t *testing.T) {
+func TestBurst_OfManyKeysOnTwoServers(t *testing.T) {
 	t.Parallel()
 	url := pgtest.URL(t)
 	servers, d := []*server{serve(t, url), serve(t, url)}, connect(t, url)
 	keys := []string{"a", "b", "c", "d", "e", "f", "g", "h"}
-	answers := storm(t, 240, servers, func(i int) request { return create(keys[i/2%8], keys[i/2%8]) })
+	answers := sendBurst(t, 240, servers, func(i int) request { return create(keys[i/2%8], keys[i/2%8]) })
 	byKey := map[string][]answer{}
 	for i, a := range answers {
 		byKey[keys[i/2%8]] = append(byKey[keys[i/2%8]], a)
@@ -224,12 +224,12 @@ func TestStorm_OfManyKeysOnTwoServers(t *testing.T) {
 	d.wantStored(8, 8)
 }
 
-func TestGroup_LetsABadCallFailAlone(t *testing.T) {
+func TestBatch_LetsABadCallFailSingly(t *testing.T) {
 	t.Parallel()
 	url := pgtest.URL(t)
 	s, d := serve(t, url), connect(t, url)
 	// What the effect finds out about a call by itself, and what Postgres throws at
-	// the whole group.
+	// the whole batch.
 	const poison = "Poison"
 	names := []string{"Apollo", "", poison, "Gemini", "Mercury"}
 	d.exec(`create function refuse() returns trigger language plpgsql as
@@ -237,7 +237,7 @@ func TestGroup_LetsABadCallFailAlone(t *testing.T) {
 	d.exec(`create trigger refuse before insert on projects for each row when (new.name like 'Poison%') execute function refuse()`)
 	release := d.holdProjects()
 	busy := occupy(s, d, "Busy")
-	calls := startStorm(t, 60, []*server{s}, func(i int) request { return create(fmt.Sprint(i), names[i%len(names)]) })
+	calls := startBurst(t, 60, []*server{s}, func(i int) request { return create(fmt.Sprint(i), names[i%len(names)]) })
 	eventually(t, "the calls to be sent", calls.underWay)
 	release()
 	for i, a := range calls.wait() {
@@ -253,7 +253,7 @@ func TestGroup_LetsABadCallFailAlone(t *testing.T) {
 	for _, b := range busy {
 		wantStatus(t, b.wait()[0], "EXECUTED")
 	}
-	d.wantStored(groups+36, groups+36)
+	d.wantStored(batches+36, batches+36)
 	wantSoundLog(t, s, "Poison", "forged")
 	// Their keys are not consumed.
 	d.exec(`drop trigger refuse on projects`)
