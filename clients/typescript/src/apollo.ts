@@ -31,8 +31,8 @@ export function idempotencyLink(options?: Options): ApolloLink {
       mergeMap((call) => {
         operation.variables = call.variables;
         // CombinedGraphQLErrors reads as an answer; other errors are none.
-        const settle = (answer: any) => call.settle(answer);
-        return forward(operation).pipe(tap({ next: settle, error: settle }));
+        const resolve = (answer: any) => call.resolve(answer);
+        return forward(operation).pipe(tap({ next: resolve, error: resolve }));
       }),
     );
   });

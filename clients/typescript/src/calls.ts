@@ -69,11 +69,11 @@ export class UnsettledError extends Error {
   }
 }
 
-/** One call: send it with these variables, as often as need be, then settle it. */
+/** One call: send it with these variables, as often as need be, then resolve it. */
 export interface Call {
   variables: Record<string, any>;
   /** Takes the last answer, or `{}` when there was none. What follows the first time is ignored. */
-  settle(answer: Answer): void;
+  resolve(answer: Answer): void;
 }
 
 /** What the store has under an intent; under each of its keys it has the intent. */
@@ -95,15 +95,15 @@ export function keyedCalls(options: Options = {}) {
 
   // What reads and then writes the store goes one after another, so that the two
   // calls of a double click find one key.
-  let turn: Promise<unknown> = Promise.resolve();
-  const inTurn = <T>(step: () => Promise<T>): Promise<T> => {
-    const result = turn.then(step);
-    turn = result.catch(() => {});
+  let last: Promise<unknown> = Promise.resolve();
+  const serialize = <T>(step: () => Promise<T>): Promise<T> => {
+    const result = last.then(step);
+    last = result.catch(() => {});
     return result;
   };
 
-  /** The keys that the call is sent with, stored before it is. */
-  async function submit(name: string, call: Submission, { intent, onPayloadChange = options.onPayloadChange }: CallContext) {
+  /** The keys that the call is sent with, stored before it is sent. */
+  async function reserveKeys(name: string, call: Submission, { intent, onPayloadChange = options.onPayloadChange }: CallContext) {
     const earlier: Submission | null = await read(name);
     if (earlier) {
       if (earlier.payload === call.payload && call.sentAt - earlier.sentAt < maxAge) return earlier.keys;
@@ -132,20 +132,20 @@ export function keyedCalls(options: Options = {}) {
     for (const { variable } of fields) keys[variable] ??= newKey();
     if (intent !== undefined && fields.some(({ variable }) => !variables[variable])) {
       const call = { keys, payload: fingerprint(fields, variables), sentAt: Date.now() };
-      keys = await inTurn(() => submit(JSON.stringify([user?.(), intent]), call, context));
+      keys = await serialize(() => reserveKeys(JSON.stringify([user?.(), intent]), call, context));
     }
     for (const { variable } of fields) keys[variable] = variables[variable] || keys[variable];
-    let settled = false;
+    let resolved = false;
     return {
       variables: { ...variables, ...keys },
-      settle(answer) {
-        if (settled) return;
-        settled = true;
+      resolve(answer) {
+        if (resolved) return;
+        resolved = true;
         const outcomes = fields.map((field): Outcome => ({ ...outcomeOf(field, answer), key: keys[field.variable]!, intent }));
         for (const outcome of outcomes) queueMicrotask(() => onOutcome?.(outcome));
         // Where one field took effect and another was refused, the keys stay: sent
         // again, the first is replayed.
-        if (outcomes.every(isDone) || outcomes.every(isFinal)) void inTurn(() => forget(Object.values(keys)));
+        if (outcomes.every(isDone) || outcomes.every(isFinal)) void serialize(() => forget(Object.values(keys)));
       },
     };
   };

@@ -43,7 +43,7 @@ export function idempotencyExchange(options?: Options): Exchange {
             )
           : operation,
       onResult({ operation, error, extensions }) {
-        operation.context.keyedCall?.settle({ errors: error?.graphQLErrors, extensions });
+        operation.context.keyedCall?.resolve({ errors: error?.graphQLErrors, extensions });
       },
     });
     return merge([keyed(input)(operations), refused.source]);

@@ -89,7 +89,7 @@ function fetchOver(url: string, open: ReturnType<typeof keyedCalls>, most = 6): 
       const failed = name !== undefined || answer.errors;
       const delay = failed ? retryDelay(attempt, { ...answer, response, name }, { ...retries, attempts }) : undefined;
       if (delay === undefined) {
-        call.settle(answer);
+        call.resolve(answer);
         return { ...answer, name };
       }
       await new Promise((resolve) => setTimeout(resolve, delay));

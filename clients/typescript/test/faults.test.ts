@@ -16,9 +16,9 @@ beforeEach(() => {
 });
 
 /** A user who sends again what failed, until it does not, four times at most. */
-async function insist(submit: () => Promise<Seen>): Promise<Seen> {
-  let seen = await submit();
-  for (let again = 0; seen.error && again < 3; again++) seen = await submit();
+async function insist(send: () => Promise<Seen>): Promise<Seen> {
+  let seen = await send();
+  for (let again = 0; seen.error && again < 3; again++) seen = await send();
   return seen;
 }
 
@@ -64,9 +64,9 @@ describe.each(Object.keys(helped))("%s", (client) => {
     const outcomes: Outcome[] = [];
     const { mutate } = helped[client]!(proxy.url, { onOutcome: (outcome) => outcomes.push(outcome) });
     proxy.faults = Array<Fault>(6).fill("cutAfter");
-    const submit = () => mutate(createProject, { input: { name } }, { intent: name });
-    expect(await submit()).toEqual({ ids: [], statuses: [], error: expect.any(String) });
-    expect(await submit()).toMatchObject({ statuses: ["REPLAYED"], error: undefined });
+    const send = () => mutate(createProject, { input: { name } }, { intent: name });
+    expect(await send()).toEqual({ ids: [], statuses: [], error: expect.any(String) });
+    expect(await send()).toMatchObject({ statuses: ["REPLAYED"], error: undefined });
     expect(await effects(name)).toBe(1);
     expect(outcomes.map(({ outcome }) => outcome)).toEqual(["unknown", "replayed"]);
     expect(outcomes[0]!.key).toBe(outcomes[1]!.key);

@@ -63,7 +63,7 @@ describe.each(Object.keys(helped))("%s", (client) => {
     expect(await mutate(createProject, edited, { intent: "create", onPayloadChange: "newKey" })).toMatchObject({ statuses: ["EXECUTED"] });
     expect(await effects(name)).toBe(2);
     expect(new Set(keys()).size).toBe(2);
-    // That was settled: a third one is new.
+    // That was resolved: a third one is new.
     expect(await mutate(createProject, { input: { name } }, { intent: "create" })).toMatchObject({ statuses: ["EXECUTED"] });
   });
 
@@ -162,7 +162,7 @@ describe.each(Object.keys(helped))("%s", (client) => {
     await expect.poll(() => store).toEqual(new Map());
   });
 
-  test("a queue that sends a stored key again settles its intent", async () => {
+  test("a queue that sends a stored key again resolves its intent", async () => {
     const store = new Map<string, string>();
     const page = () => helped[client]!(proxy.url, { ...options, store, user: () => "ann" });
     loseAnswers();
