@@ -14,6 +14,7 @@ import (
 
 // idle has workers that settle whatever they get, after what execute does.
 func idle(b *testing.B, config schedule.Config, execute func([]*call)) *schedule.Scheduler[request, string] {
+	b.Helper()
 	s := schedule.New(b.Context(), config, schedule.Hooks[request, string]{
 		Execute: func(_ context.Context, calls []*call) {
 			execute(calls)
@@ -75,6 +76,7 @@ func BenchmarkScheduler_Alone(b *testing.B) {
 
 // crowd has one worker that runs one call, for as long as the benchmark.
 func crowd(b *testing.B, places int) *schedule.Scheduler[request, string] {
+	b.Helper()
 	config := settings(1, 1)
 	config.Queue, config.LookUpAfter = places, time.Hour
 	over, began := make(chan struct{}), make(chan struct{}, 1)
