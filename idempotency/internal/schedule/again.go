@@ -46,7 +46,7 @@ func (c *Call[C, O]) Again(how How, err error) {
 func (s *Scheduler[C, O]) again(c *Call[C, O], how How, err error) {
 	c.last = err
 	if c.waiters.size == 0 {
-		s.finish(c, answer[O]{})
+		s.finish(c)
 		return
 	}
 	switch how {

@@ -86,14 +86,17 @@ type answer[O any] struct {
 func (c *Call[C, O]) Settle(outcome O) {
 	s := c.scheduler
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if c.state != running {
-		return
+	settles := c.state == running
+	if settles {
+		if len(s.faults.scopes) > 0 && c.lane != nil && c.lane.Across {
+			s.faults.forgive(c.id.Scope)
+		}
+		s.finish(c)
 	}
-	if len(s.faults.scopes) > 0 && c.lane != nil && c.lane.Across {
-		s.faults.forgive(c.id.Scope)
+	s.mu.Unlock()
+	if settles {
+		c.answer(answer[O]{outcome: outcome})
 	}
-	s.finish(c, answer[O]{outcome: outcome})
 }
 
 // Refuse gives the leader, and those followers who ask for the same, the error. The
@@ -118,7 +121,9 @@ func (c *Call[C, O]) end(err error, concerns func(*waiter[C, O]) bool) {
 	}
 	for w := range c.waiters.all() {
 		if concerns(w) {
-			s.answer(w, answer[O]{err: err})
+			w.node.remove()
+			s.waiting--
+			w.answer <- answer[O]{err: err}
 		}
 	}
 	c.retries, c.polls, c.last = 0, 0, nil
@@ -126,24 +131,23 @@ func (c *Call[C, O]) end(err error, concerns func(*waiter[C, O]) bool) {
 	s.enqueue(c)
 }
 
-// finish ends the call and gives everyone who still waits the answer. The caller
-// holds the mutex.
-func (s *Scheduler[C, O]) finish(c *Call[C, O], a answer[O]) {
+// finish ends the call. Those who still wait are the call's from then on, and answer
+// tells them. The caller holds the mutex.
+func (s *Scheduler[C, O]) finish(c *Call[C, O]) {
 	c.state = done
 	delete(s.inflight, c.id)
-	for w := range c.waiters.all() {
-		s.answer(w, a)
-	}
+	s.waiting -= c.waiters.size
 	if s.closing {
 		s.release()
 	}
 }
 
-// answer ends the wait of a caller. The caller holds the mutex.
-func (s *Scheduler[C, O]) answer(w *waiter[C, O], a answer[O]) {
-	w.node.remove()
-	s.waiting--
-	w.answer <- a
+// answer tells everyone who waited for a call that is done. It needs no mutex: nobody
+// else may be held up by how many they are.
+func (c *Call[C, O]) answer(a answer[O]) {
+	for w := range c.waiters.all() {
+		w.answer <- a
+	}
 }
 
 // places bounds how many calls wait for a worker. When all are taken, a scope that has

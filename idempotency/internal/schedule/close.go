@@ -42,12 +42,16 @@ func (s *Scheduler[C, O]) abandon() {
 		return cmp.Or(cmp.Compare(a.id.Scope, b.id.Scope), cmp.Compare(a.id.Key, b.id.Key))
 	})
 	for _, c := range calls {
-		for w := range c.waiters.all() {
-			s.answer(w, answer[O]{err: ErrClosed})
-		}
 		if c.state != running {
 			s.withdraw(c)
-			s.finish(c, answer[O]{})
+			s.finish(c)
+			c.answer(answer[O]{err: ErrClosed})
+			continue
+		}
+		for w := range c.waiters.all() {
+			w.node.remove()
+			s.waiting--
+			w.answer <- answer[O]{err: ErrClosed}
 		}
 	}
 }

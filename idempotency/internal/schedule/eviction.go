@@ -18,6 +18,7 @@ func (s *Scheduler[C, O]) evictFor(scope string) bool {
 	}
 	c := s.call(s.places.levels[s.places.most].front().calls.back())
 	s.unqueue(c)
-	s.finish(c, answer[O]{err: ErrFull})
+	s.finish(c)
+	c.answer(answer[O]{err: ErrFull})
 	return true
 }

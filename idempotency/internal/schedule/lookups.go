@@ -162,15 +162,18 @@ func (c *Call[C, O]) Polled() bool {
 func (c *Call[C, O]) Found(outcome O) {
 	s := c.scheduler
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !c.asked || c.state == done {
-		return
+	settles := c.asked && c.state != done
+	if settles {
+		if c.state == queued {
+			s.lookups.found++
+		}
+		s.unqueue(c)
+		s.finish(c)
 	}
-	if c.state == queued {
-		s.lookups.found++
+	s.mu.Unlock()
+	if settles {
+		c.answer(answer[O]{outcome: outcome})
 	}
-	s.unqueue(c)
-	s.finish(c, answer[O]{outcome: outcome})
 }
 
 // Missed says that the look-up found no outcome; free, that nobody executes the call

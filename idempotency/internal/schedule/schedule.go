@@ -209,8 +209,8 @@ func (s *Scheduler[C, O]) leave(c *Call[C, O], w *waiter[C, O], cause error) err
 	if err.Last == nil {
 		err.Last = s.gate.err
 	}
-	if w.node.list == nil {
-		return err // It has its answer.
+	if c.state == done || w.node.list == nil {
+		return err // The answer is there or comes.
 	}
 	led := c.waiters.front() == w
 	w.node.remove()
@@ -220,7 +220,7 @@ func (s *Scheduler[C, O]) leave(c *Call[C, O], w *waiter[C, O], cause error) err
 	case c.state == running: // It goes on, whoever waits.
 	case next == nil:
 		s.unqueue(c)
-		s.finish(c, answer[O]{})
+		s.finish(c)
 	case led && c.state == queued && (next.lane != w.lane || next.size != w.size):
 		// The next caller may belong into another lane.
 		s.unqueue(c)
@@ -248,7 +248,7 @@ func (s *Scheduler[C, O]) Reached() {
 func (s *Scheduler[C, O]) enqueue(c *Call[C, O]) {
 	leader := c.waiters.front()
 	if leader == nil {
-		s.finish(c, answer[O]{})
+		s.finish(c)
 		return
 	}
 	c.lane, c.size, c.state = leader.lane, leader.size, queued
