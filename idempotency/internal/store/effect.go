@@ -273,7 +273,7 @@ func (t *EffectTx) Exec(ctx context.Context, sql string, arguments ...any) (pgco
 func (t *EffectTx) Query(ctx context.Context, sql string, arguments ...any) (pgx.Rows, error) {
 	tx, done := t.use(sql)
 	defer done()
-	rows, err := tx.Query(ctx, sql, arguments...)
+	rows, err := tx.Query(ctx, sql, arguments...) //nolint:sqlclosecheck // The effect closes them, or classify does.
 	t.run.left = closing{rows}
 	return rows, err
 }
