@@ -10,7 +10,7 @@ import (
 	"github.com/onceql/onceql/idempotency"
 )
 
-// A search runs the effect for halves, and does not give up for the others what they
+// A bisection runs the effect for halves, and does not give up for the others what they
 // gain by one commit.
 func TestBisect_FindsOneCallInFewRuns(t *testing.T) {
 	t.Parallel()

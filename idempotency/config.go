@@ -130,7 +130,7 @@ func (c Config) Validate() error {
 		return errors.New("a number of the idempotency configuration is negative")
 	}
 	if c.GroupBy < GroupByAll || c.GroupBy > GroupByScope {
-		return errors.New("the idempotency configuration groups by something unknown")
+		return errors.New("the idempotency configuration has an unknown GroupBy")
 	}
 	return c.limits().or(Limits{}).validate()
 }

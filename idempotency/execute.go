@@ -64,10 +64,10 @@ type execution struct {
 	limits store.Limits
 }
 
-// A batch's statements wait so long for a lock, and when it is searched for who waits.
+// A batch's statements wait so long for a lock, and less while it is bisected over a wait.
 const (
 	batchLock  = 50 * time.Millisecond
-	searchLock = time.Millisecond
+	bisectLock = time.Millisecond
 	// leastBatch is what a batch has at least, however short its callers' waits are.
 	leastBatch = 250 * time.Millisecond
 )
@@ -176,7 +176,7 @@ func (x *execution) try(ctx context.Context, tx *store.Tx, items []*item) {
 	switch {
 	case len(items) == 1:
 		tx.End(ctx)
-		x.alone(items[0], failure)
+		x.undoneSingle(items[0], failure)
 	case failure != nil && errors.Is(failure.Err, errBatchSize):
 		tx.End(ctx)
 		x.singly(items)

@@ -26,7 +26,7 @@ type bisection struct {
 	tx   *store.Tx
 	lock time.Duration
 	// kept stand in the transaction, suspects have left it, and rest has been left out
-	// because the search has taken too long.
+	// because the bisection has taken too long.
 	kept, suspects, rest []*item
 	// failures counts the runs that failed, of which most are allowed.
 	failures, most int
@@ -44,13 +44,13 @@ func (x *execution) bisect(ctx context.Context, tx *store.Tx, items []*item, fai
 		until: time.Now().Add(x.budget / 2),
 	}
 	if failure != nil && failure.Owner == store.Slow {
-		b.lock = searchLock
+		b.lock = bisectLock
 	}
 	b.undo(ctx)
 	if failure == nil {
 		b.withoutLate(ctx, items)
 	} else {
-		b.halves(ctx, items)
+		b.split(ctx, items)
 	}
 	if b.fatal != nil {
 		tx.End(ctx)
@@ -94,9 +94,9 @@ func (b *bisection) blame(items []*item) {
 	}
 }
 
-// search runs the effect for the items, and finds out over which of them it fails. It
+// try runs the effect for the items, and finds out over which of them it fails. It
 // says whether it did not.
-func (b *bisection) search(ctx context.Context, items []*item) bool {
+func (b *bisection) try(ctx context.Context, items []*item) bool {
 	if len(items) == 0 || b.fatal != nil {
 		return true
 	}
@@ -125,26 +125,26 @@ func (b *bisection) search(ctx context.Context, items []*item) bool {
 		return false
 	}
 	if failure.Owner == store.Slow {
-		b.lock = searchLock
+		b.lock = bisectLock
 	}
 	b.undo(ctx)
-	b.halves(ctx, items)
+	b.split(ctx, items)
 	return false
 }
 
-// halves searches both halves of items that fail together. When the first does not
+// split tries both halves of items that fail together. When the first does not
 // fail, the second is to blame, and need not run as a whole.
-func (b *bisection) halves(ctx context.Context, items []*item) {
+func (b *bisection) split(ctx context.Context, items []*item) {
 	if len(items) == 1 {
 		b.suspects = append(b.suspects, items...)
 		return
 	}
 	first, second := items[:len(items)/2], items[len(items)/2:]
-	if b.search(ctx, first) && b.fatal == nil {
-		b.halves(ctx, second)
+	if b.try(ctx, first) && b.fatal == nil {
+		b.split(ctx, second)
 		return
 	}
-	b.search(ctx, second)
+	b.try(ctx, second)
 }
 
 // withoutLate goes on without the items that were refused after the first statement.
@@ -157,7 +157,7 @@ func (b *bisection) withoutLate(ctx context.Context, items []*item) {
 			others = append(others, i)
 		}
 	}
-	b.search(ctx, others)
+	b.try(ctx, others)
 }
 
 // undo takes back what the last run did.
@@ -212,8 +212,8 @@ func (x *execution) undone(items []*item, failure *store.Failure) {
 	}
 }
 
-// alone sees to an item that was by itself in its transaction.
-func (x *execution) alone(i *item, failure *store.Failure) {
+// undoneSingle sees to an item that was by itself in its transaction.
+func (x *execution) undoneSingle(i *item, failure *store.Failure) {
 	c, r := i.call, i.request
 	if r.peers <= mostPeers && (failure == nil || failure.Owner <= store.Late) {
 		c.Blame()
