@@ -167,7 +167,6 @@ func (x *execution) sift(tx *store.Tx, calls []*call, keys []store.Key) []*item 
 // try runs the effect for the items and commits what it says.
 func (x *execution) try(ctx context.Context, tx *store.Tx, items []*item) {
 	failure := x.run(ctx, tx, items)
-	// An effect that was abandoned may still write to the items.
 	if failure == nil && !slices.ContainsFunc(items, func(i *item) bool { return i.state == failedLate }) {
 		if failure = x.commit(ctx, tx, items); failure == nil {
 			return
