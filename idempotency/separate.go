@@ -178,8 +178,11 @@ func (x *execution) singly(items []*item) {
 // then says nothing of the database.
 func (x *execution) unclaimed(ctx context.Context, calls []*call, failure *store.Failure) {
 	away := failure.Owner == store.Database && ctx.Err() == nil
-	if away {
+	switch {
+	case away:
 		x.schedule.Unreachable(failure.Err)
+	case failure.Owner != store.Database:
+		x.schedule.Reached()
 	}
 	for _, c := range calls {
 		switch {
