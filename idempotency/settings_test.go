@@ -34,7 +34,7 @@ func TestSettings_OfAnEffectDoNotReachTheKeys(t *testing.T) {
 		"other tenants":       `select set_config('onceql.tenants', '{nobody}', true)`,
 		"tenants, malformed":  `select set_config('onceql.tenants', '{', true)`,
 		"lock_timeout":        `set local lock_timeout = 1`,
-		"statement_timeout":   `set local statement_timeout = 1`,
+		"statement_timeout":   `set local statement_timeout = 300`, // Less than the insert takes.
 		"synchronous_commit":  `set local synchronous_commit = off`,
 		"enable_seqscan":      `set local enable_seqscan = off`,
 		"constraints":         `set constraints all deferred`,
@@ -46,6 +46,10 @@ func TestSettings_OfAnEffectDoNotReachTheKeys(t *testing.T) {
 			f := newFixture(t)
 			f.exec(`create schema other; create table other.idempotency_keys (like idempotency_keys including all)`)
 			f.exec(`do $$ begin create role onceql_nobody; exception when duplicate_object or unique_violation then null; end $$`)
+			if name == "statement_timeout" {
+				f.exec(`create function slow() returns trigger language plpgsql as $$ begin perform pg_sleep(0.4); return null; end $$;
+					create trigger slow after insert on idempotency_keys for each statement execute function slow()`)
+			}
 			address := f.asRole()
 			f.exec(`grant usage on schema other to onceql_tests; grant all on other.idempotency_keys to onceql_tests`)
 			if name == "another role" {
