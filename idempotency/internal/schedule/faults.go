@@ -19,7 +19,6 @@ type fault struct {
 // apart is for.
 const (
 	apartAt    = 2
-	mostFaults = 4
 	forgiven   = 0.1
 	faultFor   = 5 * time.Second
 	leastSweep = 1024
@@ -55,7 +54,7 @@ func (f *faults) blame(scope string) {
 		known = &fault{}
 		f.scopes[scope] = known
 	}
-	known.score = min(known.score+1, mostFaults)
+	known.score++
 	known.until = now.Add(faultFor)
 }
 
