@@ -87,6 +87,9 @@ func loadsAgainst(duration time.Duration) []func(*target) ([]measure, error) {
 	for _, slow := range []bool{false, true} {
 		loads = append(loads, func(t *target) ([]measure, error) { return neighbour(t, 64, slow, duration) })
 	}
+	for i := range loads {
+		loads[i] = withCPU(loads[i])
+	}
 	return loads
 }
 

@@ -27,6 +27,9 @@ type target struct {
 	path     string
 	requests requests
 	command  *exec.Cmd
+	// spent is the processor time that a request of the last run took, of the server and
+	// of the database.
+	spent [2]time.Duration
 }
 
 // start starts a server that says where its API is, as OnceQL does.
@@ -60,7 +63,7 @@ func start(name, database string, requests requests, env []string, program strin
 		if err != nil {
 			return nil, err
 		}
-		return &target{name, database, api.Host, api.Path, requests, command}, nil
+		return &target{name: name, database: database, address: api.Host, path: api.Path, requests: requests, command: command}, nil
 	}
 	err = command.Wait()
 	text, _ := os.ReadFile(log.Name())
@@ -96,11 +99,19 @@ func (t *target) peakMemory() int64 {
 // run sends the load to the target.
 func (t *target) run(l load.Load, first int) (load.Result, error) {
 	l.Address, l.Path = t.address, t.path
+	before, err := t.cpu()
+	if err != nil {
+		return load.Result{}, err
+	}
 	result, err := load.Run(l, first)
 	if err != nil {
 		return result, fmt.Errorf("%s: %w", t.name, err)
 	}
-	return result, nil
+	after, err := t.cpu()
+	for i := range after {
+		t.spent[i] = (after[i] - before[i]) / time.Duration(max(1, result.Requests))
+	}
+	return result, err
 }
 
 // asRole returns the database's address for a role that row-level security holds
