@@ -105,7 +105,7 @@ func NewBatch[I, T any](engine *Engine, name string, scopes Scopes,
 	payloadTypeOf(reflect.TypeFor[T]()) // Before the first call needs it.
 	return &Batch[I, T]{engine, name, &operation{
 		limits: limits,
-		lane: &schedule.Lane{
+		batch: &schedule.Batch{
 			Max: limits.MaxBatch, Bytes: maxBatchInput,
 			Across: scopes.across && engine.config.GroupBy == GroupByAll,
 		},

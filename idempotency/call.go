@@ -152,7 +152,7 @@ func (e *Engine) do(ctx context.Context, r *request) (result, error) {
 	}
 	r.executionID = e.random.id()
 	id := schedule.ID{Scope: r.call.Scope, Key: r.call.Key}
-	found, err := e.schedule.Do(ctx, id, r.operation.lane, r.call.Size, r.operation.limits.Wait, r)
+	found, err := e.schedule.Do(ctx, id, r.operation.batch, r.call.Size, r.operation.limits.Wait, r)
 	if err != nil {
 		return result{}, waited(err)
 	}

@@ -123,8 +123,8 @@ func (e *Engine) Stats() Stats {
 	return Stats{
 		InFlight: s.InFlight, Waiting: s.Waiting, Queued: s.Queued,
 		Workers: s.Singles, Batches: s.Batches, Apart: s.Apart, Away: s.Away,
-		Single: s.Alone.Calls, Batched: s.Batched.Calls,
-		Waited: s.Alone.Waited + s.Batched.Waited,
+		Single: s.Single.Calls, Batched: s.Batched.Calls,
+		Waited: s.Single.Waited + s.Batched.Waited,
 		Sizes:  s.Batched.Sizes,
 	}
 }

@@ -18,8 +18,8 @@ type call = schedule.Call[*request, result]
 // An operation is how calls of one kind run.
 type operation struct {
 	limits Limits
-	// lane is where they wait for a batch; nil when they run singly.
-	lane *schedule.Lane
+	// batch says how they run together; nil when they run singly.
+	batch *schedule.Batch
 	// run does the work of the items in tx and returns what it made of each. When it
 	// returns an error nothing of it may stand. It may be left behind: it only reads the
 	// items.
@@ -92,7 +92,7 @@ func (e *Engine) execution(op *operation, single bool) *execution {
 // execute runs the calls, which are of one operation, in a transaction.
 func (e *Engine) execute(ctx context.Context, calls []*call) {
 	op := calls[0].Leader.operation
-	x := e.execution(op, op.lane == nil || calls[0].Alone)
+	x := e.execution(op, op.batch == nil || calls[0].Single)
 	ctx, cancel := context.WithTimeout(ctx, x.budget)
 	defer cancel()
 	// In one order, whoever came first: two batches must not wait for each other.
@@ -150,7 +150,7 @@ func (x *execution) sift(tx *store.Tx, calls []*call, keys []store.Key) []*item 
 		case there && tx.Synchronous:
 			c.Again(schedule.Found, errUnacknowledged)
 		case there:
-			c.Settle(result{Row: row})
+			c.Resolve(result{Row: row})
 		case !tx.Held[i]:
 			c.Again(schedule.Elsewhere, nil)
 		case r.commits > 1 && r.commitFailure.Told():
@@ -272,7 +272,7 @@ func (x *execution) commit(ctx context.Context, tx *store.Tx, items []*item) *st
 	for _, i := range items {
 		if i.state == succeeded {
 			x.executed(i.request)
-			i.call.Settle(result{Row: rows[0], value: i.value})
+			i.call.Resolve(result{Row: rows[0], value: i.value})
 			rows = rows[1:]
 		} else {
 			x.refuse(i.call, i.err)

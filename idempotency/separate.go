@@ -274,6 +274,6 @@ func (x *execution) unknown(i *item, failure *store.Failure) {
 	x.observe(Event{Kind: CommitUnknown, Err: failure.Err}, i.request)
 	i.request.commits++
 	i.request.commitFailure = failure
-	i.call.Alone = true
+	i.call.Single = true
 	i.call.Again(schedule.Found, fmt.Errorf("the commit's outcome is unknown: %w", failure.Err))
 }

@@ -9,9 +9,9 @@ import (
 type How int
 
 const (
-	// Together means: with others, when its lane allows.
+	// Together means: with others, when it has a Batch.
 	Together How = iota
-	// Singly means: alone in its transaction from now on.
+	// Singly means: by itself from now on.
 	Singly
 	// Elsewhere means: somebody else executes it; it is looked up until that is over.
 	Elsewhere
@@ -45,7 +45,7 @@ func (c *Call[C, O]) Again(how How, err error) {
 // again puts the call back. The caller holds the mutex.
 func (s *Scheduler[C, O]) again(c *Call[C, O], how How, err error) {
 	c.last = err
-	if c.waiters.size == 0 {
+	if c.callers.size == 0 {
 		s.finish(c)
 		return
 	}
@@ -56,7 +56,7 @@ func (s *Scheduler[C, O]) again(c *Call[C, O], how How, err error) {
 		c.last = nil
 		s.pollLater(c)
 	case Together, Singly:
-		c.Alone = c.Alone || how == Singly
+		c.Single = c.Single || how == Singly
 		switch c.retries++; {
 		case s.gate.shut: // The gate sets the pace.
 			s.enqueue(c)

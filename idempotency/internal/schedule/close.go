@@ -48,7 +48,7 @@ func (s *Scheduler[C, O]) abandon() {
 			c.answer(answer[O]{err: ErrClosed})
 			continue
 		}
-		for w := range c.waiters.all() {
+		for w := range c.callers.all() {
 			w.node.remove()
 			s.waiting--
 			w.answer <- answer[O]{err: ErrClosed}

@@ -30,7 +30,7 @@ func (c *Call[C, O]) Blame() {
 	s := c.scheduler
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if c.lane != nil && c.lane.Across && !c.blamed {
+	if c.batch != nil && c.batch.Across && !c.blamed {
 		c.blamed = true
 		s.faults.blame(c.id.Scope)
 	}
@@ -76,7 +76,7 @@ func (p *pool) asideAllowed(reserve bool) bool {
 	if reserve {
 		return false
 	}
-	others := p.across.running+p.across.spare > 0 || p.turns.size+p.aside.size > 1
+	others := p.across.running+p.across.spare > 0 || p.roundRobin.size+p.aside.size > 1
 	return !others || p.apart < max(1, p.workers/2) && !time.Now().Before(p.rest)
 }
 

@@ -157,13 +157,13 @@ func (c *Call[C, O]) Polled() bool {
 	return c.state == polled
 }
 
-// Found is Settle for the look-up. It does nothing for a call that a worker has taken
+// Found is Resolve for the look-up. It does nothing for a call that a worker has taken
 // since the look-up began: what was found then may be gone, and the worker knows better.
 func (c *Call[C, O]) Found(outcome O) {
 	s := c.scheduler
 	s.mu.Lock()
-	settles := c.asked && c.state != done
-	if settles {
+	resolves := c.asked && c.state != done
+	if resolves {
 		if c.state == queued {
 			s.lookups.found++
 		}
@@ -171,7 +171,7 @@ func (c *Call[C, O]) Found(outcome O) {
 		s.finish(c)
 	}
 	s.mu.Unlock()
-	if settles {
+	if resolves {
 		c.answer(answer[O]{outcome: outcome})
 	}
 }
@@ -192,7 +192,7 @@ func (s *Scheduler[C, O]) missed(c *Call[C, O], free bool) {
 	c.asked = false
 	switch {
 	case c.state == queued:
-		s.wake(s.poolOf(c.group))
+		s.wake(s.poolOf(c.queue))
 	case c.state != polled: // Its callers have left.
 	case free:
 		c.polls, c.lookedUp = 0, true
