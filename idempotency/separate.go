@@ -208,7 +208,7 @@ func (x *execution) undone(items []*item, failure *store.Failure) {
 			x.again(i.call, failure.Err)
 		case store.Conflict, store.Race, store.Database:
 			x.again(i.call, failure.Err)
-		default:
+		case store.Effect, store.Slow, store.Late, store.Deployment:
 			x.observe(Event{Kind: Retried, Err: failure.Err}, i.request)
 			i.call.Again(schedule.Singly, nil)
 		}
