@@ -131,8 +131,8 @@ func (c *Call[C, O]) end(err error, concerns func(*caller[C, O]) bool) {
 	s.enqueue(c)
 }
 
-// finish ends the call. Those who still wait are the call's from then on, and answer
-// tells them. The caller holds the mutex.
+// finish ends the call. Those who still wait stay its callers, and answer tells them. The
+// caller holds the mutex.
 func (s *Scheduler[C, O]) finish(c *Call[C, O]) {
 	c.state = done
 	delete(s.inflight, c.id)
@@ -142,8 +142,8 @@ func (s *Scheduler[C, O]) finish(c *Call[C, O]) {
 	}
 }
 
-// answer tells everyone who waited for a call that is done. It needs no mutex: nobody
-// else may be held up by how many they are.
+// answer tells everyone who waited for a call that is done. It needs no mutex, so that
+// many callers of one call do not hold up others.
 func (c *Call[C, O]) answer(a answer[O]) {
 	for w := range c.callers.all() {
 		w.answer <- a
@@ -292,8 +292,8 @@ func (q *workerQueue) closeWindow() {
 	}
 }
 
-// A list is one of container/list, for values that have their node in themselves:
-// nothing is allocated to queue a call.
+// A list is like that of container/list, but its values hold their nodes: nothing is
+// allocated to queue a call.
 type list[T any] struct {
 	root node[T]
 	size int

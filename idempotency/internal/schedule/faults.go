@@ -15,8 +15,8 @@ type fault struct {
 }
 
 // A scope is kept apart once one call in ten or so is at fault, and until faultFor
-// after the last fault. What goes well meanwhile does not count: it is what keeping it
-// apart is for.
+// after the last fault. Calls that succeed meanwhile do not count: they may succeed
+// because it is kept apart.
 const (
 	apartAt    = 2
 	forgiven   = 0.1
@@ -80,7 +80,7 @@ func (p *pool) asideAllowed(reserve bool) bool {
 	return !others || p.apart < max(1, p.workers/2) && !time.Now().Before(p.rest)
 }
 
-// restFor lets the scopes that are kept apart leave the workers to others for a while.
+// restFor leaves the workers to scopes that are not kept apart, for a while.
 func (p *pool) restFor(pause time.Duration) {
 	p.rest = time.Now().Add(pause)
 	time.AfterFunc(pause, p.changed)

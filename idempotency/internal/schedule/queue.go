@@ -27,7 +27,7 @@ type pool struct {
 	// loads has what each scope has, and across what all have together.
 	loads  map[string]*load
 	across load
-	// shared is the sum of that of all scopes, and counted numbers what countBatch did.
+	// shared is the sum over all scopes, and counted numbers the calls of countBatch.
 	shared, counted int
 	// contenders counts the loads that wait, and others the workers that run those
 	// that don't.
@@ -157,7 +157,7 @@ func (p *pool) load(key queueKey) *load {
 	return l
 }
 
-// count notes what there is more, waiting and running.
+// count adds to what a scope has, or takes from it.
 func (p *pool) count(l *load, more counts) {
 	p.contend(l, -1)
 	l.waiting += more.waiting
@@ -192,6 +192,7 @@ func (p *pool) countBatch(w *worker, sign int) {
 	}
 }
 
+// contend counts a load among the contenders or the others, or no more when sign is -1.
 func (p *pool) contend(l *load, sign int) {
 	if l.waiting > 0 {
 		p.contenders += sign
@@ -212,7 +213,7 @@ func (p *pool) drop(e *entry) {
 	}
 }
 
-// forget lets go of a queue that has nothing left.
+// forget removes a queue that has nothing left.
 func (p *pool) forget(q *workerQueue) {
 	if q.size > 0 {
 		return
@@ -226,7 +227,7 @@ func (p *pool) forget(q *workerQueue) {
 	}
 }
 
-// forgetLoad lets go of what a scope has when that is nothing.
+// forgetLoad removes the load of a scope that has nothing left.
 func (p *pool) forgetLoad(scope string) {
 	if l := p.loads[scope]; l != nil && l.counts == (counts{}) && l.tenants.size == 0 {
 		delete(p.loads, scope)

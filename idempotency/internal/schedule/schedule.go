@@ -64,8 +64,8 @@ type Config struct {
 	Singles, Batches int
 	// Reserve adds one worker of each kind for scopes that have nothing running.
 	Reserve bool
-	// Queue is how many calls may wait for a worker. Those that come back to run again
-	// need not ask for a place.
+	// Queue is how many calls may wait for a worker. Calls that run again wait there even
+	// when it is full.
 	Queue int
 	// MaxBatchDelay bounds how long a batch that is smaller than those under way
 	// waits for more calls, once there is a worker for it.
@@ -314,8 +314,8 @@ func (s *Scheduler[C, O]) poolOf(q *workerQueue) *pool {
 // mutex.
 func (s *Scheduler[C, O]) passable() bool { return !s.gate.shut || s.gate.due() }
 
-// wake hands what waits to free workers. Whatever a worker may run, and whenever it may,
-// is decided here, and not by who comes first to the mutex. The caller holds it.
+// wake hands what waits to free workers. What a worker runs, and when, is decided here,
+// and not by who gets the mutex first. The caller holds it.
 func (s *Scheduler[C, O]) wake(p *pool) {
 	for s.passable() {
 		w := p.hand()
@@ -367,7 +367,7 @@ func (s *Scheduler[C, O]) start(ctx context.Context, p *pool, w *worker) {
 	})
 }
 
-// executed sees to the calls of which the hook said nothing, and frees the worker.
+// executed runs the calls again of which the hook said nothing, and frees the worker.
 func (s *Scheduler[C, O]) executed(p *pool, w *worker, calls []*Call[C, O]) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
