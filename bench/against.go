@@ -78,7 +78,7 @@ func loadsAgainst(duration time.Duration) []func(*target) ([]measure, error) {
 		func(t *target) ([]measure, error) { return replays(t, 64, 1, duration) },
 		func(t *target) ([]measure, error) { return replays(t, 64, 10_000, duration) },
 		func(t *target) ([]measure, error) { return replaysOfUpdates(t, 64, 10_000, duration) },
-		func(t *target) ([]measure, error) { return storm(t, 1000) },
+		func(t *target) ([]measure, error) { return burst(t, 1000) },
 		func(t *target) ([]measure, error) { return mix(t, 64, duration) },
 	)
 	for _, poison := range poisons {

@@ -126,8 +126,8 @@ func mix(t *target, connections int, duration time.Duration) ([]measure, error) 
 	return []measure{{fmt.Sprintf("5 %% replays, %d", connections), t.name, result.PerSecond(), "/s"}}, err
 }
 
-// storm lets many callers send one new key at once.
-func storm(t *target, callers int) ([]measure, error) {
+// burst lets many callers send one new key at once.
+func burst(t *target, callers int) ([]measure, error) {
 	l := t.loadOf(callers, prefix(), func(int) int { return 0 }, never)
 	l.Requests = callers
 	check := l.Check
@@ -138,7 +138,7 @@ func storm(t *target, callers int) ([]measure, error) {
 		return t.requests.check(status, answer, 0, true)
 	}
 	result, err := t.run(l, 0)
-	return []measure{{fmt.Sprintf("storm of %d on one key", callers), t.name, milliseconds(result.Elapsed), "ms"}}, err
+	return []measure{{fmt.Sprintf("burst of %d on one key", callers), t.name, milliseconds(result.Elapsed), "ms"}}, err
 }
 
 // A poison is the name of a project that can't be created, and the code of the

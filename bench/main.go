@@ -233,7 +233,7 @@ func (s *targets) round(duration time.Duration) ([]measure, error) {
 	for _, t := range []*target{s.onceql, s.floor} {
 		take(replays(t, 64, 1, duration))
 		take(replays(t, 64, 10_000, duration))
-		take(storm(t, 1000))
+		take(burst(t, 1000))
 	}
 	take(replaysOfUpdates(s.onceql, 64, 10_000, duration))
 	for _, tenants := range []int{1, 1000} {

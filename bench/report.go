@@ -79,7 +79,7 @@ var goals = []struct {
 	{"replays of one key, 64", "onceql", "", "floor", 0.85, 0},
 	{"replays of distinct keys, 64", "onceql", "", "floor", 0.70, 0},
 	{"replays of updateProject, 64", "onceql", "replays of distinct keys, 64", "onceql", 0.9, 0},
-	{"storm of 1000 on one key", "onceql", "", "floor", 0, 1.5},
+	{"burst of 1000 on one key", "onceql", "", "floor", 0, 1.5},
 	{"1 % refused by its own error, 256", "onceql", "distinct keys, 256", "onceql", 0.8, 0},
 	{"1 % refused by a database error, 256", "onceql", "distinct keys, 256", "onceql", 0.8, 0},
 	{"p99 of createProject with a slow neighbour", "onceql", "p99 of createProject without a slow neighbour", "onceql", 0, 1.5},

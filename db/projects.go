@@ -45,7 +45,7 @@ func CreateProjects(ctx context.Context, tx pgx.Tx, rows []Project) ([]Project, 
 	if err != nil {
 		return nil, fmt.Errorf("inserting projects: %w", err)
 	}
-	// By identity: the order of RETURNING is nobody's promise.
+	// By identity: Postgres does not promise the order of RETURNING.
 	type identity struct {
 		tenant string
 		id     uuid.UUID

@@ -112,8 +112,8 @@ func present(ctx context.Context, err error) *gqlerror.Error {
 	return hidden
 }
 
-// requestError gives gqlgen's own word on a document, or on its variables, the
-// code that says what they are about.
+// requestError gives gqlgen's error about a document, or about its variables, the
+// code that says which.
 func requestError(ctx context.Context, err *gqlerror.Error) *gqlerror.Error {
 	presented := *err
 	switch code := err.Extensions["code"]; {
@@ -166,7 +166,7 @@ func refusedArguments(field *graphql.FieldContext) bool {
 }
 
 // argumentError says what is wrong with an argument. gqlgen's path goes on into
-// the argument, which is nowhere in the response: the message has that part.
+// the argument, and a path is one into the response: the message has that part.
 func argumentError(field *graphql.FieldContext, err error) *gqlerror.Error {
 	refused := badInput("%v", err)
 	refused.Path = field.Path()

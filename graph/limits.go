@@ -102,8 +102,7 @@ func (l limiter) MutateOperationContext(_ context.Context, operation *graphql.Op
 	return nil
 }
 
-// A cost is what a selection set asks for. Its numbers stay at the largest int32
-// when they come to it.
+// A cost is what a selection set asks for. Its numbers are at most the largest int32.
 type cost struct {
 	depth, aliases, directives, complexity int
 	// fields and keyed are the fields of the set itself.

@@ -55,9 +55,8 @@ func (i *Item[I, T]) Succeed(value T) {
 
 // Fail refuses the call with err; whenever it is called, nothing of the item stands.
 // Before the effect's first statement it costs the others nothing, and the statements
-// that follow must do nothing for the item. Later the batch is
-// undone and runs again without the item, and the item by itself: what that run says
-// is told.
+// that follow must do nothing for the item. Later the batch is undone and runs again
+// without the item. The item runs singly, and its caller hears what that run says.
 func (i *Item[I, T]) Fail(err error) {
 	state := failed
 	if i.tx.Begun() {
@@ -91,8 +90,9 @@ func (i *Item[I, T]) refuse(state state, err error) {
 // best locked in one order.
 //
 // When the effect returns an error or panics, nothing of that run stands. The engine
-// finds the calls that are to blame, by bisecting, and runs them alone; what such a run
-// says is told. So the effect sees a call more than once, in batches that differ.
+// finds the calls that are to blame, by bisecting, and runs them singly; their callers
+// hear what that run says. So the effect sees a call more than once, in batches that
+// differ.
 //
 // NewBatch panics when the limits make no sense.
 func NewBatch[I, T any](engine *Engine, name string, scopes Scopes,
@@ -105,7 +105,7 @@ func NewBatch[I, T any](engine *Engine, name string, scopes Scopes,
 	payloadTypeOf(reflect.TypeFor[T]()) // Before the first call needs it.
 	return &Batch[I, T]{engine, name, &operation{
 		limits: limits,
-		lane: &schedule.Lane{
+		batch: &schedule.Batch{
 			Max: limits.MaxBatch, Bytes: maxBatchInput,
 			Across: scopes.across && engine.config.GroupBy == GroupByAll,
 		},

@@ -117,9 +117,9 @@ type request struct {
 	executionID uuid.UUID
 	// executed says that the observer was told so.
 	executed atomic.Bool
-	// How often an execution for this caller came to nothing, lost its connection during
-	// the effect, lost a race for the key's row, and ended with commitFailure, a COMMIT
-	// whose outcome is unknown.
+	// How often an execution for this caller had no effect, lost its connection during the
+	// effect, lost a race for the key's row, and ended with commitFailure, a COMMIT whose
+	// outcome is unknown.
 	undone, lost, races, commits int
 	commitFailure                *store.Failure
 	// peers is how many calls of its scope the batch had that the call has left.
@@ -152,7 +152,7 @@ func (e *Engine) do(ctx context.Context, r *request) (result, error) {
 	}
 	r.executionID = e.random.id()
 	id := schedule.ID{Scope: r.call.Scope, Key: r.call.Key}
-	found, err := e.schedule.Do(ctx, id, r.operation.lane, r.call.Size, r.operation.limits.Wait, r)
+	found, err := e.schedule.Do(ctx, id, r.operation.batch, r.call.Size, r.operation.limits.Wait, r)
 	if err != nil {
 		return result{}, waited(err)
 	}

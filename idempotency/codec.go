@@ -13,7 +13,7 @@ import (
 
 // A Codec writes a payload as JSON and reads it back. A payload with fields of
 // interface types needs one, because encoding/json can't tell which type to
-// read. What a Codec loses is its own affair, see CheckPayload and CheckComplete.
+// read. The engine does not see what a Codec loses, see CheckPayload and CheckComplete.
 type Codec interface {
 	// Encode returns value as JSON text.
 	Encode(value any) ([]byte, error)
@@ -62,7 +62,7 @@ func encode[T any](codec Codec, value T) (data []byte, decoded T, err error) {
 	}
 	_, standard := codec.(jsonCodec)
 	if standard {
-		// Methods of pointers are called only where there is something to point to.
+		// By a pointer: methods of pointers are called only on what is addressable.
 		data, err = json.Marshal(&value)
 	} else {
 		data, err = codec.Encode(value)
@@ -73,7 +73,7 @@ func encode[T any](codec Codec, value T) (data []byte, decoded T, err error) {
 	if len(data) > MaxPayload {
 		return nil, decoded, fmt.Errorf("%w: it has %d bytes, and %d is the most", ErrPayload, len(data), MaxPayload)
 	}
-	// encoding/json passes a json.RawMessage on whose strings are not UTF-8.
+	// encoding/json passes on a json.RawMessage whose strings are not UTF-8.
 	if !utf8.Valid(data) || !standard && !json.Valid(data) {
 		return nil, decoded, fmt.Errorf("%w: its codec wrote no valid JSON", ErrPayload)
 	}

@@ -48,7 +48,7 @@
 //
 // Batches. What one call of a [Batch] does never decides what becomes of another:
 // when the effect fails, the calls that are to blame are found by bisecting and run
-// alone, and the others commit. A call that is slow delays its batch for a quarter of
+// singly, and the others commit. A call that is slow delays its batch for a quarter of
 // the wait, or 250 ms where that is more; effects that differ much in time are best
 // run with [Do], or in a batch WithinScope.
 //

@@ -46,7 +46,7 @@ func New(pool *pgxpool.Pool, config Config) *Engine {
 			config.Workers, config.Batches, maxConns))
 	}
 	config, reserve := config.withDefaults(maxConns)
-	// The engine's own life, which Close ends. What workers begin they finish.
+	// It lasts until Close. What workers begin they finish.
 	ctx, stop := context.WithCancel(context.Background()) //nolint:forbidigo // No caller's context lives as long.
 	e := &Engine{config: config, random: newRandom(config.Random), store: store.New(pool), stop: stop}
 	e.schedule = schedule.New(context.WithoutCancel(ctx), schedule.Config{
@@ -123,8 +123,8 @@ func (e *Engine) Stats() Stats {
 	return Stats{
 		InFlight: s.InFlight, Waiting: s.Waiting, Queued: s.Queued,
 		Workers: s.Singles, Batches: s.Batches, Apart: s.Apart, Away: s.Away,
-		Single: s.Alone.Calls, Batched: s.Batched.Calls,
-		Waited: s.Alone.Waited + s.Batched.Waited,
+		Single: s.Single.Calls, Batched: s.Batched.Calls,
+		Waited: s.Single.Waited + s.Batched.Waited,
 		Sizes:  s.Batched.Sizes,
 	}
 }

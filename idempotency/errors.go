@@ -97,7 +97,7 @@ func waited(err error) error {
 
 func unavailable(err error) error { return fmt.Errorf("%w: %w", ErrUnavailable, err) }
 
-// failedBy is what an operator's request hears of a failure.
+// failedBy is the error of a failure that no effect is to blame for.
 func failedBy(failure *store.Failure) error {
 	if failure.Owner == store.Deployment {
 		return fmt.Errorf("%w: %w", ErrTable, failure.Err)

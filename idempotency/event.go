@@ -32,7 +32,7 @@ const (
 	// Retried means: an execution had a conflict or could not reach the database, and is
 	// tried again.
 	Retried
-	// CommitUnknown means: a COMMIT went unanswered, and the row is asked.
+	// CommitUnknown means: a COMMIT went unanswered, and the row is looked up.
 	CommitUnknown
 	// Purged means: rows past their retention were removed.
 	Purged

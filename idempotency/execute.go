@@ -18,11 +18,11 @@ type call = schedule.Call[*request, result]
 // An operation is how calls of one kind run.
 type operation struct {
 	limits Limits
-	// lane is where they wait for a batch; nil when they run singly.
-	lane *schedule.Lane
+	// batch says how they run together; nil when they run singly.
+	batch *schedule.Batch
 	// run does the work of the items in tx and returns what it made of each. When it
-	// returns an error nothing of it may stand. It may be left behind: it only reads the
-	// items.
+	// returns an error nothing of it may stand. It may still run when the execution has
+	// ended, so it only reads the items.
 	run func(ctx context.Context, tx *store.EffectTx, items []*item) ([]verdict, error)
 }
 
@@ -92,7 +92,7 @@ func (e *Engine) execution(op *operation, single bool) *execution {
 // execute runs the calls, which are of one operation, in a transaction.
 func (e *Engine) execute(ctx context.Context, calls []*call) {
 	op := calls[0].Leader.operation
-	x := e.execution(op, op.lane == nil || calls[0].Alone)
+	x := e.execution(op, op.batch == nil || calls[0].Single)
 	ctx, cancel := context.WithTimeout(ctx, x.budget)
 	defer cancel()
 	// In one order, whoever came first: two batches must not wait for each other.
@@ -105,14 +105,14 @@ func (e *Engine) execute(ctx context.Context, calls []*call) {
 	defer tx.End(ctx)
 	defer x.survive(tx, calls)
 	e.schedule.Reached()
-	if items := x.sift(tx, calls, keys); len(items) > 0 {
+	if items := x.replayFound(tx, calls, keys); len(items) > 0 {
 		x.try(ctx, tx, items)
 	}
 }
 
-// survive keeps the worker when what an effect left behind makes pgx panic, as its
-// goroutines can that go on with the connection. Whoever was not answered hears that the
-// outcome is unknown.
+// survive keeps the worker alive when pgx panics: goroutines that an effect left behind
+// may still use the connection. Callers that were not answered hear that the outcome is
+// unknown.
 func (x *execution) survive(tx *store.Tx, calls []*call) {
 	if value := recover(); value != nil {
 		err := unavailable(&PanicError{Value: value, Stack: debug.Stack()})
@@ -136,9 +136,9 @@ func sorted(calls []*call) []store.Key {
 // where commits wait for it.
 var errUnacknowledged = errors.New("the outcome is not acknowledged by a standby")
 
-// sift answers the calls whose rows are there, before any effect runs, and returns those
-// that have to run.
-func (x *execution) sift(tx *store.Tx, calls []*call, keys []store.Key) []*item {
+// replayFound answers the calls whose rows are there, before any effect runs, and returns
+// those that have to run.
+func (x *execution) replayFound(tx *store.Tx, calls []*call, keys []store.Key) []*item {
 	items := make([]*item, 0, len(calls))
 	for i, c := range calls {
 		r := c.Leader
@@ -150,7 +150,7 @@ func (x *execution) sift(tx *store.Tx, calls []*call, keys []store.Key) []*item 
 		case there && tx.Synchronous:
 			c.Again(schedule.Found, errUnacknowledged)
 		case there:
-			c.Settle(result{Row: row})
+			c.Resolve(result{Row: row})
 		case !tx.Held[i]:
 			c.Again(schedule.Elsewhere, nil)
 		case r.commits > 1 && r.commitFailure.Told():
@@ -225,9 +225,9 @@ func protect(ctx context.Context, effect func() ([]verdict, error)) ([]verdict, 
 		}()
 		verdicts, err := effect()
 		for _, v := range verdicts {
-			sound(v.err)
+			callMethods(v.err)
 		}
-		sound(err)
+		callMethods(err)
 		e = end{verdicts, err}
 	}()
 	select {
@@ -246,9 +246,9 @@ func protect(ctx context.Context, effect func() ([]verdict, error)) ([]verdict, 
 	}
 }
 
-// sound calls the methods of an effect's error that the engine and its callers will call:
-// those that panic, as of a nil pointer, are the effect's panic.
-func sound(err error) {
+// callMethods calls the methods of an effect's error that the engine and its callers will
+// call: when one panics, as that of a nil pointer may, it is the effect's panic.
+func callMethods(err error) {
 	if err != nil {
 		_ = errors.Is(err, ErrTransaction)
 		_ = err.Error()
@@ -272,7 +272,7 @@ func (x *execution) commit(ctx context.Context, tx *store.Tx, items []*item) *st
 	for _, i := range items {
 		if i.state == succeeded {
 			x.executed(i.request)
-			i.call.Settle(result{Row: rows[0], value: i.value})
+			i.call.Resolve(result{Row: rows[0], value: i.value})
 			rows = rows[1:]
 		} else {
 			x.refuse(i.call, i.err)

@@ -9,7 +9,7 @@ import (
 
 // Whatever becomes of a COMMIT and of its reply, the caller that executed hears
 // that it did, its equals hear that it did not, and there is one effect.
-func TestCommit_ThatIsLostIsSettled(t *testing.T) {
+func TestCommit_ThatIsLostIsResolved(t *testing.T) {
 	t.Parallel()
 	for name, fault := range faults {
 		for _, mode := range []string{"cache_statement", "exec"} {
@@ -58,9 +58,9 @@ func TestCommit_ThatIsLostIsSettled(t *testing.T) {
 	}
 }
 
-// The leader's caller leaves while the outcome is unknown: the work is settled all
+// The leader's caller leaves while the outcome is unknown: the work is resolved all
 // the same, and a later call replays it.
-func TestCommit_IsSettledAfterTheCallerLeft(t *testing.T) {
+func TestCommit_IsResolvedAfterTheCallerLeft(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	proxy, url := newProxy(t, f.url)

@@ -23,7 +23,7 @@ func counted(runs *atomic.Int32, effect effect) effect {
 // The connection breaks at each round trip of an execution in turn, those that
 // prepare statements and the effect's own included: the caller hears that it
 // executed, and a retry over another connection is a replay of the same.
-func TestTrip_LostAnywhereIsSettled(t *testing.T) {
+func TestTrip_LostAnywhereIsResolved(t *testing.T) {
 	t.Parallel()
 	for name, fault := range map[string]fault{
 		"the request": tripLost, "the reply": tripReplyLost, "the end of the reply": tripEndLost,

@@ -79,7 +79,7 @@ const purgeRest = 9
 
 // Purge removes the rows whose retention and whose replays are over, by the
 // database's clock, and returns how many. It works in small transactions, one
-// server at a time, and rests most of the time: when another server is at it,
+// server at a time, and pauses most of the time. While another server purges,
 // Purge leaves the rest to it.
 func (e *Engine) Purge(ctx context.Context) (int64, error) {
 	var total int64

@@ -190,7 +190,7 @@ var (
 )
 
 // ownForm says whether the type writes a form of its own. Then it has to read it
-// too, and what is inside is its own affair.
+// too, and what is inside is not looked at.
 func (w *payloadWalk) ownForm(t place, path string) bool {
 	pointer := reflect.PointerTo(t.Type)
 	var method string

@@ -18,9 +18,9 @@ const (
 	maxRaces = 3
 )
 
-// A bisection finds the items that a batch fails over. It refuses none: all parts share
-// one transaction, so that one may fail over what another did. An item that fails by
-// itself leaves the batch, to run alone.
+// A bisection finds the items that a batch fails over. It refuses none: all its runs share
+// one transaction, so that an item may fail over what another did. An item that fails by
+// itself leaves the batch and runs singly.
 type bisection struct {
 	*execution
 	tx   *store.Tx
@@ -59,8 +59,8 @@ func (x *execution) bisect(ctx context.Context, tx *store.Tx, items []*item, fai
 	}
 	if len(b.kept) > 0 {
 		if failure := x.commit(ctx, tx, b.kept); failure != nil {
-			// What the parts deferred does not hold together.
-			if over := tx.Over(); over {
+			// Constraints that the runs deferred do not hold together.
+			if tx.Over() {
 				x.undone(b.kept, failure)
 			} else {
 				b.rest = append(b.rest, b.kept...)
@@ -94,8 +94,8 @@ func (b *bisection) blame(items []*item) {
 	}
 }
 
-// try runs the effect for the items, and finds out over which of them it fails. It
-// says whether it did not.
+// try runs the effect for the items, and says whether it succeeded. Otherwise it finds
+// out over which of them it fails.
 func (b *bisection) try(ctx context.Context, items []*item) bool {
 	if len(items) == 0 || b.fatal != nil {
 		return true
@@ -167,15 +167,15 @@ func (b *bisection) undo(ctx context.Context) {
 	}
 }
 
-// singly lets the items run again, each alone. To their callers they still execute.
+// singly runs the items again, each by itself. To their callers they still execute.
 func (x *execution) singly(items []*item) {
 	for _, i := range items {
 		i.call.Again(schedule.Singly, nil)
 	}
 }
 
-// unclaimed sees to calls whose transaction could not begin. A budget that was over by
-// then says nothing of the database.
+// unclaimed decides what becomes of calls whose transaction could not begin. When the
+// budget was over by then, that says nothing of the database.
 func (x *execution) unclaimed(ctx context.Context, calls []*call, failure *store.Failure) {
 	away := failure.Owner == store.Database && ctx.Err() == nil
 	switch {
@@ -197,7 +197,7 @@ func (x *execution) unclaimed(ctx context.Context, calls []*call, failure *store
 	}
 }
 
-// undone sees to items of a batch whose transaction came to nothing.
+// undone decides what becomes of items whose batch had no effect.
 func (x *execution) undone(items []*item, failure *store.Failure) {
 	for _, i := range items {
 		switch failure.Owner {
@@ -208,14 +208,14 @@ func (x *execution) undone(items []*item, failure *store.Failure) {
 			x.again(i.call, failure.Err)
 		case store.Conflict, store.Race, store.Database:
 			x.again(i.call, failure.Err)
-		default:
+		case store.Effect, store.Slow, store.Late, store.Deployment:
 			x.observe(Event{Kind: Retried, Err: failure.Err}, i.request)
 			i.call.Again(schedule.Singly, nil)
 		}
 	}
 }
 
-// undoneSingle sees to an item that was by itself in its transaction.
+// undoneSingle is undone for an item that had the transaction to itself.
 func (x *execution) undoneSingle(i *item, failure *store.Failure) {
 	c, r := i.call, i.request
 	if r.peers <= mostPeers && (failure == nil || failure.Owner <= store.Late) {
@@ -257,8 +257,8 @@ func (x *execution) undoneSingle(i *item, failure *store.Failure) {
 	}
 }
 
-// again lets a call run again that lost its transaction through nobody's fault: once
-// together with others, and then alone.
+// again runs a call again whose transaction failed through nobody's fault: once together
+// with others, and then singly.
 func (x *execution) again(c *call, err error) {
 	x.observe(Event{Kind: Retried, Err: err}, c.Leader)
 	how := schedule.Together
@@ -268,12 +268,12 @@ func (x *execution) again(c *call, err error) {
 	c.Again(how, err)
 }
 
-// unknown lets a call be looked up whose COMMIT has no answer, and run alone if its row
-// is not there.
+// unknown has a call looked up whose COMMIT was not answered, and run singly if its row is
+// not there.
 func (x *execution) unknown(i *item, failure *store.Failure) {
 	x.observe(Event{Kind: CommitUnknown, Err: failure.Err}, i.request)
 	i.request.commits++
 	i.request.commitFailure = failure
-	i.call.Alone = true
+	i.call.Single = true
 	i.call.Again(schedule.Found, fmt.Errorf("the commit's outcome is unknown: %w", failure.Err))
 }

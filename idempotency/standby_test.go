@@ -219,10 +219,10 @@ func TestStandby_PoolThatCancelsAcknowledgesNothing(t *testing.T) {
 	p.effects(2)
 }
 
-// Where commits may have to wait for a standby, what a batch replays is settled
+// Where commits may have to wait for a standby, what a batch replays is resolved
 // together with what it executes: all of it is found again after a COMMIT whose
 // reply was lost, whatever scopes it is of.
-func TestStandby_MixedBatchIsSettledAfterALostReply(t *testing.T) {
+func TestStandby_MixedBatchIsResolvedAfterALostReply(t *testing.T) {
 	t.Parallel()
 	p := newPrimary(t)
 	mustDoIn(t, p.engine(idempotency.Config{}), "b", "0")

@@ -181,8 +181,8 @@ func (p preference) over(other preference) bool {
 
 // negotiate returns the media type to answer with: the one of the highest
 // q-value, among equals the one that is named, among those the one that is named
-// first. Without a word from the client it is application/json, as it is for
-// clients that know nothing of the other. A range that can't be read is passed
+// first. Without the header it is application/json, as it is for clients that
+// know nothing of the other. A range that can't be read is passed
 // over.
 func negotiate(accept []string) (mediaType string, ok bool) {
 	header := strings.Join(accept, ",")
@@ -219,7 +219,7 @@ func negotiate(accept []string) (mediaType string, ok bool) {
 	return "", false
 }
 
-// meet lets the most specific range decide; of equal ones the kindest.
+// meet lets the most specific range decide, and of equal ones that of the highest quality.
 func (p *preference) meet(other preference) {
 	if other.specific > p.specific || other.specific == p.specific && other.quality > p.quality {
 		*p = other

@@ -24,7 +24,7 @@ const (
 	memberExtensions    = "extensions"
 )
 
-// bufferAtOnce is how much is set aside for a body on the client's word alone.
+// bufferAtOnce bounds what is allocated for a body before any of it has come.
 const bufferAtOnce = 64 << 10
 
 func (t Transport) readBody(w http.ResponseWriter, r *http.Request) (*graphql.RawParams, *refusal) {
@@ -56,7 +56,7 @@ func (t Transport) readBody(w http.ResponseWriter, r *http.Request) (*graphql.Ra
 const drained = 32 << 20
 
 func drain(r *http.Request) {
-	if r.ContentLength <= drained && r.Header.Get("Expect") == "" { // Who asks first is told before.
+	if r.ContentLength <= drained && r.Header.Get("Expect") == "" { // With Expect, none of it was sent yet.
 		_, _ = io.CopyN(io.Discard, r.Body, drained)
 	}
 }

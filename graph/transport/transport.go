@@ -83,8 +83,7 @@ func (t Transport) Do(w http.ResponseWriter, r *http.Request, exec graphql.Graph
 	answer.executed(ctx, run(ctx))
 }
 
-// read returns what the client asks for, and settles the media type of the
-// answer.
+// read returns what the client asks for, and sets the media type of the answer.
 func (t Transport) read(w http.ResponseWriter, r *http.Request, answer *answer) (*graphql.RawParams, *refusal) {
 	start := graphql.Now()
 	post := r.Method == http.MethodPost

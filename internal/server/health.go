@@ -76,7 +76,7 @@ func (h *Health) Watch(ctx context.Context) {
 	}
 }
 
-// note takes down what a check found that began then.
+// note stores what a check found, and when it began.
 func (h *Health) note(began time.Time, err error) {
 	before := h.outage.Load()
 	switch {
@@ -116,8 +116,8 @@ func (h *Health) Ready(w http.ResponseWriter, _ *http.Request) {
 	}
 }
 
-// Admit refuses requests that could not be served now, before anything of them is
-// read but who sends them: when the database has been away for longer than a call
+// Admit refuses requests that could not be served now, before anything but their
+// sender is read: when the database has been away for longer than a call
 // waits for it, and when refuses says that the queue has no place for the tenant.
 // Text/plain is the one form of a 503 that Apollo, urql and proxies all retry by
 // themselves.

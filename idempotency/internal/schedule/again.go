@@ -9,9 +9,9 @@ import (
 type How int
 
 const (
-	// Together means: with others, when its lane allows.
+	// Together means: with others, when it has a Batch.
 	Together How = iota
-	// Singly means: alone in its transaction from now on.
+	// Singly means: by itself from now on.
 	Singly
 	// Elsewhere means: somebody else executes it; it is looked up until that is over.
 	Elsewhere
@@ -19,8 +19,8 @@ const (
 	Found
 )
 
-// Retries back off from the first to the second, and so do polls to the third. Those of
-// scopes that are kept apart begin at 80 ms: apartDelay is how often it doubled by then.
+// Retries back off from leastDelay to mostRetry, and polls to mostPoll. Retries of scopes
+// that are kept apart begin at 80 ms, after apartDelay doublings more.
 const (
 	apartDelay = 3
 	leastDelay = 5 * time.Millisecond
@@ -28,7 +28,7 @@ const (
 	mostPoll   = 250 * time.Millisecond
 )
 
-// errUndecided is why a call runs again of which Execute said nothing.
+// errUndecided is why a call runs again when Execute said nothing of it.
 var errUndecided = errors.New("the execution did not say what became of the call")
 
 // Again puts the call back, at once the first time and later with a pause that grows.
@@ -45,7 +45,7 @@ func (c *Call[C, O]) Again(how How, err error) {
 // again puts the call back. The caller holds the mutex.
 func (s *Scheduler[C, O]) again(c *Call[C, O], how How, err error) {
 	c.last = err
-	if c.waiters.size == 0 {
+	if c.callers.size == 0 {
 		s.finish(c)
 		return
 	}
@@ -56,11 +56,11 @@ func (s *Scheduler[C, O]) again(c *Call[C, O], how How, err error) {
 		c.last = nil
 		s.pollLater(c)
 	case Together, Singly:
-		c.Alone = c.Alone || how == Singly
+		c.Single = c.Single || how == Singly
 		switch c.retries++; {
 		case s.gate.shut: // The gate sets the pace.
 			s.enqueue(c)
-		case err != nil && s.faults.apart(c.id.Scope): // Its tries are no good to others.
+		case err != nil && s.faults.apart(c.id.Scope): // Its tries take workers from others.
 			s.delay(c, s.backoff(c.retries+apartDelay, mostRetry), s.enqueue)
 		case c.retries == 1:
 			s.enqueue(c)

@@ -55,7 +55,7 @@ func TestAgain_AtOnceFirstAndThenWithPausesThatGrow(t *testing.T) {
 				if diff := cmp.Diff(test.want, f.pauses(&f.executions, len(test.want), again)); diff != "" {
 					t.Errorf("pauses (-want +got):\n%s", diff)
 				}
-				f.execution("a1").settle()
+				f.execution("a1").resolve()
 				c.hears()
 			})
 		})
@@ -79,39 +79,39 @@ func TestAgain_TheNextLeaderBeginsAnew(t *testing.T) {
 
 func TestAgain_TogetherOrSingly(t *testing.T) {
 	simulate(t, settings(1, 1), func(f *fixture) {
-		lane := &schedule.Lane{Max: 9, Bytes: 100, Across: true}
-		f.sendAll("a0", in(lane))
+		batch := &schedule.Batch{Max: 9, Bytes: 100, Across: true}
+		f.sendAll("a0", in(batch))
 		running := f.execution("a0")
-		callers := f.sendAll("a1 a2 a3", in(lane))
-		next := f.send("a3", in(lane), payload("next"))
-		running.settle()
+		callers := f.sendAll("a1 a2 a3", in(batch))
+		next := f.send("a3", in(batch), payload("next"))
+		running.resolve()
 		running = f.execution("a1", "a2", "a3")
 		running.calls["a1"].Again(schedule.Together, nil)
 		running.calls["a2"].Again(schedule.Together, nil)
 		running.calls["a3"].Again(schedule.Singly, nil)
 		running.end()
-		alone := f.execution("a3")
-		if !alone.calls["a3"].Alone {
-			t.Error("a call that runs singly is not alone")
+		single := f.execution("a3")
+		if !single.calls["a3"].Single {
+			t.Error("a call that runs singly is not Single")
 		}
-		f.execution("a1", "a2").settle()
+		f.execution("a1", "a2").resolve()
 		callers["a1"].hears()
-		alone.calls["a3"].Again(schedule.Together, nil)
-		alone.end()
+		single.calls["a3"].Again(schedule.Together, nil)
+		single.end()
 		time.Sleep(5 * time.Millisecond)
-		alone = f.execution("a3")
-		if !alone.calls["a3"].Alone {
+		single = f.execution("a3")
+		if !single.calls["a3"].Single {
 			t.Error("a call that once runs singly goes back into a batch")
 		}
-		alone.calls["a3"].Refuse(errRefused)
-		alone.end()
+		single.calls["a3"].Refuse(errRefused)
+		single.end()
 		callers["a3"].fails(errRefused)
-		// The next leader has a lane again.
-		batch := f.execution("a3")
-		if batch.calls["a3"].Alone {
-			t.Error("the next leader's call is alone")
+		// The next leader's runs in a batch again.
+		batched := f.execution("a3")
+		if batched.calls["a3"].Single {
+			t.Error("the next leader's call runs singly")
 		}
-		batch.settle()
+		batched.resolve()
 		next.hears()
 	})
 }
@@ -156,9 +156,9 @@ func TestAgain_TheErrorIsHeardWhenTheWaitEndsFirst(t *testing.T) {
 
 func TestAgain_ThoseWhoHarmBatchesComeBackLater(t *testing.T) {
 	simulate(t, settings(1, 1), func(f *fixture) {
-		lane := &schedule.Lane{Max: 9, Bytes: 100, Across: true}
-		f.apart("a", lane)
-		f.send("a1", in(lane))
+		batch := &schedule.Batch{Max: 9, Bytes: 100, Across: true}
+		f.apart("a", batch)
+		f.send("a1", in(batch))
 		again := func(c *call) { c.Again(schedule.Singly, errAgain) }
 		if diff := cmp.Diff(milliseconds(80, 160, 200), f.pauses(&f.executions, 3, again)); diff != "" {
 			t.Errorf("pauses (-want +got):\n%s", diff)

@@ -12,14 +12,14 @@ import (
 	"github.com/onceql/onceql/idempotency/internal/schedule"
 )
 
-// idle has workers that settle whatever they get, after what execute does.
+// idle has workers that resolve whatever they get, after what execute does.
 func idle(b *testing.B, config schedule.Config, execute func([]*call)) *schedule.Scheduler[request, string] {
 	b.Helper()
 	s := schedule.New(b.Context(), config, schedule.Hooks[request, string]{
 		Execute: func(_ context.Context, calls []*call) {
 			execute(calls)
 			for _, c := range calls {
-				c.Settle("")
+				c.Resolve("")
 			}
 		},
 		LookUp: func(context.Context, []*call) {},
@@ -40,7 +40,7 @@ func BenchmarkScheduler_InMemory(b *testing.B) {
 			runtime.Gosched()
 		}
 	})
-	lane := &schedule.Lane{Max: size, Bytes: 1 << 20, Across: true}
+	batch := &schedule.Batch{Max: size, Bytes: 1 << 20, Across: true}
 	b.ReportAllocs()
 	var all sync.WaitGroup
 	active.Store(callers)
@@ -49,7 +49,7 @@ func BenchmarkScheduler_InMemory(b *testing.B) {
 		all.Go(func() {
 			defer active.Add(-1)
 			for range (b.N + callers - 1 - i) / callers {
-				if _, err := s.Do(context.Background(), id, lane, 100, time.Minute, request{}); err != nil {
+				if _, err := s.Do(context.Background(), id, batch, 100, time.Minute, request{}); err != nil {
 					b.Error(err)
 				}
 			}
@@ -67,10 +67,10 @@ func BenchmarkScheduler_InMemory(b *testing.B) {
 // BenchmarkScheduler_Alone is a call that meets a free worker.
 func BenchmarkScheduler_Alone(b *testing.B) {
 	s := idle(b, settings(4, 2), func([]*call) {})
-	lane := &schedule.Lane{Max: 128, Bytes: 1 << 20, Across: true}
+	batch := &schedule.Batch{Max: 128, Bytes: 1 << 20, Across: true}
 	b.ReportAllocs()
 	for b.Loop() {
-		s.Do(context.Background(), schedule.ID{Scope: "a", Key: "1"}, lane, 100, time.Minute, request{})
+		s.Do(context.Background(), schedule.ID{Scope: "a", Key: "1"}, batch, 100, time.Minute, request{})
 	}
 }
 
@@ -152,9 +152,9 @@ func BenchmarkLeave_50000WaitersOfOneKey(b *testing.B) {
 	b.ReportMetric(float64(longest.Microseconds()), "µs-longest")
 }
 
-// BenchmarkSettle_50000WaitersOfOneKey has as its longest pause how long another caller
+// BenchmarkResolve_50000CallersOfOneKey has as its longest pause how long another caller
 // waits for the mutex while they are answered.
-func BenchmarkSettle_50000WaitersOfOneKey(b *testing.B) {
+func BenchmarkResolve_50000CallersOfOneKey(b *testing.B) {
 	var longest time.Duration
 	for b.Loop() {
 		running, over := make(chan *call), make(chan struct{})
@@ -165,7 +165,7 @@ func BenchmarkSettle_50000WaitersOfOneKey(b *testing.B) {
 		go s.Do(context.Background(), schedule.ID{Scope: "a"}, nil, 0, time.Hour, request{})
 		c := <-running
 		_, left := wait(s, 49_999, func(int) schedule.ID { return schedule.ID{Scope: "a"} })
-		go c.Settle("")
+		go c.Resolve("")
 		longest = max(longest, pause(s, left))
 		close(over)
 		s.Close(context.Background())

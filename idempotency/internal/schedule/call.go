@@ -8,12 +8,12 @@ import (
 // An entry is a call as the queues see it. The scheduler's mutex guards it.
 type entry struct {
 	id    ID
-	lane  *Lane
+	batch *Batch
 	size  int
-	owner any // the *Call[C, O]
-	// group, and turn in its tenant's queue, while the call waits for a worker.
-	group *group
-	turn  node[entry]
+	call  any // the *Call[C, O]
+	// queue, and node in its tenant queue, while the call waits for a worker.
+	queue *workerQueue
+	node  node[entry]
 	// place is among those of its scope.
 	place node[entry]
 	// unseen is in the list of those that wait to be looked up.
@@ -28,16 +28,16 @@ type Call[C, O any] struct {
 	// Leader is the caller that the execution runs for. It does not change while the
 	// call runs.
 	Leader C
-	// Alone says that the call runs alone, whatever its lane.
-	Alone bool
+	// Single says that the call runs singly, whatever its batch.
+	Single bool
 
 	scheduler *Scheduler[C, O]
-	// waiters are the callers, in the order they came.
-	waiters list[waiter[C, O]]
-	runFor  *waiter[C, O]
+	// callers wait for it, in the order they came: the leader and its followers.
+	callers list[caller[C, O]]
+	runFor  *caller[C, O]
 	state   state
-	// turn is the worker's that took the call last.
-	turn int
+	// run is that of the worker that took the call last.
+	run int
 	// retries and polls count how often in a row the call came back.
 	retries, polls int
 	// asked says that a look-up is under way for the call, and no worker has taken it
@@ -67,12 +67,12 @@ const (
 // ID returns the call's identity.
 func (c *Call[C, O]) ID() ID { return c.id }
 
-// A waiter is one caller's wait for its call.
-type waiter[C, O any] struct {
-	node   node[waiter[C, O]]
-	caller C
-	lane   *Lane
-	size   int
+// A caller is one that waits for its call.
+type caller[C, O any] struct {
+	node  node[caller[C, O]]
+	value C
+	batch *Batch
+	size  int
 	// answer has room for the one answer: nobody waits for a caller that left.
 	answer chan answer[O]
 }
@@ -82,19 +82,19 @@ type answer[O any] struct {
 	err     error
 }
 
-// Settle gives everyone who waits the outcome.
-func (c *Call[C, O]) Settle(outcome O) {
+// Resolve gives everyone who waits the outcome.
+func (c *Call[C, O]) Resolve(outcome O) {
 	s := c.scheduler
 	s.mu.Lock()
-	settles := c.state == running
-	if settles {
-		if len(s.faults.scopes) > 0 && c.lane != nil && c.lane.Across {
+	resolves := c.state == running
+	if resolves {
+		if len(s.faults.scopes) > 0 && c.batch != nil && c.batch.Across {
 			s.faults.forgive(c.id.Scope)
 		}
 		s.finish(c)
 	}
 	s.mu.Unlock()
-	if settles {
+	if resolves {
 		c.answer(answer[O]{outcome: outcome})
 	}
 }
@@ -102,24 +102,24 @@ func (c *Call[C, O]) Settle(outcome O) {
 // Refuse gives the leader, and those followers who ask for the same, the error. The
 // next one leads.
 func (c *Call[C, O]) Refuse(err error) {
-	c.end(err, func(w *waiter[C, O]) bool {
-		return w == c.runFor || c.scheduler.hooks.Same(c.Leader, w.caller)
+	c.end(err, func(w *caller[C, O]) bool {
+		return w == c.runFor || c.scheduler.hooks.Same(c.Leader, w.value)
 	})
 }
 
 // Fail gives the leader the error. The next one leads.
 func (c *Call[C, O]) Fail(err error) {
-	c.end(err, func(w *waiter[C, O]) bool { return w == c.runFor })
+	c.end(err, func(w *caller[C, O]) bool { return w == c.runFor })
 }
 
-func (c *Call[C, O]) end(err error, concerns func(*waiter[C, O]) bool) {
+func (c *Call[C, O]) end(err error, concerns func(*caller[C, O]) bool) {
 	s := c.scheduler
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if c.state != running {
 		return
 	}
-	for w := range c.waiters.all() {
+	for w := range c.callers.all() {
 		if concerns(w) {
 			w.node.remove()
 			s.waiting--
@@ -127,25 +127,25 @@ func (c *Call[C, O]) end(err error, concerns func(*waiter[C, O]) bool) {
 		}
 	}
 	c.retries, c.polls, c.last = 0, 0, nil
-	c.Alone, c.blamed = false, false
+	c.Single, c.blamed = false, false
 	s.enqueue(c)
 }
 
-// finish ends the call. Those who still wait are the call's from then on, and answer
-// tells them. The caller holds the mutex.
+// finish ends the call. Those who still wait stay its callers, and answer tells them. The
+// caller holds the mutex.
 func (s *Scheduler[C, O]) finish(c *Call[C, O]) {
 	c.state = done
 	delete(s.inflight, c.id)
-	s.waiting -= c.waiters.size
+	s.waiting -= c.callers.size
 	if s.closing {
 		s.release()
 	}
 }
 
-// answer tells everyone who waited for a call that is done. It needs no mutex: nobody
-// else may be held up by how many they are.
+// answer tells everyone who waited for a call that is done. It needs no mutex, so that
+// many callers of one call do not hold up others.
 func (c *Call[C, O]) answer(a answer[O]) {
-	for w := range c.waiters.all() {
+	for w := range c.callers.all() {
 		w.answer <- a
 	}
 }
@@ -207,76 +207,77 @@ func (p *places) move(at *place) {
 	}
 }
 
-// A groupKey names the calls that may share a batch: those of a lane, of one scope or
-// across scopes; without a lane, each runs by itself.
-type groupKey struct {
-	lane   *Lane
+// A queueKey names the calls that may run together: those with the same Batch, of one
+// scope or across scopes; without a Batch, each runs singly.
+type queueKey struct {
+	batch  *Batch
 	scope  string
 	across bool
 	// apart says that the scope harmed batches lately and has its own.
 	apart bool
 }
 
-// A group has calls that wait, a queue for each tenant. Tenants take turns.
-type group struct {
-	groupKey
+// A workerQueue has calls that wait for a worker, a queue for each tenant. The tenant
+// queues are served round robin.
+type workerQueue struct {
+	queueKey
 	load    *load
-	turn    node[group]
-	tenants map[string]*tenant
-	// turns has the tenants that may be in the next batch. Of a group across scopes, held
-	// has those that are in enough batches already, and fresh those that are in none.
-	turns, held, fresh list[tenant]
-	size               int
-	// running counts the calls of the group that workers have.
+	node    node[workerQueue]
+	tenants map[string]*tenantQueue
+	// roundRobin has the tenants that may be in the next batch. Of a queue across scopes,
+	// held has those that are in enough batches already, and fresh those that are in none.
+	roundRobin, held, fresh list[tenantQueue]
+	size                    int
+	// running counts the calls of the queue that workers have.
 	running int
-	// closes is when the group has waited long enough for more calls, as timer tells.
+	// closes is when the queue has waited long enough for more calls, as timer tells.
 	closes time.Time
 	timer  *time.Timer
 }
 
-type tenant struct {
+type tenantQueue struct {
 	scope string
-	group *group
+	queue *workerQueue
 	calls list[entry]
-	// turn is in turns or held, fresh in fresh, and queue in the queues of its load.
-	turn, fresh, queue node[tenant]
+	// node is in roundRobin or held, fresh in fresh, and inLoad in its load.
+	node, fresh, inLoad node[tenantQueue]
 }
 
-// yield lets the other tenants come first.
-func (t *tenant) yield() {
-	for _, n := range [...]*node[tenant]{&t.turn, &t.fresh} {
+// yield puts the tenant last.
+func (t *tenantQueue) yield() {
+	for _, n := range [...]*node[tenantQueue]{&t.node, &t.fresh} {
 		if l := n.list; n.remove() {
 			l.push(n, t)
 		}
 	}
 }
 
-func (g *group) drop(e *entry) {
-	e.turn.remove()
-	e.group = nil
-	g.size--
-	if t := g.tenants[e.id.Scope]; t.calls.size == 0 {
-		t.turn.remove()
+func (q *workerQueue) drop(e *entry) {
+	e.node.remove()
+	e.queue = nil
+	q.size--
+	if t := q.tenants[e.id.Scope]; t.calls.size == 0 {
+		t.node.remove()
 		t.fresh.remove()
-		t.queue.remove()
-		delete(g.tenants, t.scope)
+		t.inLoad.remove()
+		delete(q.tenants, t.scope)
 	}
 }
 
-// take removes the calls of the next batch. Each of the tenants gives one in its turn.
-func (g *group) take(tenants *list[tenant]) []*entry {
+// take removes the calls of the next batch, one of each tenant, round robin.
+func (q *workerQueue) take(tenants *list[tenantQueue]) []*entry {
 	most, bytes := 1, 0
-	if g.lane != nil {
-		most, bytes = g.lane.Max, g.lane.Bytes
+	if q.batch != nil {
+		most, bytes = q.batch.Max, q.batch.Bytes
 	}
-	taken := make([]*entry, 0, min(most, g.size))
+	taken := make([]*entry, 0, min(most, q.size))
 	for len(taken) < cap(taken) && tenants.size > 0 {
 		t := tenants.front()
 		e := t.calls.front()
 		if bytes -= e.size; bytes < 0 && len(taken) > 0 {
 			break
 		}
-		g.drop(e)
+		q.drop(e)
 		t.yield()
 		taken = append(taken, e)
 	}
@@ -284,15 +285,15 @@ func (g *group) take(tenants *list[tenant]) []*entry {
 }
 
 // closeWindow ends the wait for more calls.
-func (g *group) closeWindow() {
-	if g.timer != nil {
-		g.timer.Stop()
-		g.timer = nil
+func (q *workerQueue) closeWindow() {
+	if q.timer != nil {
+		q.timer.Stop()
+		q.timer = nil
 	}
 }
 
-// A list is one of container/list, for values that have their node in themselves:
-// nothing is allocated to queue a call.
+// A list is like that of container/list, but its values hold their nodes: nothing is
+// allocated to queue a call.
 type list[T any] struct {
 	root node[T]
 	size int

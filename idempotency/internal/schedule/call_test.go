@@ -12,12 +12,12 @@ func TestDo_OneExecutionAnswersAllCallers(t *testing.T) {
 	simulate(t, settings(2, 1), func(f *fixture) {
 		leader := f.send("a1")
 		running := f.execution("a1")
-		followers := []*caller{f.send("a1"), f.send("a1", payload("other")), f.send("a1", in(&schedule.Lane{Max: 2, Bytes: 10}))}
+		followers := []*caller{f.send("a1"), f.send("a1", payload("other")), f.send("a1", in(&schedule.Batch{Max: 2, Bytes: 10}))}
 		if waiting := f.Waiting(schedule.ID{Scope: "a", Key: "1"}); waiting != 4 {
 			t.Errorf("%d wait, want 4", waiting)
 		}
 		f.quiet()
-		running.settle()
+		running.resolve()
 		leader.hears()
 		for _, follower := range followers {
 			follower.hears()
@@ -28,7 +28,7 @@ func TestDo_OneExecutionAnswersAllCallers(t *testing.T) {
 
 		// The next caller starts anew.
 		next := f.send("a1")
-		f.execution("a1").settle()
+		f.execution("a1").resolve()
 		next.hears()
 	})
 }
@@ -58,7 +58,7 @@ func TestRefuse_IsHeardByEqualFollowersOnly(t *testing.T) {
 		if got := next.calls["a1"].Leader.payload; got != "y" {
 			t.Errorf("%q leads, want the next one", got)
 		}
-		next.settle()
+		next.resolve()
 		other.hears()
 		equalToOther.hears()
 	})
@@ -97,7 +97,7 @@ func TestFail_OfALeaderThatLeftIsHeardByNobody(t *testing.T) {
 				say(running.calls["a1"])
 				running.end()
 				follower.waits()
-				f.execution("a1").settle()
+				f.execution("a1").resolve()
 				follower.hears()
 			})
 		})
@@ -111,7 +111,7 @@ func TestLeave_WhileTheCallRuns(t *testing.T) {
 		leader.leave()
 		// What runs is not interrupted, and whoever comes now joins it.
 		follower := f.send("a1")
-		running.settle()
+		running.resolve()
 		follower.hears()
 		f.quiet()
 	})
@@ -128,24 +128,24 @@ func TestLeave_WhileTheCallIsQueued(t *testing.T) {
 		if queued := f.Stats().Queued; queued != 2 {
 			t.Errorf("%d calls are queued, want 2", queued)
 		}
-		running.settle()
+		running.resolve()
 		// Nobody waits for a1. a2 has kept its turn.
-		f.execution("a2").settle()
+		f.execution("a2").resolve()
 		follower.hears()
-		f.execution("a3").settle()
+		f.execution("a3").resolve()
 		last.hears()
 	})
 }
 
 func TestLeave_TheNextLeaderMayBelongIntoAnotherLane(t *testing.T) {
 	simulate(t, settings(1, 1), func(f *fixture) {
-		lane := &schedule.Lane{Max: 2, Bytes: 10}
+		batch := &schedule.Batch{Max: 2, Bytes: 10}
 		f.send("a0")
 		f.execution("a0")
-		leader, follower := f.send("a1"), f.send("a1", in(lane))
+		leader, follower := f.send("a1"), f.send("a1", in(batch))
 		f.quiet()
 		leader.leave()
-		f.execution("a1").settle()
+		f.execution("a1").resolve()
 		follower.hears()
 		if taken := f.Stats().Batched.Calls; taken != 1 {
 			t.Errorf("%d calls ran in batches, want 1", taken)
@@ -167,7 +167,7 @@ func TestLeave_WhileTheCallIsDelayed(t *testing.T) {
 			running := f.execution("a1")
 			time.Sleep(time.Second)
 			f.quiet()
-			running.settle()
+			running.resolve()
 			next.hears()
 		})
 	}
@@ -208,7 +208,7 @@ func TestLeave_WhileTheCallIsLookedUp(t *testing.T) {
 		asked.calls["a1"].Missed(true)
 		asked.end()
 		next.waits()
-		running.settle()
+		running.resolve()
 		next.hears()
 	})
 }
@@ -234,7 +234,7 @@ func TestDo_AnAnswerOfTheSameMomentWins(t *testing.T) {
 		for range 50 {
 			c := f.send("a1", waiting(time.Second))
 			running := f.execution("a1")
-			time.AfterFunc(time.Second, func() { running.calls["a1"].Settle("outcome of a1") })
+			time.AfterFunc(time.Second, func() { running.calls["a1"].Resolve("outcome of a1") })
 			time.Sleep(time.Second)
 			synctest.Wait()
 			running.end()
@@ -260,7 +260,7 @@ func TestCall_SaysNothingTwice(t *testing.T) {
 	simulate(t, settings(1, 1), func(f *fixture) {
 		f.send("b1")
 		blocking := f.execution("b1")
-		first, second := f.send("a1", in(&schedule.Lane{Max: 9, Bytes: 9})), f.send("a1")
+		first, second := f.send("a1", in(&schedule.Batch{Max: 9, Bytes: 9})), f.send("a1")
 		running := f.execution("a1")
 		c := running.calls["a1"]
 		c.Fail(errFailed)
@@ -269,32 +269,31 @@ func TestCall_SaysNothingTwice(t *testing.T) {
 		c.Fail(errFailed)
 		c.Refuse(errRefused)
 		c.Again(schedule.Together, errAgain)
-		c.Settle("too late")
+		c.Resolve("too late")
 		second.waits()
 		running.end()
 		if queued := f.Stats().Queued; queued != 1 {
 			t.Errorf("%d calls are queued, want 1", queued)
 		}
-		blocking.settle()
-		f.execution("a1").settle()
+		blocking.resolve()
+		f.execution("a1").resolve()
 		second.hears()
 	})
 }
 
-func TestExecute_WhatItSaysNothingOfRunsAgainAlone(t *testing.T) {
+func TestExecute_WhatItSaysNothingOfRunsAgainSingly(t *testing.T) {
 	simulate(t, settings(1, 1), func(f *fixture) {
-		lane := &schedule.Lane{Max: 9, Bytes: 9}
-		forgotten := f.send("a1", in(lane))
+		batch := &schedule.Batch{Max: 9, Bytes: 9}
+		forgotten := f.send("a1", in(batch))
 		running := f.execution("a1")
-		f.sendAll("a2 a3", in(lane))
+		f.sendAll("a2 a3", in(batch))
 		running.end()
-		alone := f.execution()
-		batch := f.execution()
-		if alone.names[0] != "a1" {
-			alone, batch = batch, alone
+		single, batched := f.execution(), f.execution()
+		if single.names[0] != "a1" {
+			single, batched = batched, single
 		}
-		batch.settle("a2", "a3")
-		alone.settle("a1")
+		batched.resolve("a2", "a3")
+		single.resolve("a1")
 		forgotten.hears()
 	})
 }

@@ -33,8 +33,8 @@ func (s *Scheduler[C, O]) Close(ctx context.Context) error {
 	}
 }
 
-// abandon answers everyone who still waits, and gives up what does not run. It goes by
-// the identities' order: that of a map differs every time.
+// abandon answers everyone who still waits, and gives up what does not run, sorted by
+// identity: the order of a map differs every time.
 func (s *Scheduler[C, O]) abandon() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -48,7 +48,7 @@ func (s *Scheduler[C, O]) abandon() {
 			c.answer(answer[O]{err: ErrClosed})
 			continue
 		}
-		for w := range c.waiters.all() {
+		for w := range c.callers.all() {
 			w.node.remove()
 			s.waiting--
 			w.answer <- answer[O]{err: ErrClosed}
@@ -56,8 +56,8 @@ func (s *Scheduler[C, O]) abandon() {
 	}
 }
 
-// release lets the workers go that are free, once the scheduler is closing and has no
-// call left. The caller holds the mutex.
+// release ends the workers that are free, once the scheduler is closing and has no call
+// left. The caller holds the mutex.
 func (s *Scheduler[C, O]) release() {
 	if len(s.inflight) > 0 {
 		return

@@ -27,7 +27,7 @@ func TestClose_WaitsForWhatItHas(t *testing.T) {
 		f.send("a1").fails(schedule.ErrClosed)
 		running.calls["a1"].Again(schedule.Together, errAgain)
 		running.end()
-		f.execution("a2").settle()
+		f.execution("a2").resolve()
 		callers["a2"].hears()
 		running = f.execution("a1")
 		running.calls["a1"].Fail(errFailed)
@@ -38,7 +38,7 @@ func TestClose_WaitsForWhatItHas(t *testing.T) {
 			t.Errorf("Close returned %v while a call runs", err)
 		default:
 		}
-		f.execution("a1").settle()
+		f.execution("a1").resolve()
 		follower.hears()
 		if err := <-closed; err != nil {
 			t.Errorf("Close: %v", err)

@@ -15,8 +15,8 @@ type fault struct {
 }
 
 // A scope is kept apart once one call in ten or so is at fault, and until faultFor
-// after the last fault. What goes well meanwhile does not count: it is what keeping it
-// apart is for.
+// after the last fault. Calls that succeed meanwhile do not count: they may succeed
+// because it is kept apart.
 const (
 	apartAt    = 2
 	forgiven   = 0.1
@@ -30,7 +30,7 @@ func (c *Call[C, O]) Blame() {
 	s := c.scheduler
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if c.lane != nil && c.lane.Across && !c.blamed {
+	if c.batch != nil && c.batch.Across && !c.blamed {
 		c.blamed = true
 		s.faults.blame(c.id.Scope)
 	}
@@ -76,11 +76,11 @@ func (p *pool) asideAllowed(reserve bool) bool {
 	if reserve {
 		return false
 	}
-	others := p.across.running+p.across.spare > 0 || p.turns.size+p.aside.size > 1
+	others := p.across.running+p.across.spare > 0 || p.roundRobin.size+p.aside.size > 1
 	return !others || p.apart < max(1, p.workers/2) && !time.Now().Before(p.rest)
 }
 
-// restFor lets the scopes that are kept apart leave the workers to others for a while.
+// restFor leaves the workers to scopes that are not kept apart, for a while.
 func (p *pool) restFor(pause time.Duration) {
 	p.rest = time.Now().Add(pause)
 	time.AfterFunc(pause, p.changed)

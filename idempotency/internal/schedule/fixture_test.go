@@ -92,7 +92,7 @@ func (f *fixture) end() {
 		f.open = nil
 		f.mu.Unlock()
 		for _, w := range open {
-			w.settle()
+			w.resolve()
 		}
 		if len(open) == 0 {
 			break
@@ -102,7 +102,7 @@ func (f *fixture) end() {
 		f.t.Errorf("Close: %v", err)
 	}
 	stats := f.Stats()
-	stats.Alone, stats.Batched, stats.Apart = schedule.Taken{}, schedule.Taken{}, 0
+	stats.Single, stats.Batched, stats.Apart = schedule.Taken{}, schedule.Taken{}, 0
 	if diff := cmp.Diff(schedule.Stats{Closing: true}, stats, cmp.FilterPath(
 		func(p cmp.Path) bool { return p.Last().String() == ".Away" }, cmp.Ignore())); diff != "" {
 		f.t.Errorf("something is left (-want +got):\n%s", diff)
@@ -171,11 +171,11 @@ func (f *fixture) quiet() {
 // end lets the hook return.
 func (w *work) end() { w.once.Do(func() { close(w.over) }) }
 
-// settle settles the calls, or all of them, and ends.
-func (w *work) settle(names ...string) {
+// resolve resolves the calls, or all of them, and ends.
+func (w *work) resolve(names ...string) {
 	for _, name := range w.names {
 		if len(names) == 0 || slices.Contains(names, name) {
-			w.calls[name].Settle("outcome of " + name)
+			w.calls[name].Resolve("outcome of " + name)
 		}
 	}
 	w.end()
@@ -187,7 +187,7 @@ type caller struct {
 	f       *fixture
 	name    string
 	request request
-	lane    *schedule.Lane
+	batch   *schedule.Batch
 	size    int
 	wait    time.Duration
 	cancel  context.CancelFunc
@@ -204,7 +204,7 @@ type option func(*caller)
 // gone is a caller whose context has ended before it calls.
 func gone(c *caller) { c.cancel() }
 
-func in(lane *schedule.Lane) option     { return func(c *caller) { c.lane = lane } }
+func in(batch *schedule.Batch) option   { return func(c *caller) { c.batch = batch } }
 func payload(text string) option        { return func(c *caller) { c.request.payload = text } }
 func sized(size int) option             { return func(c *caller) { c.size = size } }
 func waiting(wait time.Duration) option { return func(c *caller) { c.wait = wait } }
@@ -229,7 +229,7 @@ func (f *fixture) start(name string, options ...option) *caller {
 	go func() {
 		defer close(c.done)
 		id := schedule.ID{Scope: name[:1], Key: name[1:]}
-		c.outcome, c.err = f.Do(ctx, id, c.lane, c.size, c.wait, c.request)
+		c.outcome, c.err = f.Do(ctx, id, c.batch, c.size, c.wait, c.request)
 		c.after = time.Since(began)
 	}()
 	return c

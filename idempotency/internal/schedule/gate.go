@@ -20,7 +20,7 @@ type gate struct {
 }
 
 // due says whether it is time to try.
-func (g *gate) due() bool { return !time.Now().Before(g.until) }
+func (q *gate) due() bool { return !time.Now().Before(q.until) }
 
 // Unreachable says that a worker could not reach the database, and why, which has nothing
 // to do with any call: until one can, only one at a time tries.

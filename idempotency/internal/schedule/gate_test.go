@@ -29,7 +29,7 @@ func (f *fixture) tries() []*work {
 func TestGate_OneAtATimeTriesWithPausesThatGrow(t *testing.T) {
 	simulate(t, settings(4, 4), func(f *fixture) {
 		f.sendAll("a1 b1 c1 d1")
-		f.send("e1", in(&schedule.Lane{Max: 9, Bytes: 9}))
+		f.send("e1", in(&schedule.Batch{Max: 9, Bytes: 9}))
 		all := f.tries()
 		if len(all) != 5 {
 			f.t.Fatalf("%d calls run, want 5", len(all))
@@ -67,7 +67,7 @@ func TestGate_OneAtATimeTriesWithPausesThatGrow(t *testing.T) {
 		}
 		for ; len(tries) > 0; tries = f.tries() {
 			for _, w := range tries {
-				w.settle()
+				w.resolve()
 			}
 		}
 		for _, c := range f.callers {
@@ -99,7 +99,7 @@ func TestGate_ATryThatSaysNeitherIsOver(t *testing.T) {
 	simulate(t, config, func(f *fixture) {
 		callers := f.sendAll("a1 b1")
 		f.away(f.execution("a1"))
-		f.execution("b1").settle()
+		f.execution("b1").resolve()
 		time.Sleep(5 * time.Millisecond)
 		running := f.execution("a1")
 		running.calls["a1"].Fail(errFailed)
@@ -110,7 +110,7 @@ func TestGate_ATryThatSaysNeitherIsOver(t *testing.T) {
 		time.Sleep(10 * time.Millisecond)
 		running = f.execution("c1")
 		f.Reached()
-		running.settle()
+		running.resolve()
 		c.hears()
 	})
 }
@@ -121,7 +121,7 @@ func TestGate_ATryThatHangsHoldsUpNobodyForLongerThanASecond(t *testing.T) {
 	simulate(t, config, func(f *fixture) {
 		f.sendAll("a1 b1")
 		f.away(f.execution("a1"))
-		f.execution("b1").settle()
+		f.execution("b1").resolve()
 		time.Sleep(5 * time.Millisecond)
 		hangs := f.execution("a1")
 		f.send("c1")
@@ -131,7 +131,7 @@ func TestGate_ATryThatHangsHoldsUpNobodyForLongerThanASecond(t *testing.T) {
 		if tries := f.tries(); len(tries) != 1 {
 			t.Errorf("%d try after a second, want 1", len(tries))
 		}
-		hangs.settle()
+		hangs.resolve()
 		f.Reached()
 	})
 }
@@ -168,7 +168,7 @@ func TestGate_ReachedBySomeoneWhoBeganBeforeOpensIt(t *testing.T) {
 		f.away(first)
 		f.quiet()
 		f.Reached()
-		f.execution("a1").settle()
-		second.settle()
+		f.execution("a1").resolve()
+		second.resolve()
 	})
 }

@@ -70,14 +70,15 @@ func (l *lookups) take() (due lookUp, next time.Duration) {
 	return due, 0
 }
 
-// expectLookUp sees to it that a call which waits is looked up in time. The caller holds
+// expectLookUp has a call that waits looked up in time. The caller holds
 // the mutex.
 func (s *Scheduler[C, O]) expectLookUp(c *Call[C, O]) {
 	s.lookups.unseen.push(&c.unseen, &c.entry)
 	s.lookUpNow()
 }
 
-// lookUpNow hands the look-up what is due, if it is idle, and sees to what comes next.
+// lookUpNow hands the look-up what is due, if it is idle, and sets the timer for what is
+// due next.
 // The caller holds the mutex.
 func (s *Scheduler[C, O]) lookUpNow() {
 	l := &s.lookups
@@ -113,7 +114,7 @@ func (s *Scheduler[C, O]) serveLookUps(ctx context.Context) {
 		for i, e := range due.entries {
 			calls[i] = s.call(e)
 		}
-		// Who comes first must not be what the others wait for.
+		// A look-up that is slow must not keep calls from the workers.
 		slow := time.AfterFunc(s.lookups.least, func() {
 			s.mu.Lock()
 			defer s.mu.Unlock()
@@ -126,8 +127,7 @@ func (s *Scheduler[C, O]) serveLookUps(ctx context.Context) {
 	}
 }
 
-// lookedUp learns from what the hook found, and sees to the calls that it said nothing
-// of.
+// lookedUp adapts to how much the hook found. Calls that it said nothing of are missed.
 func (s *Scheduler[C, O]) lookedUp(due lookUp, calls []*Call[C, O]) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -157,13 +157,13 @@ func (c *Call[C, O]) Polled() bool {
 	return c.state == polled
 }
 
-// Found is Settle for the look-up. It does nothing for a call that a worker has taken
+// Found is Resolve for the look-up. It does nothing for a call that a worker has taken
 // since the look-up began: what was found then may be gone, and the worker knows better.
 func (c *Call[C, O]) Found(outcome O) {
 	s := c.scheduler
 	s.mu.Lock()
-	settles := c.asked && c.state != done
-	if settles {
+	resolves := c.asked && c.state != done
+	if resolves {
 		if c.state == queued {
 			s.lookups.found++
 		}
@@ -171,7 +171,7 @@ func (c *Call[C, O]) Found(outcome O) {
 		s.finish(c)
 	}
 	s.mu.Unlock()
-	if settles {
+	if resolves {
 		c.answer(answer[O]{outcome: outcome})
 	}
 }
@@ -192,7 +192,7 @@ func (s *Scheduler[C, O]) missed(c *Call[C, O], free bool) {
 	c.asked = false
 	switch {
 	case c.state == queued:
-		s.wake(s.poolOf(c.group))
+		s.wake(s.poolOf(c.queue))
 	case c.state != polled: // Its callers have left.
 	case free:
 		c.polls, c.lookedUp = 0, true

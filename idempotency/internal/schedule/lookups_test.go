@@ -39,12 +39,12 @@ func TestLookUp_OfCallsThatWaitForAWorker(t *testing.T) {
 
 func TestLookUp_NoneOfACallThatMeetsAFreeWorker(t *testing.T) {
 	simulate(t, settings(1, 1), func(f *fixture) {
-		for _, options := range [][]option{nil, {in(&schedule.Lane{Max: 9, Bytes: 9})}} {
+		for _, options := range [][]option{nil, {in(&schedule.Batch{Max: 9, Bytes: 9})}} {
 			f.send("a1", options...)
 			running := f.execution("a1")
 			time.Sleep(time.Second)
 			f.quiet()
-			running.settle()
+			running.resolve()
 		}
 	})
 }
@@ -59,14 +59,14 @@ func TestLookUp_OfACallWhoseScopeHasItsShare(t *testing.T) {
 	})
 }
 
-func TestLookUp_ThatBeganBeforeAWorkerTookTheCallDoesNotSettleIt(t *testing.T) {
+func TestLookUp_ThatBeganBeforeAWorkerTookTheCallDoesNotResolveIt(t *testing.T) {
 	simulate(t, settings(1, 1), func(f *fixture) {
 		f.send("z0")
 		running := f.execution("z0")
 		c := f.send("a1")
 		time.Sleep(5 * time.Millisecond)
 		asked := f.lookUp("a1")
-		running.settle()
+		running.resolve()
 		running = f.execution("a1")
 		asked.calls["a1"].Found("stale")
 		c.waits()
@@ -153,7 +153,7 @@ func TestLookUp_ComesFirstWhileMostAreFound(t *testing.T) {
 		f.sendAll("x0")
 		other := f.execution("x0")
 		running := f.replays()
-		other.settle()
+		other.resolve()
 		// One worker is free; the look-up is asked all the same, and finds it.
 		found := f.send("a1")
 		asked := f.lookUp("a1")
@@ -170,11 +170,11 @@ func TestLookUp_ComesFirstWhileMostAreFound(t *testing.T) {
 		// Less than half was found: workers come first again.
 		f.sendAll("c4")
 		f.quiet()
-		running.settle()
-		f.execution("b3").settle()
+		running.resolve()
+		f.execution("b3").resolve()
 		missed["b3"].hears()
-		f.execution("c4").settle()
-		second.settle()
+		f.execution("c4").resolve()
+		second.resolve()
 	})
 }
 
@@ -184,7 +184,7 @@ func TestLookUp_ThatHangsHoldsUpNoFreeWorker(t *testing.T) {
 		others := []*work{f.execution("v0"), f.execution("w0"), f.execution("x0")}
 		running := f.replays()
 		for _, other := range others {
-			other.settle()
+			other.resolve()
 		}
 		asked := f.send("a1")
 		hangs := f.lookUp("a1")
@@ -193,15 +193,15 @@ func TestLookUp_ThatHangsHoldsUpNoFreeWorker(t *testing.T) {
 		f.quiet()
 		time.Sleep(time.Nanosecond)
 		for range 2 {
-			f.execution().settle()
+			f.execution().resolve()
 		}
 		asked.hears()
 		behind.hears()
 		// Nor those who come later.
 		f.send("c1")
-		f.execution("c1").settle()
+		f.execution("c1").resolve()
 		hangs.end()
-		running.settle()
+		running.resolve()
 	})
 }
 
@@ -211,7 +211,7 @@ func TestLookUp_IsNotDueForCallsInFlightElsewhereThatAWorkerTook(t *testing.T) {
 		running := f.execution("z0")
 		f.send("a1")
 		time.Sleep(4 * time.Millisecond)
-		running.settle()
+		running.resolve()
 		running = f.execution("a1")
 		f.send("b1")
 		time.Sleep(5*time.Millisecond - 1)
@@ -222,6 +222,6 @@ func TestLookUp_IsNotDueForCallsInFlightElsewhereThatAWorkerTook(t *testing.T) {
 			t.Error("a call that runs is looked up")
 		}
 		asked.end()
-		running.settle()
+		running.resolve()
 	})
 }

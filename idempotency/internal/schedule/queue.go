@@ -5,7 +5,8 @@ import (
 	"time"
 )
 
-// A pool has the calls that wait for one kind of worker. Groups take turns.
+// A pool has the calls that wait for one kind of worker, in queues that are served round
+// robin.
 //
 // A scope never has all workers, however much it asks for: at most three of four run
 // its single calls, and all but one the batches of its own. While others wait, each has
@@ -13,20 +14,20 @@ import (
 // have half of the workers together, half of the time. The reserve is a worker for
 // those who have nothing running, because nothing interrupts an effect.
 //
-// In a batch across scopes they take turns. While others are there, it passes over a
-// scope that is in all but one already: its slow effects don't hold up every batch. The
-// reserve's batch has only scopes that have nothing running.
+// A batch across scopes takes their calls round robin. While others are there, it passes
+// over a scope that is in all but one already: its slow effects don't hold up every
+// batch. The reserve's batch has only scopes that have nothing running.
 type pool struct {
 	workers       int
 	maxBatchDelay time.Duration
-	groups        map[groupKey]*group
-	// turns has the groups with calls, and aside those of scopes that are kept apart.
-	turns, aside list[group]
-	asideLast    bool
+	queues        map[queueKey]*workerQueue
+	// roundRobin has the queues with calls, and aside those of scopes that are kept apart.
+	roundRobin, aside list[workerQueue]
+	asideLast         bool
 	// loads has what each scope has, and across what all have together.
 	loads  map[string]*load
 	across load
-	// shared is the sum of that of all scopes, and counted numbers what countBatch did.
+	// shared is the sum over all scopes, and counted numbers the calls of countBatch.
 	shared, counted int
 	// contenders counts the loads that wait, and others the workers that run those
 	// that don't.
@@ -46,10 +47,10 @@ type pool struct {
 	taken Taken
 }
 
-// A load is what a scope has. Its queues are those in groups across scopes.
+// A load is what a scope has. Its tenants are its queues for batches across scopes.
 type load struct {
 	counts
-	queues  list[tenant]
+	tenants list[tenantQueue]
 	counted int
 }
 
@@ -59,7 +60,7 @@ type counts struct{ waiting, running, shared, spare int }
 
 func (p *pool) init(workers int, maxBatchDelay time.Duration, changed func()) {
 	p.workers, p.maxBatchDelay, p.changed = workers, maxBatchDelay, changed
-	p.groups, p.loads = map[groupKey]*group{}, map[string]*load{}
+	p.queues, p.loads = map[queueKey]*workerQueue{}, map[string]*load{}
 }
 
 // release notes that the worker is free.
@@ -71,80 +72,80 @@ func (p *pool) release(w *worker) {
 	}
 }
 
-func (p *pool) push(key groupKey, e *entry) {
-	g := p.groups[key]
-	if g == nil {
-		g = &group{groupKey: key, tenants: map[string]*tenant{}, load: p.load(key)}
-		p.groups[key] = g
+func (p *pool) push(key queueKey, e *entry) {
+	q := p.queues[key]
+	if q == nil {
+		q = &workerQueue{queueKey: key, tenants: map[string]*tenantQueue{}, load: p.load(key)}
+		p.queues[key] = q
 	}
-	if g.size == 0 {
-		p.line(g)
+	if q.size == 0 {
+		p.enqueue(q)
 	}
-	t := g.tenants[e.id.Scope]
+	t := q.tenants[e.id.Scope]
 	if t == nil {
-		t = &tenant{scope: e.id.Scope, group: g}
-		g.tenants[t.scope] = t
+		t = &tenantQueue{scope: e.id.Scope, queue: q}
+		q.tenants[t.scope] = t
 		p.join(t)
 	}
-	t.calls.push(&e.turn, e)
-	e.group = g
-	g.size++
-	p.count(g.load, counts{waiting: 1})
+	t.calls.push(&e.node, e)
+	e.queue = q
+	q.size++
+	p.count(q.load, counts{waiting: 1})
 }
 
-// join gives the tenant its turn after all others.
-func (p *pool) join(t *tenant) {
-	if !t.group.across {
-		t.group.turns.push(&t.turn, t)
+// join puts the tenant last in the round robin.
+func (p *pool) join(t *tenantQueue) {
+	if !t.queue.across {
+		t.queue.roundRobin.push(&t.node, t)
 		return
 	}
-	l := p.load(groupKey{scope: t.scope})
-	l.queues.push(&t.queue, t)
+	l := p.load(queueKey{scope: t.scope})
+	l.tenants.push(&t.inLoad, t)
 	p.place(t, l)
 }
 
-// place puts a tenant of a group across scopes where it belongs by what its scope runs.
-func (p *pool) place(t *tenant, l *load) {
-	g := t.group
-	turns := &g.turns
+// place puts a tenant of a queue across scopes where it belongs by what its scope runs.
+func (p *pool) place(t *tenantQueue, l *load) {
+	q := t.queue
+	into := &q.roundRobin
 	if p.workers > 1 && l.shared >= p.workers-1 {
-		turns = &g.held
+		into = &q.held
 	}
-	if t.turn.list != turns {
-		t.turn.remove()
-		turns.push(&t.turn, t)
+	if t.node.list != into {
+		t.node.remove()
+		into.push(&t.node, t)
 	}
 	if l.running+l.shared+l.spare > 0 {
 		t.fresh.remove()
 	} else if t.fresh.list == nil {
-		g.fresh.push(&t.fresh, t)
+		q.fresh.push(&t.fresh, t)
 	}
 }
 
-// tenants returns those of the group whose calls a worker may run.
-func (p *pool) tenants(g *group, reserve bool) *list[tenant] {
+// tenants returns those of the queue whose calls a worker may run.
+func (p *pool) tenants(q *workerQueue, reserve bool) *list[tenantQueue] {
 	switch {
-	case !g.across:
-		return &g.turns
+	case !q.across:
+		return &q.roundRobin
 	case reserve:
-		return &g.fresh
-	case len(g.tenants) == 1 && g.held.size == 1 &&
-		p.across.spare == 0 && p.shared == p.loads[g.held.front().scope].shared:
-		return &g.held // No other scope is there.
+		return &q.fresh
+	case len(q.tenants) == 1 && q.held.size == 1 &&
+		p.across.spare == 0 && p.shared == p.loads[q.held.front().scope].shared:
+		return &q.held // No other scope is there.
 	}
-	return &g.turns
+	return &q.roundRobin
 }
 
-// line gives the group its turn after all others.
-func (p *pool) line(g *group) {
-	turns := &p.turns
-	if g.apart {
-		turns = &p.aside
+// enqueue puts the queue last in the round robin.
+func (p *pool) enqueue(q *workerQueue) {
+	into := &p.roundRobin
+	if q.apart {
+		into = &p.aside
 	}
-	turns.push(&g.turn, g)
+	into.push(&q.node, q)
 }
 
-func (p *pool) load(key groupKey) *load {
+func (p *pool) load(key queueKey) *load {
 	if key.across {
 		return &p.across
 	}
@@ -156,7 +157,7 @@ func (p *pool) load(key groupKey) *load {
 	return l
 }
 
-// count notes what there is more, waiting and running.
+// count adds to what a scope has, or takes from it.
 func (p *pool) count(l *load, more counts) {
 	p.contend(l, -1)
 	l.waiting += more.waiting
@@ -164,7 +165,7 @@ func (p *pool) count(l *load, more counts) {
 	l.shared += more.shared
 	l.spare += more.spare
 	p.contend(l, 1)
-	for t := range l.queues.all() {
+	for t := range l.tenants.all() {
 		p.place(t, l)
 	}
 }
@@ -175,13 +176,13 @@ func (p *pool) countBatch(w *worker, sign int) {
 	if w.reserve {
 		own, shared = counts{spare: sign}, counts{spare: sign}
 	}
-	p.count(w.group.load, own)
-	if !w.group.across {
+	p.count(w.queue.load, own)
+	if !w.queue.across {
 		return
 	}
 	p.counted++
 	for _, e := range w.entries {
-		l := p.load(groupKey{scope: e.id.Scope})
+		l := p.load(queueKey{scope: e.id.Scope})
 		if l.counted != p.counted { // Once for all calls of the scope.
 			l.counted = p.counted
 			p.shared += shared.shared
@@ -191,6 +192,7 @@ func (p *pool) countBatch(w *worker, sign int) {
 	}
 }
 
+// contend counts a load among the contenders or the others, or no more when sign is -1.
 func (p *pool) contend(l *load, sign int) {
 	if l.waiting > 0 {
 		p.contenders += sign
@@ -199,35 +201,35 @@ func (p *pool) contend(l *load, sign int) {
 	}
 }
 
-// drop takes the call out of its group.
+// drop takes the call out of its queue.
 func (p *pool) drop(e *entry) {
-	g := e.group
-	g.drop(e)
-	p.count(g.load, counts{waiting: -1})
+	q := e.queue
+	q.drop(e)
+	p.count(q.load, counts{waiting: -1})
 	p.forgetLoad(e.id.Scope)
-	if g.size == 0 {
-		g.turn.remove()
-		p.forget(g)
+	if q.size == 0 {
+		q.node.remove()
+		p.forget(q)
 	}
 }
 
-// forget lets go of a group that has nothing left.
-func (p *pool) forget(g *group) {
-	if g.size > 0 {
+// forget removes a queue that has nothing left.
+func (p *pool) forget(q *workerQueue) {
+	if q.size > 0 {
 		return
 	}
-	g.closeWindow()
-	if g.running == 0 {
-		delete(p.groups, g.groupKey)
-		if !g.across {
-			p.forgetLoad(g.scope)
+	q.closeWindow()
+	if q.running == 0 {
+		delete(p.queues, q.queueKey)
+		if !q.across {
+			p.forgetLoad(q.scope)
 		}
 	}
 }
 
-// forgetLoad lets go of what a scope has when that is nothing.
+// forgetLoad removes the load of a scope that has nothing left.
 func (p *pool) forgetLoad(scope string) {
-	if l := p.loads[scope]; l != nil && l.counts == (counts{}) && l.queues.size == 0 {
+	if l := p.loads[scope]; l != nil && l.counts == (counts{}) && l.tenants.size == 0 {
 		delete(p.loads, scope)
 	}
 }
@@ -236,39 +238,39 @@ func (p *pool) forgetLoad(scope string) {
 // returns it.
 func (p *pool) hand() *worker {
 	w := p.free.front()
-	var g *group
+	var q *workerQueue
 	if w != nil {
-		g = p.next(false)
+		q = p.next(false)
 	}
-	if g == nil {
+	if q == nil {
 		if w = p.spare.front(); w == nil {
 			return nil
 		}
-		if g = p.next(true); g == nil {
+		if q = p.next(true); q == nil {
 			return nil
 		}
 	}
 	w.node.remove()
-	g.turn.remove()
-	g.closeWindow()
-	w.group, w.entries, w.begun = g, g.take(p.tenants(g, w.reserve)), time.Now()
+	q.node.remove()
+	q.closeWindow()
+	w.queue, w.entries, w.begun = q, q.take(p.tenants(q, w.reserve)), time.Now()
 	p.begin(w)
-	if g.size > 0 {
-		p.line(g)
+	if q.size > 0 {
+		p.enqueue(q)
 	}
 	return w
 }
 
 // begin says that the worker runs its calls.
 func (p *pool) begin(w *worker) {
-	g, n := w.group, len(w.entries)
-	g.running += n
+	q, n := w.queue, len(w.entries)
+	q.running += n
 	p.busy++
-	p.asideLast = g.apart
-	if g.apart {
+	p.asideLast = q.apart
+	if q.apart {
 		p.apart++
 	}
-	p.count(g.load, counts{waiting: -n})
+	p.count(q.load, counts{waiting: -n})
 	p.countBatch(w, 1)
 	for _, e := range w.entries {
 		p.taken.Waited += w.begun.Sub(e.since)
@@ -279,63 +281,63 @@ func (p *pool) begin(w *worker) {
 
 // done says that the worker has run them.
 func (p *pool) done(w *worker) {
-	g := w.group
-	g.running -= len(w.entries)
+	q := w.queue
+	q.running -= len(w.entries)
 	p.busy--
-	if g.apart {
+	if q.apart {
 		p.apart--
 		p.restFor(time.Since(w.begun))
 	}
 	p.countBatch(w, -1)
-	p.forget(g)
-	w.group, w.entries = nil, nil
+	p.forget(q)
+	w.queue, w.entries = nil, nil
 }
 
-// next returns the group of which a worker should run calls now, or nil. Groups of
-// scopes that are kept apart take turns with all others. What can't run comes to at
-// most a group for each worker, so that the search is short.
-func (p *pool) next(reserve bool) *group {
-	first, second := &p.aside, &p.turns
+// next returns the queue of which a worker should run calls now, or nil. Queues of
+// scopes that are kept apart alternate with all others. Those that can't run are at
+// most one for each worker, so that the loop is short.
+func (p *pool) next(reserve bool) *workerQueue {
+	first, second := &p.aside, &p.roundRobin
 	if p.asideLast {
 		first, second = second, first
 	}
-	for _, turns := range [...]*list[group]{first, second} {
-		if turns == &p.aside && turns.size > 0 && !p.asideAllowed(reserve) {
+	for _, queues := range [...]*list[workerQueue]{first, second} {
+		if queues == &p.aside && queues.size > 0 && !p.asideAllowed(reserve) {
 			continue
 		}
-		for g := range turns.all() {
+		for q := range queues.all() {
 			switch {
-			case p.tenants(g, reserve).size == 0: // Their scopes have enough.
-			case !p.ready(g):
-				p.openWindow(g)
-			case p.allowed(g, reserve):
-				return g
+			case p.tenants(q, reserve).size == 0: // Their scopes have enough.
+			case !p.ready(q):
+				p.openWindow(q)
+			case p.allowed(q, reserve):
+				return q
 			}
 		}
 	}
 	return nil
 }
 
-// ready says whether a batch of the group should begin. Batches side by side are worth
+// ready says whether a batch of the queue should begin. Batches side by side are worth
 // it when each has about as many calls: one more commit costs more than a short wait
 // for one that is under way.
-func (p *pool) ready(g *group) bool {
-	return p.maxBatchDelay == 0 || g.size >= g.running || g.size >= g.lane.Max ||
-		g.timer != nil && !time.Now().Before(g.closes)
+func (p *pool) ready(q *workerQueue) bool {
+	return p.maxBatchDelay == 0 || q.size >= q.running || q.size >= q.batch.Max ||
+		q.timer != nil && !time.Now().Before(q.closes)
 }
 
-// allowed says whether a worker may run the group's calls.
-func (p *pool) allowed(g *group, reserve bool) bool {
+// allowed says whether a worker may run the queue's calls.
+func (p *pool) allowed(q *workerQueue, reserve bool) bool {
 	switch {
-	case g.across:
+	case q.across:
 		return true
 	case reserve:
-		return g.load.running+g.load.shared+g.load.spare == 0
+		return q.load.running+q.load.shared+q.load.spare == 0
 	}
 	share := p.workers - 1
-	if g.lane == nil {
+	if q.batch == nil {
 		share = p.workers * 3 / 4
 	}
 	equal := (p.workers - p.others + p.contenders - 1) / p.contenders
-	return g.load.running < max(1, min(share, equal))
+	return q.load.running < max(1, min(share, equal))
 }

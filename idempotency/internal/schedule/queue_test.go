@@ -27,10 +27,10 @@ func busy(t *testing.T, places int, body func(f *fixture, running *work)) {
 func (f *fixture) runs(running *work, names string) {
 	f.t.Helper()
 	for _, name := range strings.Fields(names) {
-		running.settle()
+		running.resolve()
 		running = f.execution(name)
 	}
-	running.settle()
+	running.resolve()
 	f.quiet()
 }
 
@@ -44,7 +44,7 @@ func TestQueue_ScopesTakeTurns(t *testing.T) {
 func TestQueue_AScopeThatComesBackWaitsForItsTurn(t *testing.T) {
 	busy(t, 10, func(f *fixture, running *work) {
 		f.sendAll("a1 b1 b2")
-		running.settle()
+		running.resolve()
 		running = f.execution("a1")
 		f.send("a2")
 		f.runs(running, "b1 a2 b2")
@@ -117,7 +117,7 @@ func TestQueue_FollowersNeedNoPlace(t *testing.T) {
 func TestQueue_APlaceComesBack(t *testing.T) {
 	for name, free := range map[string]func(f *fixture, running *work, queued *caller){
 		"when the caller leaves": func(_ *fixture, _ *work, queued *caller) { queued.leave() },
-		"when a worker takes it": func(f *fixture, running *work, _ *caller) { running.settle(); f.execution("a1") },
+		"when a worker takes it": func(f *fixture, running *work, _ *caller) { running.resolve(); f.execution("a1") },
 	} {
 		t.Run(name, func(t *testing.T) {
 			busy(t, 1, func(f *fixture, running *work) {
@@ -144,9 +144,9 @@ func TestQueue_ACallThatComesBackNeedsNoPlace(t *testing.T) {
 		}
 		f.send("b1").fails(schedule.ErrFull)
 		running.end()
-		f.execution("a1").settle()
+		f.execution("a1").resolve()
 		queued.hears()
-		f.execution("z0").settle()
+		f.execution("z0").resolve()
 		f.send("b1").waits()
 	})
 }
@@ -164,17 +164,17 @@ func TestBatch_IsBoundedByMaxAndBytes(t *testing.T) {
 			config := settings(1, 1)
 			config.MaxBatchDelay = 0
 			simulate(t, config, func(f *fixture) {
-				lane := &schedule.Lane{Max: 3, Bytes: 10}
-				f.send("z0", in(lane))
+				batch := &schedule.Batch{Max: 3, Bytes: 10}
+				f.send("z0", in(batch))
 				running := f.execution("z0")
 				for i, size := range test.sizes {
-					f.send(fmt.Sprintf("a%d", i), in(lane), sized(size))
+					f.send(fmt.Sprintf("a%d", i), in(batch), sized(size))
 				}
 				for _, names := range test.want {
-					running.settle()
+					running.resolve()
 					running = f.execution(strings.Fields(names)...)
 				}
-				running.settle()
+				running.resolve()
 			})
 		})
 	}
@@ -184,16 +184,16 @@ func TestBatch_TenantsTakeTurns(t *testing.T) {
 	config := settings(1, 1)
 	config.MaxBatchDelay = 0
 	simulate(t, config, func(f *fixture) {
-		lane := &schedule.Lane{Max: 4, Bytes: 100, Across: true}
-		f.send("z0", in(lane))
+		batch := &schedule.Batch{Max: 4, Bytes: 100, Across: true}
+		f.send("z0", in(batch))
 		running := f.execution("z0")
-		f.sendAll("a1 a2 a3 a4 a5 b1 b2 c1", in(lane))
-		running.settle()
+		f.sendAll("a1 a2 a3 a4 a5 b1 b2 c1", in(batch))
+		running.resolve()
 		running = f.execution("a1", "b1", "c1", "a2")
-		running.settle()
+		running.resolve()
 		// The next batch goes on where this one stopped.
 		running = f.execution("b2", "a3", "a4", "a5")
-		running.settle()
+		running.resolve()
 	})
 }
 
@@ -201,8 +201,8 @@ func TestBatch_HasOneLaneAndWithinScopeOneScope(t *testing.T) {
 	config := settings(1, 1)
 	config.MaxBatchDelay = 0
 	simulate(t, config, func(f *fixture) {
-		across := &schedule.Lane{Max: 9, Bytes: 100, Across: true}
-		within := &schedule.Lane{Max: 9, Bytes: 100}
+		across := &schedule.Batch{Max: 9, Bytes: 100, Across: true}
+		within := &schedule.Batch{Max: 9, Bytes: 100}
 		f.send("z0", in(within))
 		running := f.execution("z0")
 		for _, scope := range []string{"a", "b"} {
@@ -212,10 +212,10 @@ func TestBatch_HasOneLaneAndWithinScopeOneScope(t *testing.T) {
 			f.send(scope+"3", in(across))
 		}
 		for _, names := range []string{"a1 a2", "a3 b3", "b1 b2"} {
-			running.settle()
+			running.resolve()
 			running = f.execution(strings.Fields(names)...)
 		}
-		running.settle()
+		running.resolve()
 	})
 }
 
@@ -223,22 +223,22 @@ func TestBatch_CountsWhatWorkersTake(t *testing.T) {
 	config := settings(1, 1)
 	config.MaxBatchDelay = 0
 	simulate(t, config, func(f *fixture) {
-		lane := &schedule.Lane{Max: 9, Bytes: 100}
-		f.send("a0", in(lane))
+		batch := &schedule.Batch{Max: 9, Bytes: 100}
+		f.send("a0", in(batch))
 		running := f.execution("a0")
-		f.sendAll("a1 a2 a3", in(lane))
+		f.sendAll("a1 a2 a3", in(batch))
 		time.Sleep(time.Second)
-		running.settle()
+		running.resolve()
 		f.lookUp("a1", "a2", "a3").end()
-		f.execution("a1", "a2", "a3").settle()
+		f.execution("a1", "a2", "a3").resolve()
 		f.send("a4")
-		f.execution("a4").settle()
+		f.execution("a4").resolve()
 		stats := f.Stats()
 		want := schedule.Taken{Calls: 4, Waited: 3 * time.Second, Sizes: [8]uint64{1, 0, 1}}
 		if diff := cmp.Diff(want, stats.Batched); diff != "" {
 			t.Errorf("batches (-want +got):\n%s", diff)
 		}
-		if diff := cmp.Diff(schedule.Taken{Calls: 1, Sizes: [8]uint64{1}}, stats.Alone); diff != "" {
+		if diff := cmp.Diff(schedule.Taken{Calls: 1, Sizes: [8]uint64{1}}, stats.Single); diff != "" {
 			t.Errorf("single calls (-want +got):\n%s", diff)
 		}
 	})

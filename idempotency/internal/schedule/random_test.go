@@ -86,7 +86,7 @@ func simulateRandom(t *testing.T, seed uint64) (text string) {
 			LookUp:  func(_ context.Context, calls []*call) { h.lookUp(seed, s, calls) },
 			Same:    func(a, b request) bool { return a == b },
 		})
-		lanes := []*schedule.Lane{
+		batches := []*schedule.Batch{
 			nil,
 			{Max: 1 + random.IntN(9), Bytes: 50, Across: true},
 			{Max: 1 + random.IntN(9), Bytes: 50},
@@ -94,11 +94,11 @@ func simulateRandom(t *testing.T, seed uint64) (text string) {
 		var callers sync.WaitGroup
 		for i := range 400 {
 			id := schedule.ID{Scope: string(rune('a' + random.IntN(5))), Key: fmt.Sprint(random.IntN(40))}
-			lane, size := lanes[random.IntN(len(lanes))], random.IntN(20)
+			batch, size := batches[random.IntN(len(batches))], random.IntN(20)
 			wait := time.Duration(random.Int64N(int64(400 * time.Millisecond)))
 			r := request{payload: fmt.Sprint(random.IntN(2))}
 			leaves := time.Duration(random.Int64N(int64(time.Second)))
-			callers.Go(func() { h.call(s, i, id, lane, size, wait, leaves, r) })
+			callers.Go(func() { h.call(s, i, id, batch, size, wait, leaves, r) })
 			time.Sleep(time.Duration(random.Int64N(int64(3 * time.Millisecond))))
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), time.Duration(random.Int64N(int64(400*time.Millisecond))))
@@ -124,11 +124,11 @@ func simulateRandom(t *testing.T, seed uint64) (text string) {
 }
 
 // call is one caller, which leaves after a while.
-func (h *history) call(s *schedule.Scheduler[request, string], i int, id schedule.ID, lane *schedule.Lane, size int, wait, leaves time.Duration, r request) {
+func (h *history) call(s *schedule.Scheduler[request, string], i int, id schedule.ID, batch *schedule.Batch, size int, wait, leaves time.Duration, r request) {
 	ctx, cancel := context.WithTimeout(context.Background(), leaves)
 	defer cancel()
 	began := time.Now()
-	outcome, err := s.Do(ctx, id, lane, size, wait, r)
+	outcome, err := s.Do(ctx, id, batch, size, wait, r)
 	took := time.Since(began)
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -157,7 +157,7 @@ func (h *history) begin(calls []*call) {
 			h.t.Errorf("%v is executed twice at a time", c.ID())
 		}
 		h.executing[c.ID()] = true
-		names = append(names, fmt.Sprint(c.ID(), c.Leader, c.Alone))
+		names = append(names, fmt.Sprint(c.ID(), c.Leader, c.Single))
 	}
 	h.write("executes %v", names)
 }
@@ -193,7 +193,7 @@ func (h *history) execute(seed uint64, s *schedule.Scheduler[request, string], c
 		case there && n == 0:
 			c.Again(schedule.Found, errAgain)
 		case there:
-			c.Settle(outcome)
+			c.Resolve(outcome)
 		case n < 3:
 			c.Refuse(errRefused)
 		case n < 6:

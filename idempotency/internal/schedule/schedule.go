@@ -3,10 +3,10 @@
 //
 // There is one Call for an identity at a time. The callers that ask for it meanwhile
 // follow its leader, the first of them, and need no place in the queue. A call is
-// queued until a worker takes it, alone or in a batch, and hands it to
+// queued until a worker takes it, singly or in a batch, and hands it to
 // Hooks.Execute, which says with one of the Call's methods what became of it:
 //
-//	Settle   it has its outcome; everyone hears it
+//	Resolve  it has its outcome; everyone hears it
 //	Refuse   a definite error; the leader and the followers who ask for the same hear it
 //	Fail     an error of this try; the leader hears it
 //	Again    nothing was decided; it goes back, and runs again as long as somebody waits
@@ -14,7 +14,7 @@
 // After Refuse and Fail the next follower leads. What runs is never interrupted, and
 // what nobody waits for any more is not begun.
 //
-// No caller decides what becomes of another: places, workers and turns are shared
+// No caller decides what becomes of another: places and workers are shared
 // between scopes, see pool and places.
 package schedule
 
@@ -49,23 +49,23 @@ func (e *WaitError) Error() string { return "the wait for the call is over" }
 // An ID is what makes two calls the same.
 type ID struct{ Scope, Key string }
 
-// A Lane holds the calls that may run together, in batches.
-type Lane struct {
-	// Max is how many calls a batch has at most, Bytes how large their payloads are
-	// together. A call that is larger by itself has a batch of its own.
+// A Batch says how calls run together: those that come with the same one may.
+type Batch struct {
+	// Max is how many calls run together at most, Bytes how large their payloads are
+	// together. A larger call runs by itself.
 	Max, Bytes int
-	// Across says that a batch may have calls of many scopes.
+	// Across says that calls of many scopes may run together.
 	Across bool
 }
 
 // Config says how much runs side by side.
 type Config struct {
-	// Singles and Batches are the workers for calls that run alone and for batches.
+	// Singles and Batches are the workers for calls that run singly and for batches.
 	Singles, Batches int
 	// Reserve adds one worker of each kind for scopes that have nothing running.
 	Reserve bool
-	// Queue is how many calls may wait for a worker. Those that come back to run again
-	// need not ask for a place.
+	// Queue is how many calls may wait for a worker. Calls that run again wait there even
+	// when it is full.
 	Queue int
 	// MaxBatchDelay bounds how long a batch that is smaller than those under way
 	// waits for more calls, once there is a worker for it.
@@ -79,7 +79,7 @@ type Config struct {
 // Hooks do the work. They are called without the scheduler's mutex.
 type Hooks[C, O any] struct {
 	// Execute runs the calls and says of each what became of it before it returns.
-	// What it says nothing of runs again, alone.
+	// What it says nothing of runs again, singly.
 	Execute func(context.Context, []*Call[C, O])
 	// LookUp finds the outcomes that are there already, and says Found or Missed.
 	LookUp func(context.Context, []*Call[C, O])
@@ -99,8 +99,8 @@ type Scheduler[C, O any] struct {
 	inflight map[ID]*Call[C, O]
 	// waiting counts the callers that wait.
 	waiting int
-	// turns counts how often a worker took calls.
-	turns   int
+	// runs counts how often a worker took calls.
+	runs    int
 	places  places
 	singles pool
 	batches pool
@@ -149,11 +149,11 @@ func New[C, O any](ctx context.Context, config Config, hooks Hooks[C, O]) *Sched
 }
 
 // Do waits for the outcome of the call with the id, at most as long as wait. When no
-// such call is in flight it starts one, for the caller c, in the lane, or alone when
-// lane is nil. size is that of its payload in bytes. The error is what Refuse or Fail
+// such call is in flight it starts one, for the caller c: in a batch, or singly when
+// batch is nil. size is that of its payload in bytes. The error is what Refuse or Fail
 // were given, ErrFull, ErrClosed, or a *WaitError.
-func (s *Scheduler[C, O]) Do(ctx context.Context, id ID, lane *Lane, size int, wait time.Duration, c C) (O, error) {
-	w := &waiter[C, O]{caller: c, lane: lane, size: size, answer: make(chan answer[O], 1)}
+func (s *Scheduler[C, O]) Do(ctx context.Context, id ID, batch *Batch, size int, wait time.Duration, c C) (O, error) {
+	w := &caller[C, O]{value: c, batch: batch, size: size, answer: make(chan answer[O], 1)}
 	call, err := s.join(id, w)
 	if err != nil {
 		return *new(O), err
@@ -177,7 +177,7 @@ func (s *Scheduler[C, O]) Do(ctx context.Context, id ID, lane *Lane, size int, w
 }
 
 // join adds the caller to the call in flight, or starts one.
-func (s *Scheduler[C, O]) join(id ID, w *waiter[C, O]) (*Call[C, O], error) {
+func (s *Scheduler[C, O]) join(id ID, w *caller[C, O]) (*Call[C, O], error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closing {
@@ -189,10 +189,10 @@ func (s *Scheduler[C, O]) join(id ID, w *waiter[C, O]) (*Call[C, O], error) {
 			return nil, ErrFull
 		}
 		c = &Call[C, O]{scheduler: s, entry: entry{id: id}}
-		c.owner = c
+		c.call = c
 		s.inflight[id] = c
 	}
-	c.waiters.push(&w.node, w)
+	c.callers.push(&w.node, w)
 	s.waiting++
 	if !follows {
 		s.enqueue(c)
@@ -202,7 +202,7 @@ func (s *Scheduler[C, O]) join(id ID, w *waiter[C, O]) (*Call[C, O], error) {
 
 // leave ends the caller's wait. A call that nobody waits for is given up, unless it
 // runs.
-func (s *Scheduler[C, O]) leave(c *Call[C, O], w *waiter[C, O], cause error) error {
+func (s *Scheduler[C, O]) leave(c *Call[C, O], w *caller[C, O], cause error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	err := &WaitError{Cause: cause, Last: c.last}
@@ -212,17 +212,17 @@ func (s *Scheduler[C, O]) leave(c *Call[C, O], w *waiter[C, O], cause error) err
 	if c.state == done || w.node.list == nil {
 		return err // The answer is there or comes.
 	}
-	led := c.waiters.front() == w
+	led := c.callers.front() == w
 	w.node.remove()
 	s.waiting--
-	next := c.waiters.front()
+	next := c.callers.front()
 	switch {
 	case c.state == running: // It goes on, whoever waits.
 	case next == nil:
 		s.unqueue(c)
 		s.finish(c)
-	case led && c.state == queued && (next.lane != w.lane || next.size != w.size):
-		// The next caller may belong into another lane.
+	case led && c.state == queued && (next.batch != w.batch || next.size != w.size):
+		// The next caller's may run with other calls.
 		s.unqueue(c)
 		s.enqueue(c)
 	}
@@ -243,15 +243,15 @@ func (s *Scheduler[C, O]) Reached() {
 	}
 }
 
-// enqueue gives the call to the workers, for its first waiter, or ends it when nobody
+// enqueue gives the call to the workers, for its first caller, or ends it when nobody
 // waits. The caller holds the mutex.
 func (s *Scheduler[C, O]) enqueue(c *Call[C, O]) {
-	leader := c.waiters.front()
+	leader := c.callers.front()
 	if leader == nil {
 		s.finish(c)
 		return
 	}
-	c.lane, c.size, c.state = leader.lane, leader.size, queued
+	c.batch, c.size, c.state = leader.batch, leader.size, queued
 	c.since = time.Now()
 	p, key := s.route(c)
 	s.places.take(&c.entry)
@@ -264,19 +264,19 @@ func (s *Scheduler[C, O]) enqueue(c *Call[C, O]) {
 	}
 }
 
-// route returns whose workers run the call, and the group in which it waits for them.
+// route returns whose workers run the call, and the queue in which it waits for them.
 // The caller holds the mutex.
-func (s *Scheduler[C, O]) route(c *Call[C, O]) (*pool, groupKey) {
+func (s *Scheduler[C, O]) route(c *Call[C, O]) (*pool, queueKey) {
 	scope := c.id.Scope
 	switch {
-	case c.lane == nil || c.Alone:
-		return &s.singles, groupKey{scope: scope}
-	case !c.lane.Across:
-		return &s.batches, groupKey{lane: c.lane, scope: scope}
+	case c.batch == nil || c.Single:
+		return &s.singles, queueKey{scope: scope}
+	case !c.batch.Across:
+		return &s.batches, queueKey{batch: c.batch, scope: scope}
 	case len(s.faults.scopes) > 0 && s.faults.apart(scope):
-		return &s.batches, groupKey{lane: c.lane, scope: scope, apart: true}
+		return &s.batches, queueKey{batch: c.batch, scope: scope, apart: true}
 	}
-	return &s.batches, groupKey{lane: c.lane, across: true}
+	return &s.batches, queueKey{batch: c.batch, across: true}
 }
 
 // unqueue takes the call out of wherever it waits. The caller holds the mutex.
@@ -289,8 +289,8 @@ func (s *Scheduler[C, O]) unqueue(c *Call[C, O]) {
 
 // withdraw is unqueue for many calls; it returns the pool that had this one, if any.
 func (s *Scheduler[C, O]) withdraw(c *Call[C, O]) (p *pool) {
-	if c.group != nil {
-		p = s.poolOf(c.group)
+	if c.queue != nil {
+		p = s.poolOf(c.queue)
 		p.drop(&c.entry)
 		s.places.leave(&c.entry)
 	}
@@ -302,9 +302,9 @@ func (s *Scheduler[C, O]) withdraw(c *Call[C, O]) (p *pool) {
 	return p
 }
 
-// poolOf returns the pool that has the group.
-func (s *Scheduler[C, O]) poolOf(g *group) *pool {
-	if g.lane == nil {
+// poolOf returns the pool that has the queue.
+func (s *Scheduler[C, O]) poolOf(q *workerQueue) *pool {
+	if q.batch == nil {
 		return &s.singles
 	}
 	return &s.batches
@@ -314,16 +314,16 @@ func (s *Scheduler[C, O]) poolOf(g *group) *pool {
 // mutex.
 func (s *Scheduler[C, O]) passable() bool { return !s.gate.shut || s.gate.due() }
 
-// wake hands what waits to free workers. Whatever a worker may run, and whenever it may,
-// is decided here, and not by who comes first to the mutex. The caller holds it.
+// wake hands what waits to free workers. What a worker runs, and when, is decided here,
+// and not by who gets the mutex first. The caller holds it.
 func (s *Scheduler[C, O]) wake(p *pool) {
 	for s.passable() {
 		w := p.hand()
 		if w == nil {
 			return
 		}
-		s.turns++
-		w.turn, w.try = s.turns, 0
+		s.runs++
+		w.run, w.try = s.runs, 0
 		if s.gate.shut {
 			w.try = s.try()
 		}
@@ -331,9 +331,9 @@ func (s *Scheduler[C, O]) wake(p *pool) {
 			c := s.call(e)
 			s.places.leave(e)
 			e.unseen.remove()
-			c.runFor = c.waiters.front()
-			c.Leader, c.state = c.runFor.caller, running
-			c.turn, c.asked = w.turn, false
+			c.runFor = c.callers.front()
+			c.Leader, c.state = c.runFor.value, running
+			c.run, c.asked = w.run, false
 		}
 		w.handed <- struct{}{}
 	}
@@ -344,11 +344,11 @@ type worker struct {
 	reserve bool
 	node    node[worker]
 	entries []*entry
-	group   *group
-	// turn is that of the scheduler, and try that of the gate, if any.
-	turn, try int
-	begun     time.Time
-	handed    chan struct{}
+	queue   *workerQueue
+	// run numbers what it runs, and try the gate's try, if it is one.
+	run, try int
+	begun    time.Time
+	handed   chan struct{}
 }
 
 // start starts a worker.
@@ -367,12 +367,12 @@ func (s *Scheduler[C, O]) start(ctx context.Context, p *pool, w *worker) {
 	})
 }
 
-// executed sees to the calls of which the hook said nothing, and frees the worker.
+// executed runs the calls again of which the hook said nothing, and frees the worker.
 func (s *Scheduler[C, O]) executed(p *pool, w *worker, calls []*Call[C, O]) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, c := range calls {
-		if c.state == running && c.turn == w.turn {
+		if c.state == running && c.run == w.run {
 			s.again(c, Singly, errUndecided)
 		}
 	}
@@ -388,5 +388,5 @@ func (s *Scheduler[C, O]) executed(p *pool, w *worker, calls []*Call[C, O]) {
 }
 
 func (s *Scheduler[C, O]) call(e *entry) *Call[C, O] {
-	return e.owner.(*Call[C, O]) //nolint:errcheck // join put it there.
+	return e.call.(*Call[C, O]) //nolint:errcheck // join put it there.
 }

@@ -8,23 +8,23 @@ import (
 	"github.com/onceql/onceql/idempotency/internal/schedule"
 )
 
-// across is a lane of batches of so many calls, over all scopes.
-func across(most int) *schedule.Lane { return &schedule.Lane{Max: most, Bytes: 100, Across: true} }
+// across is for batches of at most so many calls, over all scopes.
+func across(most int) *schedule.Batch { return &schedule.Batch{Max: most, Bytes: 100, Across: true} }
 
 // A step sends calls, or ends the batch of a call when it begins with "-", and says
 // which batches begin then.
 type step struct{ what, begins string }
 
 // steps takes them in turn.
-func (f *fixture) steps(lane *schedule.Lane, steps []step) {
+func (f *fixture) steps(batch *schedule.Batch, steps []step) {
 	f.t.Helper()
 	var running []*work
 	for _, s := range steps {
 		if name, ends := strings.CutPrefix(s.what, "-"); ends {
 			i := slices.IndexFunc(running, func(w *work) bool { return w.calls[name] != nil })
-			running[i].settle()
+			running[i].resolve()
 		} else {
-			f.sendAll(s.what, in(lane))
+			f.sendAll(s.what, in(batch))
 		}
 		f.drainLookUps()
 		var names []string
@@ -93,8 +93,8 @@ func TestReserveAcross_ServesThoseWhoHaveNothingRunning(t *testing.T) {
 
 // What a scope has running in any batch counts, whichever operation it is of.
 func TestReserveAcross_CountsAllBatchesOfAScope(t *testing.T) {
-	for name, lane := range map[string]*schedule.Lane{
-		"of another lane":   across(1),
+	for name, batch := range map[string]*schedule.Batch{
+		"of another batch":  across(1),
 		"of its own":        {Max: 1, Bytes: 100},
 		"of one kept apart": nil,
 	} {
@@ -103,11 +103,11 @@ func TestReserveAcross_CountsAllBatchesOfAScope(t *testing.T) {
 			config.Reserve = true
 			simulate(t, config, func(f *fixture) {
 				shared := across(1)
-				if lane == nil {
-					lane = across(1)
-					f.apart("a", lane)
+				if batch == nil {
+					batch = across(1)
+					f.apart("a", batch)
 				}
-				f.steps(lane, []step{{"a1", "a1"}})
+				f.steps(batch, []step{{"a1", "a1"}})
 				f.steps(shared, []step{{"b1", "b1"}, {"a2", ""}, {"c1", "c1"}})
 			})
 		})

@@ -54,7 +54,7 @@ func (f *fixture) drainLookUps() {
 }
 
 func TestShare_OneScopeNeverHasAllWorkers(t *testing.T) {
-	within := &schedule.Lane{Max: 1, Bytes: 100}
+	within := &schedule.Batch{Max: 1, Bytes: 100}
 	for name, test := range map[string]struct {
 		workers, want int
 		options       []option
@@ -87,10 +87,10 @@ func TestShare_IsEqualWhileOthersWait(t *testing.T) {
 		f.runningAre(map[string]int{"b": 1, "c": 1})
 		// As a's calls end, the others get what a has more than its share of three.
 		for _, hog := range hogs[:3] {
-			hog.settle()
+			hog.resolve()
 		}
 		f.runningAre(map[string]int{"b": 2, "c": 1})
-		hogs[3].settle() // Now a has less than three.
+		hogs[3].resolve() // Now a has less than three.
 		f.runningAre(map[string]int{"a": 1})
 	})
 }
@@ -101,8 +101,8 @@ func TestShare_IsOfWhatScopesLeaveThatOnlyRun(t *testing.T) {
 		running := f.runningAre(map[string]int{"c": 1, "d": 1, "e": 1, "f": 1})
 		f.mixed("ab", 10)
 		f.runningAre(map[string]int{"a": 4, "b": 4})
-		running["c"][0].settle()
-		running["d"][0].settle()
+		running["c"][0].resolve()
+		running["d"][0].resolve()
 		others["c1"].hears()
 		// Both have more than a sixth of the workers, and no other scope waits.
 		f.runningAre(map[string]int{"a": 1, "b": 1})
@@ -111,16 +111,16 @@ func TestShare_IsOfWhatScopesLeaveThatOnlyRun(t *testing.T) {
 
 func TestShare_GrowsWhenTheOthersLeave(t *testing.T) {
 	simulate(t, settings(1, 3), func(f *fixture) {
-		lane := &schedule.Lane{Max: 1, Bytes: 100, Across: true}
-		f.apart("a", lane)
-		f.apart("b", lane)
-		f.send("x0", in(lane))
+		batch := &schedule.Batch{Max: 1, Bytes: 100, Across: true}
+		f.apart("a", batch)
+		f.apart("b", batch)
+		f.send("x0", in(batch))
 		other := f.execution("x0")
-		f.send("a0", in(lane))
+		f.send("a0", in(batch))
 		f.execution("a0")
-		f.send("a1", in(lane))
-		waiting := f.send("b1", in(lane))
-		other.settle()
+		f.send("a1", in(batch))
+		waiting := f.send("b1", in(batch))
+		other.resolve()
 		f.quiet() // Half of the batches are of scopes that are kept apart.
 		waiting.leave()
 		f.execution("a1") // Nobody else wants the worker.
@@ -130,7 +130,7 @@ func TestShare_GrowsWhenTheOthersLeave(t *testing.T) {
 func TestReserve_ServesThoseWhoHaveNothingRunning(t *testing.T) {
 	for name, options := range map[string][]option{
 		"single calls": nil,
-		"batches":      {in(&schedule.Lane{Max: 1, Bytes: 100})},
+		"batches":      {in(&schedule.Batch{Max: 1, Bytes: 100})},
 	} {
 		t.Run(name, func(t *testing.T) {
 			config := settings(2, 2)
@@ -144,7 +144,7 @@ func TestReserve_ServesThoseWhoHaveNothingRunning(t *testing.T) {
 				reserve := f.runningAre(map[string]int{"c": 1})["c"]
 				f.send("d1", options...)
 				f.runningAre(map[string]int{})
-				reserve[0].settle()
+				reserve[0].resolve()
 				f.runningAre(map[string]int{"c": 1}) // c comes first again: it has nothing running.
 			})
 		})
@@ -155,8 +155,8 @@ func TestReserve_RunsABatchAcrossScopesWhenThereIsNone(t *testing.T) {
 	config := settings(1, 2)
 	config.Reserve = true
 	simulate(t, config, func(f *fixture) {
-		within := &schedule.Lane{Max: 1, Bytes: 100}
-		across := &schedule.Lane{Max: 1, Bytes: 100, Across: true}
+		within := &schedule.Batch{Max: 1, Bytes: 100}
+		across := &schedule.Batch{Max: 1, Bytes: 100, Across: true}
 		f.many("a", 3, in(within))
 		f.many("b", 3, in(within))
 		f.runningAre(map[string]int{"a": 1, "b": 1})
@@ -165,17 +165,17 @@ func TestReserve_RunsABatchAcrossScopesWhenThereIsNone(t *testing.T) {
 		f.send("x2", in(across))
 		time.Sleep(2 * time.Millisecond)
 		f.runningAre(map[string]int{})
-		batch[0].settle()
+		batch[0].resolve()
 		f.runningAre(map[string]int{"x": 1})
 	})
 }
 
 // apart lets calls of the scope harm batches until it is kept apart.
-func (f *fixture) apart(scope string, lane *schedule.Lane) {
+func (f *fixture) apart(scope string, batch *schedule.Batch) {
 	f.t.Helper()
 	before := f.Stats().Apart
 	for i := range 2 {
-		c := f.send(fmt.Sprintf("%s harm %d", scope, i), in(lane))
+		c := f.send(fmt.Sprintf("%s harm %d", scope, i), in(batch))
 		running := f.execution()
 		for _, c := range running.calls {
 			c.Blame()
@@ -192,42 +192,42 @@ func (f *fixture) apart(scope string, lane *schedule.Lane) {
 
 func TestApart_AScopeThatHarmsBatchesHasItsOwn(t *testing.T) {
 	simulate(t, settings(1, 1), func(f *fixture) {
-		lane := &schedule.Lane{Max: 9, Bytes: 100, Across: true}
-		f.apart("a", lane)
-		f.send("z0", in(lane))
+		batch := &schedule.Batch{Max: 9, Bytes: 100, Across: true}
+		f.apart("a", batch)
+		f.send("z0", in(batch))
 		running := f.execution("z0")
-		f.sendAll("a1 b1 a2 c1", in(lane))
-		running.settle()
+		f.sendAll("a1 b1 a2 c1", in(batch))
+		running.resolve()
 		running = f.execution("a1", "a2")
-		running.settle()
+		running.resolve()
 		running = f.execution("b1", "c1")
-		running.settle()
+		running.resolve()
 
 		// Until five seconds after the last fault.
 		time.Sleep(5 * time.Second)
 		if apart := f.Stats().Apart; apart != 0 {
 			t.Errorf("%d scopes are apart after five seconds", apart)
 		}
-		f.send("z0", in(lane))
+		f.send("z0", in(batch))
 		running = f.execution("z0")
-		f.sendAll("a1 b1", in(lane))
-		running.settle()
-		f.execution("a1", "b1").settle()
+		f.sendAll("a1 b1", in(batch))
+		running.resolve()
+		f.execution("a1", "b1").resolve()
 	})
 }
 
 func TestApart_WhatGoesWellOutweighsAFewFaults(t *testing.T) {
 	simulate(t, settings(1, 1), func(f *fixture) {
-		lane := &schedule.Lane{Max: 9, Bytes: 100, Across: true}
+		batch := &schedule.Batch{Max: 9, Bytes: 100, Across: true}
 		for i := range 60 {
-			f.send(fmt.Sprintf("a%d", i), in(lane))
+			f.send(fmt.Sprintf("a%d", i), in(batch))
 			running := f.execution()
 			for _, c := range running.calls {
 				if i%12 == 0 {
 					c.Blame()
 				}
 			}
-			running.settle()
+			running.resolve()
 		}
 		if apart := f.Stats().Apart; apart != 0 {
 			t.Error("a scope is apart that harms one batch in twelve")
@@ -237,13 +237,13 @@ func TestApart_WhatGoesWellOutweighsAFewFaults(t *testing.T) {
 
 func TestApart_TakesTurnsAndHasHalfOfTheBatches(t *testing.T) {
 	simulate(t, settings(1, 4), func(f *fixture) {
-		lane := &schedule.Lane{Max: 1, Bytes: 100, Across: true}
+		batch := &schedule.Batch{Max: 1, Bytes: 100, Across: true}
 		for _, scope := range []string{"a", "b", "c"} {
-			f.apart(scope, lane)
+			f.apart(scope, batch)
 		}
-		f.send("x0", in(lane))
-		f.mixed("abc", 20, in(lane))
-		f.many("x", 40, in(lane))
+		f.send("x0", in(batch))
+		f.mixed("abc", 20, in(batch))
+		f.many("x", 40, in(batch))
 		var running []*work
 		apart, turns := 0, ""
 		for range 40 {
@@ -261,7 +261,7 @@ func TestApart_TakesTurnsAndHasHalfOfTheBatches(t *testing.T) {
 			if running[0].names[0][:1] != "x" {
 				apart--
 			}
-			running[0].settle()
+			running[0].resolve()
 			running = running[1:]
 		}
 		if !strings.HasPrefix(strings.Repeat("abc", 20), turns) || len(turns) < 15 || len(turns) > 25 {
@@ -272,26 +272,26 @@ func TestApart_TakesTurnsAndHasHalfOfTheBatches(t *testing.T) {
 
 func TestApart_LeavesTheWorkersToOthersAsLongAsItHadThem(t *testing.T) {
 	simulate(t, settings(1, 2), func(f *fixture) {
-		lane := &schedule.Lane{Max: 1, Bytes: 100, Across: true}
-		f.apart("a", lane)
-		f.sendAll("a0 x0", in(lane))
+		batch := &schedule.Batch{Max: 1, Bytes: 100, Across: true}
+		f.apart("a", batch)
+		f.sendAll("a0 x0", in(batch))
 		running, other := f.execution("a0"), f.execution("x0")
 		time.Sleep(100 * time.Millisecond)
-		f.send("a1", in(lane))
-		running.settle()
+		f.send("a1", in(batch))
+		running.resolve()
 		time.Sleep(100*time.Millisecond - 1)
 		f.runningAre(map[string]int{})
 		time.Sleep(time.Nanosecond)
 		f.runningAre(map[string]int{"a": 1})
-		other.settle()
+		other.resolve()
 	})
 }
 
 func TestApart_HasWhatNobodyElseWants(t *testing.T) {
 	simulate(t, settings(1, 4), func(f *fixture) {
-		lane := &schedule.Lane{Max: 1, Bytes: 100, Across: true}
-		f.apart("a", lane)
-		f.many("a", 9, in(lane))
+		batch := &schedule.Batch{Max: 1, Bytes: 100, Across: true}
+		f.apart("a", batch)
+		f.many("a", 9, in(batch))
 		time.Sleep(time.Second)
 		f.runningAre(map[string]int{"a": 3})
 	})
@@ -301,11 +301,11 @@ func TestApart_NeverHasTheReserve(t *testing.T) {
 	config := settings(1, 1)
 	config.Reserve = true
 	simulate(t, config, func(f *fixture) {
-		lane := &schedule.Lane{Max: 1, Bytes: 100, Across: true}
-		f.apart("a", lane)
-		f.send("b1", in(&schedule.Lane{Max: 1, Bytes: 100}))
+		batch := &schedule.Batch{Max: 1, Bytes: 100, Across: true}
+		f.apart("a", batch)
+		f.send("b1", in(&schedule.Batch{Max: 1, Bytes: 100}))
 		f.runningAre(map[string]int{"b": 1})
-		f.many("a", 3, in(lane))
+		f.many("a", 3, in(batch))
 		f.runningAre(map[string]int{})
 	})
 }

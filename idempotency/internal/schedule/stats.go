@@ -10,8 +10,8 @@ type Stats struct {
 	Queued int
 	// Singles and Batches are the workers of each kind that run something.
 	Singles, Batches int
-	// Alone and Batched count what they have run so far.
-	Alone, Batched Taken
+	// Single and Batched count what they have run so far.
+	Single, Batched Taken
 	// Apart are the scopes whose batches are kept apart from those of others.
 	Apart int
 	// Away says whether the database could not be reached at the last try.
@@ -40,7 +40,7 @@ func (s *Scheduler[C, O]) Stats() Stats {
 		Queued:   s.places.used,
 		Singles:  s.singles.busy,
 		Batches:  s.batches.busy,
-		Alone:    s.singles.taken,
+		Single:   s.singles.taken,
 		Batched:  s.batches.taken,
 		Away:     s.gate.shut,
 		Closing:  s.closing,
@@ -58,7 +58,7 @@ func (s *Scheduler[C, O]) Waiting(id ID) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if c := s.inflight[id]; c != nil {
-		return c.waiters.size
+		return c.callers.size
 	}
 	return 0
 }

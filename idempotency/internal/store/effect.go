@@ -160,8 +160,8 @@ func (t *EffectTx) Rollback(ctx context.Context) error {
 
 // use returns the transaction for a statement, and what to call when it is over; or one
 // that has ended, when the effect has returned, another of its goroutines runs a
-// statement, or the statement would end the transaction. After that nothing is done any
-// more: it would stand by itself.
+// statement, or the statement would end the transaction. After the transaction nothing is
+// done any more: it would commit by itself.
 func (t *EffectTx) use(sql ...string) (tx pgx.Tx, done func()) {
 	if t.run.over.Load() || !t.run.statements.TryLock() {
 		return endedTx, func() {}

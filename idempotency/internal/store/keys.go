@@ -37,8 +37,8 @@ func (s *Store) Find(ctx context.Context, key Key) (Row, bool, *Failure) {
 // ErrBusy reports a key whose lock is another transaction's.
 var ErrBusy = errors.New("the key is executed at this moment")
 
-// Forget removes the key's row, and says whether there was one. Whether the key's lock
-// is another transaction's is told by ErrBusy, and then whether there is a row.
+// Forget removes the key's row, and says whether there was one. When the key's lock is
+// another transaction's, the failure is ErrBusy, and there says whether there is a row.
 func (s *Store) Forget(ctx context.Context, key Key) (there bool, failure *Failure) {
 	busy := false
 	failure = s.using(ctx, "forgetting the key", func(conn *pgx.Conn, sql *statements) error {

@@ -58,8 +58,8 @@ type Failure struct {
 	Err   error
 }
 
-// Told says that Postgres itself gave the error as its answer, and does not go away: an
-// error that comes again is what it is.
+// Told says that Postgres answered with the error, and that it is not a transient one:
+// when it comes again, it is the call's own.
 func (f *Failure) Told() bool {
 	switch c := code(f.Err); class(c) {
 	case "", "08", "40", "53", "57", "58":
@@ -69,7 +69,7 @@ func (f *Failure) Told() bool {
 	}
 }
 
-// Error is the error's.
+// Error returns the error's text.
 func (f *Failure) Error() string { return f.Err.Error() }
 
 // Unwrap returns the error.
@@ -111,8 +111,8 @@ func code(err error) string {
 
 func class(code string) string { return code[:min(2, len(code))] }
 
-// stale says whether the server does not have a prepared statement that it should
-// have, or has it otherwise: a pooler or a migration took it away.
+// stale says whether the server lacks a prepared statement that it should have, or has
+// another under its name: a pooler or a migration took it away.
 func stale(code string) bool {
 	return code == "26000" || code == "42P05" || code == "0A000"
 }
