@@ -35,11 +35,9 @@ func (s *Store) resolve(ctx context.Context, conn *pgx.Conn) (*statements, error
 			where stored.scope = $1 and stored.key = $2` + replan,
 		insert: stored(table, `
 			select scope, key, operation, request_hash, hash_version, response_json::json,
-				nullif(request_id, ''), execution_id::uuid, $9, expires_at, retained_until
-			from unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::smallint[], $6::text[], $7::text[], $8::text[],
-				$10::timestamptz[], $11::timestamptz[])
-				as rows (scope, key, operation, request_hash, hash_version, response_json, request_id, execution_id,
-					expires_at, retained_until)`, "cardinality($1::text[])"),
+				nullif(request_id, ''), execution_id::uuid, $9::timestamptz, $10::timestamptz, $11::timestamptz
+			from unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::smallint[], $6::text[], $7::text[], $8::text[])
+				as rows (scope, key, operation, request_hash, hash_version, response_json, request_id, execution_id)`, "cardinality($1::text[])"),
 		insertOne: stored(table, `
 			values ($1::text, $2::text, $3::text, $4::bytea, $5::smallint, $6::text::json,
 				nullif($7::text, ''), $8::text::uuid, $9::timestamptz, $10::timestamptz, $11::timestamptz)`, "1"),
@@ -132,10 +130,13 @@ const settingsSQL = `
 	set_config('enable_seqscan', 'off', true)`
 
 // restoreSQL puts back what an effect may have changed and the insert depends on, and lets
-// locks of the session go: they would outlive the effect. It fails in another transaction than the claim's, as "commit and chain" begins it.
+// locks of the session go: they would outlive the effect. It fails in another transaction
+// than the claim's, as "commit and chain" begins it. A search_path that is set, even to
+// what it is, has to be resolved again.
 const restoreSQL = `
 select case when now() = $6 then 1 else ('another transaction, of ' || now())::int end,
-	set_config('role', $1, true), set_config('row_security', $2, true), set_config('search_path', $3, true),
+	set_config('role', $1, true), set_config('row_security', $2, true),
+	case when current_setting('search_path') <> $3 then set_config('search_path', $3, true) end,
 	set_config('onceql.tenants', ($4::text[])::text, true),
 	set_config('lock_timeout', $5, true), set_config('statement_timeout', $5, true),
 	set_config('synchronous_commit', case when current_setting('synchronous_commit') in ('off', 'local') then 'on'

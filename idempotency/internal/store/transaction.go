@@ -221,9 +221,9 @@ func (t *Tx) unchanged(came session, state string) error {
 }
 
 // Commit checks the constraints that the effect deferred, puts back what it changed,
-// inserts the rows and commits. When it returns nil that is certain. After a Failure of
-// the deferred constraints the transaction lasts until Back or End, after any other it
-// is over. Commit has a budget of its own.
+// inserts the rows, which have their times in common, and commits. When it returns nil
+// that is certain. After a Failure of the deferred constraints the transaction lasts
+// until Back or End, after any other it is over. Commit has a budget of its own.
 func (t *Tx) Commit(ctx context.Context, rows []Row, budget time.Duration) *Failure {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), budget)
 	defer cancel()
@@ -293,14 +293,15 @@ func arguments(rows []Row) []any {
 	scopes, keys, operations := make([]string, n), make([]string, n), make([]string, n)
 	hashes, versions, responses := make([][]byte, n), make([]int16, n), make([]string, n)
 	requestIDs, executionIDs := make([]string, n), make([]string, n)
-	expires, retained := make([]time.Time, n), make([]time.Time, n)
 	for i, r := range rows {
 		scopes[i], keys[i], operations[i] = r.Scope, r.Key.Key, r.Operation
 		hashes[i], versions[i], responses[i] = r.Hash, r.HashVersion, string(r.Response)
 		requestIDs[i], executionIDs[i] = r.RequestID, uuid.UUID(r.ExecutionID).String()
-		expires[i], retained[i] = r.ExpiresAt, r.RetainedUntil
 	}
-	return []any{scopes, keys, operations, hashes, versions, responses, requestIDs, executionIDs, rows[0].CreatedAt, expires, retained}
+	return []any{
+		scopes, keys, operations, hashes, versions, responses, requestIDs, executionIDs,
+		rows[0].CreatedAt, rows[0].ExpiresAt, rows[0].RetainedUntil,
+	}
 }
 
 // Acknowledge ends a transaction that found rows, where commits wait for a standby: so
