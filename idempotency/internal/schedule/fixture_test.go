@@ -107,6 +107,9 @@ func (f *fixture) end() {
 		func(p cmp.Path) bool { return p.Last().String() == ".Away" }, cmp.Ignore())); diff != "" {
 		f.t.Errorf("something is left (-want +got):\n%s", diff)
 	}
+	if kept := f.Kept(); kept != 0 {
+		f.t.Errorf("something of %d scopes and queues is kept", kept)
+	}
 }
 
 // A work is what a worker, or the look-up, has in hand.

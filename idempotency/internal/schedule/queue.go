@@ -187,8 +187,10 @@ func (p *pool) countBatch(w *worker, sign int) {
 			l.counted = p.counted
 			p.shared += shared.shared
 			p.count(l, shared)
-			p.forgetLoad(e.id.Scope)
 		}
+	}
+	for _, e := range w.entries { // Not before: a load that is made anew would be counted again.
+		p.forgetLoad(e.id.Scope)
 	}
 }
 

@@ -115,6 +115,9 @@ func simulateRandom(t *testing.T, seed uint64) (text string) {
 		if stats.InFlight != 0 || stats.Waiting != 0 || stats.Queued != 0 || stats.Singles != 0 || stats.Batches != 0 {
 			t.Errorf("something is left: %+v", stats)
 		}
+		if kept := s.Kept(); kept != 0 {
+			t.Errorf("something of %d scopes and queues is kept", kept)
+		}
 		if h.callers != 400 {
 			t.Errorf("%d of 400 callers have an answer", h.callers)
 		}

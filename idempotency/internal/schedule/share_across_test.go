@@ -56,6 +56,20 @@ func TestShareAcross_OneScopeIsNotInAllBatchesWhileOthersAreThere(t *testing.T) 
 		}},
 		"of two batches": {2, 1, []step{{"b1", "b1"}, {"a1 a2", "a1"}, {"-b1", "a2"}}},
 		"of one batch":   {1, 1, []step{{"a1 a2 b1", "a1"}, {"-a1", "a2"}, {"-a2", "b1"}}},
+		"after a moment in which it only waited": {3, 1, []step{
+			{"b1 b2", "b1, b2"}, {"a1", "a1"}, {"a2 a3 a4", ""}, {"-a1", "a2"}, {"-b1", "a3"}, {"c1", ""}, {"-b2", "c1"},
+		}},
+		"after a batch that had two of its calls": {3, 2, []step{
+			{"b1", "b1"},
+			{"a1", "a1"},
+			{"a2 a3", "a2 a3"},
+			{"-a1", ""},
+			{"-a2", ""},
+			{"a4", "a4"},
+			{"a5 a6", "a5 a6"},
+			{"b2 a7", ""},
+			{"-b1", "b2"},
+		}},
 		"the others' calls run without its own": {3, 2, []step{
 			{"a1", "a1"}, {"a2", "a2"}, {"a3 b1 a4 b2", "b1"}, {"-b1", "b2"}, {"-a1", "a3 a4"},
 		}},
