@@ -73,16 +73,13 @@ func (s *Scheduler[C, O]) again(c *Call[C, O], how How, err error) {
 // delay lets the call wait, outside of the queue. The caller holds the mutex.
 func (s *Scheduler[C, O]) delay(c *Call[C, O], pause time.Duration, then func(*Call[C, O])) {
 	c.state = delayed
-	var timer *time.Timer
-	timer = time.AfterFunc(pause, func() {
+	c.timer = time.AfterFunc(pause, func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		if c.timer == timer {
-			c.timer = nil
+		if c.state == delayed { // Else its callers have left at this moment.
 			then(c)
 		}
 	})
-	c.timer = timer
 }
 
 // poll gives the call to the look-up. The caller holds the mutex.

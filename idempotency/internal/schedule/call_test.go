@@ -153,6 +153,39 @@ func TestLeave_TheNextLeaderMayBelongIntoAnotherLane(t *testing.T) {
 	})
 }
 
+func TestLeave_TheNextLeadersPayloadMayBeLarger(t *testing.T) {
+	simulate(t, settings(1, 1), func(f *fixture) {
+		batch := &schedule.Batch{Max: 9, Bytes: 10}
+		f.send("a0", in(batch))
+		running := f.execution("a0")
+		leader, follower := f.send("a1", in(batch), sized(1)), f.send("a1", in(batch), sized(6))
+		other := f.send("a2", in(batch), sized(5))
+		leader.leave()
+		running.resolve()
+		f.execution("a2").resolve() // Together they are too large.
+		f.execution("a1").resolve()
+		follower.hears()
+		other.hears()
+	})
+}
+
+func TestLeave_AtTheMomentThatTheDelayEnds(t *testing.T) {
+	simulate(t, settings(1, 1), func(f *fixture) {
+		for range 50 { // Either may come first.
+			c := f.send("a1", waiting(5*time.Millisecond))
+			running := f.execution("a1")
+			running.calls["a1"].Again(schedule.Elsewhere, nil)
+			running.end()
+			time.Sleep(5 * time.Millisecond)
+			c.gaveUp(5*time.Millisecond, nil)
+			f.drainLookUps()
+			// What nobody waits for any more is not looked up again.
+			time.Sleep(time.Second)
+			f.quiet()
+		}
+	})
+}
+
 func TestLeave_WhileTheCallIsDelayed(t *testing.T) {
 	for _, how := range []schedule.How{schedule.Together, schedule.Elsewhere} {
 		simulateAgain(t, how, func(f *fixture, leader, follower *caller) {

@@ -297,7 +297,6 @@ func (s *Scheduler[C, O]) withdraw(c *Call[C, O]) (p *pool) {
 	c.unseen.remove()
 	if c.timer != nil {
 		c.timer.Stop()
-		c.timer = nil
 	}
 	return p
 }
