@@ -136,6 +136,59 @@ func TestGate_ATryThatHangsHoldsUpNobodyForLongerThanASecond(t *testing.T) {
 	})
 }
 
+func TestGate_TheEndOfATryThatHungSaysNothingOfTheNext(t *testing.T) {
+	config := settings(2, 1)
+	config.LookUpAfter = time.Hour // The tries are the workers'.
+	simulate(t, config, func(f *fixture) {
+		f.sendAll("a1 b1")
+		f.away(f.execution("a1"))
+		f.execution("b1").resolve()
+		time.Sleep(5 * time.Millisecond)
+		hangs := f.execution("a1")
+		f.sendAll("c1 d1")
+		time.Sleep(time.Second)
+		next := f.execution("c1")
+		f.away(hangs)
+		// One at a time tries: the next one has its second.
+		time.Sleep(time.Second - 1)
+		f.quiet()
+		f.Reached()
+		next.resolve()
+	})
+}
+
+func TestGate_TheEndOfATryThatReachedItSaysNothingOnceItIsShutAnew(t *testing.T) {
+	for name, test := range map[string]struct{ before, after time.Duration }{
+		"before the next try": {3 * time.Millisecond, 2 * time.Millisecond},
+		"during the next try": {6 * time.Millisecond, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			config := settings(2, 1)
+			config.LookUpAfter = time.Hour // The tries are the workers'.
+			simulate(t, config, func(f *fixture) {
+				f.sendAll("a1 b1")
+				f.away(f.execution("a1"))
+				f.execution("b1").resolve()
+				time.Sleep(5 * time.Millisecond)
+				reached := f.execution("a1")
+				f.Reached()
+				f.send("c1")
+				f.away(f.execution("c1"))
+				f.send("d1")
+				time.Sleep(test.before)
+				reached.resolve()
+				// The pause is the first one's still, and one at a time tries.
+				time.Sleep(test.after)
+				next := f.execution("c1")
+				time.Sleep(time.Second / 2)
+				f.quiet()
+				f.Reached()
+				next.resolve()
+			})
+		})
+	}
+}
+
 func TestGate_ALookUpTriesToo(t *testing.T) {
 	simulate(t, settings(1, 1), func(f *fixture) {
 		f.send("a1")

@@ -37,6 +37,26 @@ func TestLookUp_OfCallsThatWaitForAWorker(t *testing.T) {
 	})
 }
 
+func TestLookUp_NoneOfACallThatWasJustPolled(t *testing.T) {
+	simulate(t, settings(1, 1), func(f *fixture) {
+		c := f.send("a1")
+		running := f.execution("a1")
+		running.calls["a1"].Again(schedule.Elsewhere, nil)
+		running.end()
+		f.send("z0")
+		running = f.execution("z0")
+		time.Sleep(5 * time.Millisecond)
+		asked := f.lookUp("a1")
+		asked.calls["a1"].Missed(true)
+		asked.end()
+		// It waits for the worker, and its outcome is known not to be there.
+		time.Sleep(time.Second)
+		f.quiet()
+		f.runs(running, "a1")
+		c.hears()
+	})
+}
+
 func TestLookUp_NoneOfACallThatMeetsAFreeWorker(t *testing.T) {
 	simulate(t, settings(1, 1), func(f *fixture) {
 		for _, options := range [][]option{nil, {in(&schedule.Batch{Max: 9, Bytes: 9})}} {

@@ -216,6 +216,42 @@ func TestApart_AScopeThatHarmsBatchesHasItsOwn(t *testing.T) {
 	})
 }
 
+func TestApart_EachLeaderOfACallIsBlamedOnce(t *testing.T) {
+	simulate(t, settings(1, 1), func(f *fixture) {
+		batch := &schedule.Batch{Max: 9, Bytes: 100, Across: true}
+		f.send("a1", in(batch))
+		f.send("a1", in(batch), payload("next"))
+		for want := range 2 {
+			running := f.execution("a1")
+			if apart := f.Stats().Apart; apart != 0 {
+				t.Errorf("after %d faults %d scopes are apart", want, apart)
+			}
+			running.calls["a1"].Blame()
+			running.calls["a1"].Blame()
+			running.calls["a1"].Refuse(errRefused)
+			running.end()
+		}
+		if apart := f.Stats().Apart; apart != 1 {
+			t.Errorf("after two faults %d scopes are apart, want 1", apart)
+		}
+	})
+}
+
+func TestApart_WhatWentWellBeforeDoesNotCount(t *testing.T) {
+	simulate(t, settings(1, 1), func(f *fixture) {
+		batch := &schedule.Batch{Max: 9, Bytes: 100, Across: true}
+		f.send("a0", in(batch))
+		running := f.execution("a0")
+		running.calls["a0"].Blame()
+		running.resolve()
+		for i := range 100 {
+			f.send(fmt.Sprintf("a%d", i), in(batch))
+			f.execution().resolve()
+		}
+		f.apart("a", batch)
+	})
+}
+
 func TestApart_WhatGoesWellOutweighsAFewFaults(t *testing.T) {
 	simulate(t, settings(1, 1), func(f *fixture) {
 		batch := &schedule.Batch{Max: 9, Bytes: 100, Across: true}
