@@ -243,6 +243,36 @@ func TestFailure_OfAConflictIsUnavailable(t *testing.T) {
 	misdeeds(t, all)
 }
 
+// What an effect sends over the bare connection is not seen. It is found out that the
+// transaction is another, and its keys are not stored.
+func TestFailure_ToKeepTheTransactionOnTheBareConnectionIsItsOwn(t *testing.T) {
+	t.Parallel()
+	for sql, notes := range map[string]int{"commit and chain": 1, "rollback and chain": 0} {
+		t.Run(sql, func(t *testing.T) {
+			t.Parallel()
+			f := newFixture(t)
+			engine := f.engine(idempotency.Config{Wait: testTimeout})
+			_, err := run(t.Context(), engine, call("k", "a"), func(ctx context.Context, tx pgx.Tx) (note, error) {
+				n, err := write("a")(ctx, tx)
+				if err == nil {
+					_, err = tx.Conn().Exec(ctx, sql)
+				}
+				return n, err
+			})
+			wantError(t, err, idempotency.ErrTransaction)
+			if n := f.count(`select count(*) from notes`); n != notes {
+				t.Errorf("%d effects stand, want %d", n, notes)
+			}
+			if n := f.count(`select count(*) from idempotency_keys`); n != 0 {
+				t.Errorf("%d keys are stored, want none", n)
+			}
+			if o := mustDo(t, engine, "k", "a"); o.Replayed {
+				t.Errorf("the call sent again: %+v; want it executed", o)
+			}
+		})
+	}
+}
+
 // An effect that ends its transaction with a statement does not go on outside of it.
 func TestFailure_ToKeepTheTransactionIsItsOwn(t *testing.T) {
 	t.Parallel()
