@@ -2,6 +2,7 @@ package idempotency_test
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 
 	"github.com/onceql/onceql/idempotency"
@@ -56,6 +57,39 @@ func TestCommit_ThatIsLostIsResolved(t *testing.T) {
 			})
 		}
 	}
+}
+
+// A COMMIT that Postgres itself refuses once more, for a reason that does not go away,
+// is not tried again and again: the call and its equals hear the reason.
+func TestCommit_ThatPostgresRefusesTwiceIsRefused(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.exec(`
+		create table parents (id int primary key);
+		create table children (parent int references parents deferrable);
+		create function orphan() returns trigger language plpgsql as $$ begin
+			set constraints all deferred;
+			insert into children values (1);
+			return null;
+		end $$;
+		create trigger orphans after insert on idempotency_keys for each row execute function orphan()`)
+	engine := f.engine(idempotency.Config{Wait: testTimeout})
+	gate := newGate()
+	var runs atomic.Int32
+	leader := start(t.Context(), engine, call("k", "a"), gate.before(counted(&runs, write("a"))))
+	gate.arrived(t)
+	equal := start(t.Context(), engine, call("k", "a"), never(t))
+	waiting(t, engine, "k", 2)
+	close(gate.open)
+	for _, replies := range []<-chan reply{leader, equal} {
+		if o, err := replied(t, replies); !own("23503")(err) {
+			t.Errorf("%+v, %v; want the constraint's error", o, err)
+		}
+	}
+	if n := runs.Load(); n != 2 {
+		t.Errorf("the effect ran %d times, want 2", n)
+	}
+	f.effects(0)
 }
 
 // The leader's caller leaves while the outcome is unknown: the work is resolved all
