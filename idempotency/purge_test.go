@@ -36,6 +36,47 @@ func TestPurge_RemovesInBatchesWhatIsPastItsRetention(t *testing.T) {
 	}
 }
 
+// An operator may give rows more time at any moment.
+func TestPurge_SparesARowThatIsGivenMoreTimeMeanwhile(t *testing.T) {
+	t.Parallel()
+	for _, column := range []string{"retained_until", "expires_at"} {
+		t.Run(column, func(t *testing.T) {
+			t.Parallel()
+			f := newFixture(t)
+			engine := f.engine(idempotency.Config{})
+			f.fill(3, "73 hours")
+			operator, err := f.pool.Begin(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := operator.Exec(t.Context(),
+				`update idempotency_keys set `+column+` = now() + interval '1 hour' where key = '73 hours 2'`); err != nil {
+				t.Fatal(err)
+			}
+			purged := make(chan int64, 1)
+			go func() {
+				n, err := engine.Purge(t.Context())
+				if err != nil {
+					t.Error(err)
+				}
+				purged <- n
+			}()
+			eventually(t, "the purge waits for the row", func() bool {
+				return f.count(`select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`) > 0
+			})
+			if err := operator.Commit(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if n := <-purged; n != 2 {
+				t.Errorf("%d rows were purged, want 2", n)
+			}
+			if n := f.count(`select count(*) from idempotency_keys where key = '73 hours 2'`); n != 1 {
+				t.Error("the row that was given more time is gone")
+			}
+		})
+	}
+}
+
 func TestPurge_IsOneServersAtATime(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)

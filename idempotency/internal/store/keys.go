@@ -80,7 +80,7 @@ func (s *Store) Purge(ctx context.Context, limit int, oldest *time.Time) (remove
 				select pg_try_advisory_xact_lock($1) from set_config('onceql.purge', 'on', true)`, PurgeLock).Scan(&locked); err != nil || !locked {
 				return err
 			}
-			// The times stand in both places: a key that was made anew is spared.
+			// The times stand in both places: a row that is given more time meanwhile is spared.
 			return tx.QueryRow(ctx, `
 				with removed as (
 					delete from `+sql.table+`
