@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/onceql/onceql/idempotency"
@@ -87,6 +88,35 @@ func TestCheck_NamesAServerThatDoesNotFit(t *testing.T) {
 	err = engine.Check(t.Context())
 	wantError(t, err, idempotency.ErrUnavailable)
 	postgres.Start(t)
+}
+
+// A table that moves while servers run is found where it is now.
+func TestTable_ThatMovedIsFoundAgain(t *testing.T) {
+	t.Parallel()
+	for name, sql := range map[string]string{
+		"to another schema":      `alter table idempotency_keys set schema other`,
+		"with its schema's name": `alter schema public rename to before; alter schema other rename to public; alter schema before rename to other`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFixture(t)
+			f.exec(`create schema other; drop table notes`)
+			engine := f.engineOn(f.open(f.url+"&search_path=public,other", 4), idempotency.Config{})
+			nothing := func(context.Context, pgx.Tx) (note, error) { return note{}, nil }
+			if _, err := run(t.Context(), engine, call("k", "a"), nothing); err != nil {
+				t.Fatal(err)
+			}
+			f.exec(sql)
+			_, err := run(t.Context(), engine, call("k", "a"), nothing)
+			wantError(t, err, idempotency.ErrTable)
+			if o, err := run(t.Context(), engine, call("k", "a"), nothing); err != nil || !o.Replayed {
+				t.Errorf("the call sent again: %+v, %v; want a replay", o, err)
+			}
+			if _, err := run(t.Context(), engine, call("l", "a"), nothing); err != nil {
+				t.Error(err)
+			}
+		})
+	}
 }
 
 // After a failover the pool has connections to what is a standby now. They go, and
