@@ -142,6 +142,27 @@ func TestStandby_ThatIsAwayKeepsAnswersBack(t *testing.T) {
 	p.effects(2)
 }
 
+// A role whose commits do not wait for a standby still has nothing acknowledged that only
+// this server has: not what it executes, and not what was there already.
+func TestStandby_ThatTheRoleDoesNotWaitForKeepsAnswersBack(t *testing.T) {
+	t.Parallel()
+	p := newPrimary(t)
+	config := idempotency.Config{Budget: time.Second, Wait: 1500 * time.Millisecond}
+	mustDo(t, p.engine(config), "before", "a")
+	p.standby("nobody")
+	for _, weak := range []string{"off", "local"} {
+		engine := p.engineOn(p.open(p.url+"&synchronous_commit="+weak, 6), config)
+		for _, key := range []string{"before", "k"} {
+			o, err := do(t.Context(), engine, key, "a")
+			if !errors.Is(err, idempotency.ErrUnavailable) {
+				t.Errorf("%s, with %s: %+v, %v; want ErrUnavailable", key, weak, o, err)
+			}
+		}
+	}
+	p.standby("")
+	p.effects(2)
+}
+
 // A COMMIT whose wait is cancelled is answered COMMIT, with a warning that no
 // standby may have it. That is no acknowledgement, of a first call or a replay.
 func TestStandby_CancelledWaitAcknowledgesNothing(t *testing.T) {
