@@ -4,6 +4,7 @@ import (
 	"context"
 	"math"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -81,6 +82,40 @@ func TestConfig_PoolOfOneConnectionIsEnough(t *testing.T) {
 	if o := mustDo(t, engine, "k", "a"); !o.Replayed {
 		t.Errorf("outcome %+v, want a replay", o)
 	}
+}
+
+// Unless the configuration says otherwise, a batch that is smaller than those under way
+// waits for two milliseconds.
+func TestConfig_LetsSmallBatchesWaitByDefault(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	engine := f.engine(idempotency.Config{Batches: 3, Wait: testTimeout})
+	gate := newGate()
+	batch := idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(), func(ctx context.Context, tx pgx.Tx, items []*noteItem) error {
+		gate.entered <- struct{}{}
+		<-gate.open
+		return writes(ctx, tx, items)
+	})
+	var callers sync.WaitGroup
+	send := func(scope string) {
+		callers.Go(func() {
+			o, err := batch.Do(t.Context(), inScope(scope, "k", scope), scope)
+			executed(t, reply{o, err})
+		})
+	}
+	for _, scope := range []string{"1", "2"} { // As many calls as are under way begin at once.
+		send(scope)
+		gate.arrived(t)
+	}
+	before := engine.Stats().Waited
+	send("3")
+	gate.arrived(t)
+	if waited := engine.Stats().Waited - before; waited < 2*time.Millisecond {
+		t.Errorf("a batch of one beside two waited for %v", waited)
+	}
+	close(gate.open)
+	callers.Wait()
+	f.effects(3)
 }
 
 func TestConfig_DecidesHowManyTransactionsRunSideBySide(t *testing.T) {
