@@ -73,8 +73,8 @@ func (x *execution) bisect(ctx context.Context, tx *store.Tx, items []*item, fai
 	x.singly(b.rest)
 }
 
-// mostPeers is how many calls of its scope a call may have beside it in a batch to be
-// blamed for what it does: of a scope with many calls some may fail now and then.
+// mostPeers is how many calls of one scope a batch may have for each to be blamed for what
+// it does: of a scope with many calls some may fail now and then.
 const mostPeers = 5
 
 // blame blames the suspects, and notes of all who leave the batch how many peers they
