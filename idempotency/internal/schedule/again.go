@@ -73,10 +73,10 @@ func (s *Scheduler[C, O]) again(c *Call[C, O], how How, err error) {
 // delay lets the call wait, outside of the queue. The caller holds the mutex.
 func (s *Scheduler[C, O]) delay(c *Call[C, O], pause time.Duration, then func(*Call[C, O])) {
 	c.state = delayed
-	c.timer = time.AfterFunc(pause, func() {
+	time.AfterFunc(pause, func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		if c.state == delayed { // Else its callers have left at this moment.
+		if c.state == delayed { // Else nobody waits for it any more.
 			then(c)
 		}
 	})

@@ -45,7 +45,6 @@ type Call[C, O any] struct {
 	asked  bool
 	blamed bool
 	last   error
-	timer  *time.Timer
 }
 
 // A state says where a call is.

@@ -295,9 +295,6 @@ func (s *Scheduler[C, O]) withdraw(c *Call[C, O]) (p *pool) {
 		s.places.leave(&c.entry)
 	}
 	c.unseen.remove()
-	if c.timer != nil {
-		c.timer.Stop()
-	}
 	return p
 }
 
