@@ -44,7 +44,7 @@ func effectStatements() map[string]*statement {
 		}},
 		"effects": {params: []uint32{texts, texts, int8s}, columns: []uint32{text, text, int8}, run: effects},
 		"effects of a key": {params: []uint32{text, text}, columns: []uint32{int8}, run: func(s *session, a *args) (result, error) {
-			key := a.key(1)
+			key := a.key()
 			n := int64(0)
 			for _, e := range s.node.state.effects {
 				if e.Scope == key.Scope && e.Key == key.Key {

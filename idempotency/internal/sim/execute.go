@@ -240,7 +240,10 @@ func (s *session) replicate(position int) error {
 		})
 		return nil
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	return s.work() // One acknowledgement may free several.
 }
 
 // step comes to a step of the session, and returns what goes wrong there.
