@@ -172,6 +172,9 @@ func (s *session) commit() (string, error) {
 		return "COMMIT", nil
 	}
 	if err := s.step(StepFlush); err != nil {
+		if errors.As(err, new(*pgError)) {
+			s.rollback()
+		}
 		return "", err
 	}
 	if err := s.work(); err != nil {

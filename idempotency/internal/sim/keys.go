@@ -39,13 +39,7 @@ func keyStatements() map[string]*statement {
 		"find one": {params: []uint32{text, text}, columns: rowColumns, run: func(s *session, a *args) (result, error) {
 			return look(s, []string{a.text(1)}, []string{a.text(2)})
 		}},
-		"constraints": {control: true, run: func(s *session, _ *args) (result, error) {
-			if s.tx == nil {
-				return result{tag: "SET CONSTRAINTS"}, nil
-			}
-			s.tx.immediate = true
-			return result{tag: "SET CONSTRAINTS"}, s.tx.checkDeferred()
-		}},
+		"constraints": {control: true, run: constraints},
 		"restore": {
 			params:  []uint32{text, text, text, texts, text, timestamptz},
 			columns: []uint32{int4, text, text, text, text, text, text, text, text, void}, run: restore,
@@ -149,6 +143,14 @@ func look(s *session, scopes, names []string) (result, error) {
 	}
 	s.note("finds", fmt.Sprint(len(found.rows)), "of", fmt.Sprint(len(names)))
 	return found, nil
+}
+
+func constraints(s *session, _ *args) (result, error) {
+	if s.tx == nil {
+		return result{tag: "SET CONSTRAINTS"}, nil
+	}
+	s.tx.immediate = true
+	return result{tag: "SET CONSTRAINTS"}, s.tx.checkDeferred()
 }
 
 func restore(s *session, a *args) (result, error) {
