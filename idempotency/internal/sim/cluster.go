@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgtype"
-	"github.com/jackc/pgx/v5/pgxpool"
 )
 
 // Config says what a cluster is like. Its zero value is ready for use.
@@ -36,6 +35,8 @@ type Config struct {
 type Cluster struct {
 	config Config
 	began  time.Time
+	// running are the sessions.
+	running sync.WaitGroup
 
 	// mu guards all that follows and whatever hangs from it. It is never held while a
 	// goroutine sleeps or waits.
@@ -65,36 +66,22 @@ func New(config Config) *Cluster {
 	c.primary = c.nodes[0]
 	c.nodes[1].upstream = c.primary
 	c.primary.synchronous = config.Synchronous
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.arm(config.Faults)
+	c.faults.steps, c.faults.counts = map[string][]*Fault{}, map[stepOf]int{}
+	c.Arm(config.Faults)
 	return c
 }
 
-// Close ends all connections, and the cluster's goroutines with them.
+// Close ends all connections, and waits for the goroutines that belong to them, those of
+// pgx too.
 func (c *Cluster) Close() {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.closed = true
 	for _, n := range c.nodes {
 		n.stop()
 	}
-}
-
-// Pool returns the configuration of a pool to the cluster's primary for the client with
-// the name, with nothing in it that is left to chance. Its connections are named after the
-// client: "server1#3" is the third that it dialled.
-func (c *Cluster) Pool(client string) *pgxpool.Config {
-	config, err := pgxpool.ParseConfig("postgres://onceql@db1:5432,db2:5432/onceql?sslmode=disable&target_session_attrs=read-write&connect_timeout=5")
-	if err != nil {
-		panic(err) // It is as above.
-	}
-	config.MaxConnLifetime = 1000 * time.Hour
-	config.MaxConnIdleTime = 1000 * time.Hour
-	config.HealthCheckPeriod = 1000 * time.Hour
-	config.ConnConfig.DialFunc = c.Dialer(client)
-	config.ConnConfig.LookupFunc = Lookup
-	return config
+	c.mu.Unlock()
+	c.running.Wait()
+	time.Sleep(time.Minute) // What pgx cleans up behind it has 15 seconds for that.
 }
 
 // Lookup is pgx's LookupFunc: names of hosts stay as they are.
@@ -129,7 +116,7 @@ func (c *Cluster) Dialer(client string) func(ctx context.Context, network, addr 
 			return nil, &net.OpError{Op: "dial", Net: network, Addr: address(addr), Err: err}
 		}
 		s := newSession(n, l)
-		go s.serve()
+		c.running.Go(s.serve)
 		return &conn{link: l, in: &l.down, out: &l.up, addr: address(addr)}, nil
 	}
 }

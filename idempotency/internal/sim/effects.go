@@ -19,7 +19,7 @@ create table owners (id bigint primary key);
 create table marks (
 	owner bigint not null constraint marks_owner_fkey references owners deferrable initially deferred
 );
-insert into counters select id, 0 from generate_series(1, 9) id`
+insert into counters select id, 0 from generate_series(1, 9) id` // As counters has it.
 
 // Statements are those that effects may consist of, by name.
 var Statements = map[string]string{
@@ -40,11 +40,11 @@ func effectStatements() map[string]*statement {
 	return map[string]*statement{
 		"effect": {params: []uint32{text, text, int8}, columns: []uint32{int8}, run: func(s *session, a *args) (result, error) {
 			e, err := s.effect(a.text(1), a.text(2), a.int8(3))
-			return one(e.ID), err
+			return result{rows: [][]any{{e.ID}}, tag: "INSERT 0 1"}, err
 		}},
 		"effects": {params: []uint32{texts, texts, int8s}, columns: []uint32{text, text, int8}, run: effects},
 		"effects of a key": {params: []uint32{text, text}, columns: []uint32{int8}, run: func(s *session, a *args) (result, error) {
-			key := a.key(1)
+			key := a.key()
 			n := int64(0)
 			for _, e := range s.node.state.effects {
 				if e.Scope == key.Scope && e.Key == key.Key {
@@ -69,33 +69,13 @@ func effectStatements() map[string]*statement {
 			}
 			return result{tag: "INSERT 0 1"}, nil
 		}},
-		"owner": {params: []uint32{int8}, run: func(s *session, a *args) (result, error) {
-			if err := s.writes("INSERT"); err != nil {
-				return result{}, err
-			}
-			if err := s.tx.lockRow(rowID{table: "owners", id: a.int8(1)}); err != nil {
-				return result{}, err
-			}
-			if s.tx.owns(a.int8(1)) {
-				return result{}, &pgError{
-					code: "23505", message: `duplicate key value violates unique constraint "owners_pkey"`, constraint: "owners_pkey",
-				}
-			}
-			s.tx.do(op{kind: insertOwner, id: a.int8(1)})
-			return result{tag: "INSERT 0 1"}, nil
-		}},
+		"owner": {params: []uint32{int8}, run: owner},
 		"counter": {params: []uint32{int8}, columns: []uint32{int8}, run: func(s *session, a *args) (result, error) {
-			n, err := s.counter(a.int8(1), "SELECT FOR UPDATE")
-			return one(n), err
+			return s.counter(a.int8(1), "SELECT FOR UPDATE", 0)
 		}},
 		"count": {params: []uint32{int8}, columns: []uint32{int8}, run: func(s *session, a *args) (result, error) {
-			n, err := s.counter(a.int8(1), "UPDATE")
-			if err == nil {
-				n++
-				s.tx.do(op{kind: setCounter, id: a.int8(1), n: n})
-			}
-			found := one(n)
-			found.tag = "UPDATE 1"
+			found, err := s.counter(a.int8(1), "UPDATE", 1)
+			found.tag = fmt.Sprintf("UPDATE %d", len(found.rows))
 			return found, err
 		}},
 		"sleep": {params: []uint32{float8}, columns: []uint32{void}, run: func(s *session, a *args) (result, error) {
@@ -104,6 +84,22 @@ func effectStatements() map[string]*statement {
 			return one(nil), err
 		}},
 	}
+}
+
+func owner(s *session, a *args) (result, error) {
+	if err := s.writes("INSERT"); err != nil {
+		return result{}, err
+	}
+	if err := s.tx.lockRow(rowID{table: "owners", id: a.int8(1)}); err != nil {
+		return result{}, err
+	}
+	if s.tx.owns(a.int8(1)) {
+		return result{}, &pgError{
+			code: "23505", message: `duplicate key value violates unique constraint "owners_pkey"`, constraint: "owners_pkey",
+		}
+	}
+	s.tx.do(op{kind: insertOwner, id: a.int8(1)})
+	return result{tag: "INSERT 0 1"}, nil
 }
 
 func (s *session) effect(scope, key string, n int64) (Effect, error) {
@@ -140,13 +136,19 @@ func effects(s *session, a *args) (result, error) {
 	return found, nil
 }
 
-// counter locks a counter and returns what it stands at.
-func (s *session) counter(id int64, command string) (int64, error) {
+// counters is how many counters there are; they are numbered from 1.
+const counters = 9
+
+// counter locks a counter, adds to it, and returns what it stands at then.
+func (s *session) counter(id int64, command string, add int64) (result, error) {
 	if err := s.writes(command); err != nil {
-		return 0, err
+		return result{}, err
+	}
+	if id < 1 || id > counters {
+		return result{}, nil
 	}
 	if err := s.tx.lockRow(rowID{table: "counters", id: id}); err != nil {
-		return 0, err
+		return result{}, err
 	}
 	s.tx.written = true
 	n := s.node.state.counters[id]
@@ -155,7 +157,11 @@ func (s *session) counter(id int64, command string) (int64, error) {
 			n = o.n
 		}
 	}
-	return n, nil
+	if add != 0 {
+		n += add
+		s.tx.do(op{kind: setCounter, id: id, n: n})
+	}
+	return one(n), nil
 }
 
 // owns says whether the transaction sees the owner.

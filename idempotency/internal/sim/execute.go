@@ -172,6 +172,9 @@ func (s *session) commit() (string, error) {
 		return "COMMIT", nil
 	}
 	if err := s.step(StepFlush); err != nil {
+		if errors.As(err, new(*pgError)) {
+			s.rollback()
+		}
 		return "", err
 	}
 	if err := s.work(); err != nil {
@@ -240,7 +243,10 @@ func (s *session) replicate(position int) error {
 		})
 		return nil
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	return s.work() // One acknowledgement may free several.
 }
 
 // step comes to a step of the session, and returns what goes wrong there.

@@ -118,8 +118,10 @@ type faults struct {
 
 type stepOf struct{ step, client string }
 
-func (c *Cluster) arm(faults []Fault) {
-	c.faults.steps, c.faults.counts = map[string][]*Fault{}, map[stepOf]int{}
+// Arm adds faults to those of the Config. Steps count from the cluster's beginning.
+func (c *Cluster) Arm(faults []Fault) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	for _, f := range faults {
 		if f.Step != "" {
 			c.faults.steps[f.Step] = append(c.faults.steps[f.Step], &f)
@@ -151,6 +153,9 @@ func (c *Cluster) Count(step, client string) int {
 // step counts that the link comes to the step, and does what is to go wrong there. It may
 // let the mutex go for a while.
 func (l *link) step(step string) error {
+	if step != StepRequest && step != StepReply {
+		l.c.note(l.name, step)
+	}
 	counts := l.c.faults.counts
 	ours, all := stepOf{step, l.client}, stepOf{step, ""}
 	counts[ours]++
@@ -201,8 +206,8 @@ func (l *link) suffer(f *Fault) error {
 	case Fail:
 		return &pgError{code: f.Code, message: "the simulation says so"}
 	case Freeze:
-		until := l.c.now() + f.For
-		l.up.frozen, l.down.frozen = until, until
+		now := l.c.now()
+		l.up.frozen, l.down.frozen = now+l.c.instant(f.For), now+l.c.instant(f.For)
 	default:
 		panic("sim: unknown action " + f.Do)
 	}

@@ -39,13 +39,7 @@ func keyStatements() map[string]*statement {
 		"find one": {params: []uint32{text, text}, columns: rowColumns, run: func(s *session, a *args) (result, error) {
 			return look(s, []string{a.text(1)}, []string{a.text(2)})
 		}},
-		"constraints": {control: true, run: func(s *session, _ *args) (result, error) {
-			if s.tx == nil {
-				return result{tag: "SET CONSTRAINTS"}, nil
-			}
-			s.tx.immediate = true
-			return result{tag: "SET CONSTRAINTS"}, s.tx.checkDeferred()
-		}},
+		"constraints": {control: true, run: constraints},
 		"restore": {
 			params:  []uint32{text, text, text, texts, text, timestamptz},
 			columns: []uint32{int4, text, text, text, text, text, text, text, text, void}, run: restore,
@@ -72,7 +66,7 @@ func keyStatements() map[string]*statement {
 		"info": {params: []uint32{text, text}, columns: []uint32{text, text, timestamptz, timestamptz, timestamptz, boolean}, run: info},
 		"lock": {params: []uint32{int8}, columns: []uint32{boolean}, run: tryLock},
 		"exists": {params: []uint32{text, text}, columns: []uint32{boolean}, run: func(s *session, a *args) (result, error) {
-			return one(len(s.tx.rowsOf(a.key(1))) > 0), nil
+			return one(len(s.tx.rowsOf(a.key())) > 0), nil
 		}},
 		"forget":     {params: []uint32{text, text}, run: forget},
 		"purge lock": {params: []uint32{int8}, columns: []uint32{boolean}, run: tryLock},
@@ -151,6 +145,14 @@ func look(s *session, scopes, names []string) (result, error) {
 	return found, nil
 }
 
+func constraints(s *session, _ *args) (result, error) {
+	if s.tx == nil {
+		return result{tag: "SET CONSTRAINTS"}, nil
+	}
+	s.tx.immediate = true
+	return result{tag: "SET CONSTRAINTS"}, s.tx.checkDeferred()
+}
+
 func restore(s *session, a *args) (result, error) {
 	t := s.tx
 	if now := a.time(6); !now.Equal(t.now) {
@@ -180,7 +182,7 @@ func insert(s *session, a *args) (result, error) {
 
 func insertOne(s *session, a *args) (result, error) {
 	return s.insert([]store.Row{{
-		Key: a.key(1), Operation: a.text(3), Hash: arg[[]byte](a, 4), HashVersion: arg[int16](a, 5),
+		Key: a.key(), Operation: a.text(3), Hash: arg[[]byte](a, 4), HashVersion: arg[int16](a, 5),
 		Response: []byte(a.text(6)), RequestID: a.text(7), ExecutionID: uuids.MustParse(a.text(8)),
 	}}, a)
 }
@@ -202,7 +204,7 @@ func (s *session) insert(rows []store.Row, a *args) (result, error) {
 
 func info(s *session, a *args) (result, error) {
 	found := result{}
-	for _, r := range s.tx.rowsOf(a.key(1)) {
+	for _, r := range s.tx.rowsOf(a.key()) {
 		found.rows = append(found.rows, []any{
 			r.Operation, r.RequestID, r.CreatedAt, r.ExpiresAt, r.RetainedUntil, !r.ExpiresAt.After(s.tx.now),
 		})
@@ -213,7 +215,7 @@ func info(s *session, a *args) (result, error) {
 func tryLock(s *session, a *args) (result, error) { return one(s.tx.tryLock(a.int8(1), false)), nil }
 
 func forget(s *session, a *args) (result, error) {
-	n, err := s.remove(a.key(1), func(store.Row) bool { return true })
+	n, err := s.remove(a.key(), func(store.Row) bool { return true })
 	return result{tag: fmt.Sprintf("DELETE %d", n)}, err
 }
 
@@ -257,7 +259,7 @@ func purge(s *session, a *args) (result, error) {
 		if order := a.RetainedUntil.Compare(b.RetainedUntil); order != 0 {
 			return order
 		}
-		return a.Key.Compare(b.Key)
+		return a.Compare(b.Key)
 	})
 	var removed int64
 	var newest *time.Time

@@ -207,6 +207,6 @@ func (a *args) text(i int) string    { return arg[string](a, i) }
 func (a *args) texts(i int) []string { return arg[[]string](a, i) }
 func (a *args) int8(i int) int64     { return arg[int64](a, i) }
 func (a *args) time(i int) time.Time { return arg[time.Time](a, i).UTC() }
-func (a *args) key(i int) store.Key  { return store.Key{Scope: a.text(i), Key: a.text(i + 1)} }
+func (a *args) key() store.Key       { return store.Key{Scope: a.text(1), Key: a.text(2)} }
 func (a *args) null(i int) bool      { return a.p.params[i-1] == nil }
 func one(values ...any) result       { return result{rows: [][]any{values}} }

@@ -114,7 +114,7 @@ func (c *Cluster) Keys() []store.Row {
 	for _, found := range replay(c.primary.log).keys {
 		rows = append(rows, found...)
 	}
-	slices.SortStableFunc(rows, func(a, b store.Row) int { return a.Key.Compare(b.Key) })
+	slices.SortStableFunc(rows, func(a, b store.Row) int { return a.Compare(b.Key) })
 	return rows
 }
 

@@ -42,10 +42,10 @@ func (l *link) delay() time.Duration {
 	return late + l.c.config.Delay/20 + l.draws.Below(l.c.config.Delay)
 }
 
-// sever ends the link at once, for both ends.
+// sever ends the link, for both ends. What is on its way does not arrive.
 func (l *link) sever(err error) {
-	l.up.sever(err)
-	l.down.sever(err)
+	l.up.sever(err, l.delay())
+	l.down.sever(err, l.delay())
 }
 
 // A stream is one direction of a link.
@@ -155,10 +155,14 @@ func (s *stream) finish(err error, delay time.Duration) {
 	}
 }
 
-// sever ends the stream at once.
-func (s *stream) sever(err error) {
-	s.chunks, s.err, s.end = nil, err, 0
-	s.cond.Broadcast()
+// sever ends the stream, without what is on its way. The ends of several links don't see
+// it at one instant.
+func (s *stream) sever(err error, delay time.Duration) {
+	if s.err == nil || len(s.chunks) > 0 {
+		s.chunks, s.err = nil, err
+		s.end = s.c.now() + s.c.instant(delay)
+		s.cond.Broadcast()
+	}
 }
 
 // A conn is one end of a link.
@@ -213,7 +217,7 @@ func (c *conn) write(p []byte) error {
 		delay := c.delay()
 		c.out.write(p[:n], delay)
 		c.out.finish(io.EOF, delay)
-		c.in.sever(syscall.ECONNRESET)
+		c.in.sever(syscall.ECONNRESET, delay)
 		return nil
 	}
 	c.out.write(p, c.delay())
