@@ -18,6 +18,7 @@ func (a *account) check() {
 	}
 	a.checkFirsts()
 	a.checkEnds()
+	a.checkHistory()
 	switch a.plan.family {
 	case calm:
 		a.checkNeighbours()
@@ -208,6 +209,21 @@ func (a *account) checkNeighbours() {
 	}
 }
 
+// checkHistory: a caller who leaves cancels nobody's COMMIT; nothing is claimed from a
+// standby; and no purge removes a row before its retention is over.
+func (a *account) checkHistory() {
+	for _, e := range a.history {
+		switch {
+		case strings.HasPrefix(e.What, "commit unknown") && strings.HasSuffix(e.What, "context canceled"):
+			a.violate("a caller cancelled a COMMIT: %v", e)
+		case strings.HasPrefix(e.What, "claims on a standby"):
+			a.violate("%v", e)
+		case strings.HasPrefix(e.What, "purges too early"):
+			a.violate("%v", e)
+		}
+	}
+}
+
 // checkLocks: where the locks are honest and there is one primary, no two executions
 // ever insert the same key.
 func (a *account) checkLocks() {
@@ -217,4 +233,3 @@ func (a *account) checkLocks() {
 		}
 	}
 }
-

@@ -72,6 +72,9 @@ func connFault(random *rand.Rand, p plan, steps []string) sim.Fault {
 		f.N = random.IntN(200) - 20
 	case sim.Fail:
 		f.Code = codes[random.IntN(len(codes))]
+		if f.Step == "effects" && f.Code == "XX000" { // That would be the effect's own error.
+			f.Code = "57P01"
+		}
 	}
 	return f
 }
