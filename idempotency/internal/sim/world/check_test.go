@@ -118,8 +118,9 @@ func (a *account) ownerOf(id int64) string {
 // checkAnswer holds one answer against what stands.
 func (a *account) checkAnswer(at *attempt) {
 	i := a.plan.intents[at.intent]
-	switch {
-	case at.heard == success:
+	switch at.heard {
+	case unknown:
+	case success:
 		v := at.value
 		if v.Scope+"/"+v.Key != i.id() || v.Payload != i.payload {
 			a.violate("%d of %s with payload %d was answered %+v", at.number, i.id(), i.payload, v)
@@ -136,7 +137,7 @@ func (a *account) checkAnswer(at *attempt) {
 		if at.replayed != (v.Attempt != at.number) {
 			a.violate("%d was answered the effect of %d, replayed %t", at.number, v.Attempt, at.replayed)
 		}
-	case at.heard == refused:
+	case refused:
 		if a.done(at.number) {
 			a.violate("%d was refused with %q, and its effect stands", at.number, at.err)
 		}

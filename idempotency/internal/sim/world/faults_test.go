@@ -78,9 +78,3 @@ func connFault(random *rand.Rand, p plan, steps []string) sim.Fault {
 	}
 	return f
 }
-
-// actions are all, the longer names first.
-var actions = append([]sim.Action{
-	sim.FreezeNode, sim.Crash, sim.PromoteUnfenced, sim.Promote, sim.Detach, sim.Lie, sim.Shift,
-	sim.Asynchronous, sim.Synchronous,
-}, connActions...)
