@@ -43,8 +43,11 @@ const (
 	// Cut ends the connection at once; or, at a step before something is sent, after N
 	// bytes of that when N is not less than zero.
 	Cut Action = "cut"
-	// Fail answers with the SQLSTATE Code. Those of class 57P end the connection.
+	// Fail answers with the SQLSTATE Code, at a step of a session's. Those of class 57P end
+	// the connection.
 	Fail Action = "fail"
+	// Terminate ends the session, as pg_terminate_backend does.
+	Terminate Action = "terminate"
 	// Freeze holds back what the connection carries, for For.
 	Freeze Action = "freeze"
 )
@@ -135,7 +138,8 @@ func (c *Cluster) Arm(faults []Fault) {
 			for _, n := range c.nodes {
 				for _, s := range n.sessions {
 					if f.Client == "" || s.link.client == f.Client {
-						_ = s.link.suffer(&f)
+						// Each a moment later, so that they don't go on at one instant.
+						c.after(s.link.draws.Below(c.config.Delay), func() { _ = s.link.suffer(&f) })
 					}
 				}
 			}
@@ -205,6 +209,12 @@ func (l *link) suffer(f *Fault) error {
 		}
 	case Fail:
 		return &pgError{code: f.Code, message: "the simulation says so"}
+	case Terminate:
+		if s := l.session; s != nil {
+			s.terminated = true
+			s.cond.Broadcast()
+			l.up.cond.Broadcast()
+		}
 	case Freeze:
 		now := l.c.now()
 		l.up.frozen, l.down.frozen = now+l.c.instant(f.For), now+l.c.instant(f.For)
@@ -254,7 +264,7 @@ func (c *Cluster) onNode(f *Fault, at *node) bool {
 		for _, s := range n.sessions {
 			s.cond.Broadcast()
 		}
-	case Delay, Drop, Silence, Cut, Fail, Freeze:
+	case Delay, Drop, Silence, Cut, Fail, Terminate, Freeze:
 		return false
 	}
 	return true
