@@ -196,7 +196,6 @@ func (s *session) commit() (string, error) {
 		{StepStandby, func() error { return s.replicate(position) }},
 		{StepVisible, func() error {
 			s.node.reveal(t, r)
-			s.note("visible")
 			return s.work()
 		}},
 		{StepUnlock, func() error {

@@ -58,8 +58,9 @@ const (
 	FreezeNode Action = "freeze node"
 	// Crash stops the node. It starts again after For.
 	Crash Action = "crash"
-	// Promote makes the node the primary, with the commits that it has received. The old
-	// one is stopped, and follows after For. The default node is the standby.
+	// Promote makes a standby the primary, with the commits that it has received. The old
+	// one is stopped, and follows after For; until then no commit waits for a standby. The
+	// default node is the standby. Where there is none, nothing happens.
 	Promote Action = "promote"
 	// PromoteUnfenced is Promote, but the old primary goes on as one until it follows.
 	PromoteUnfenced Action = "promote unfenced"
@@ -234,9 +235,9 @@ func (c *Cluster) onNode(f *Fault, at *node) bool {
 		n = c.primary
 	}
 	if f.Node == "" && (f.Do == Promote || f.Do == PromoteUnfenced || f.Do == Detach) {
-		for _, n = range c.nodes {
-			if n.upstream != nil {
-				break
+		for _, standby := range c.nodes {
+			if standby.upstream != nil {
+				n = standby
 			}
 		}
 	}

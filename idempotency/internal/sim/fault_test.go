@@ -125,8 +125,10 @@ var bubble = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
 func TestFault_TerminatesSessions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPlay(t, sim.Config{Synchronous: true, Faults: []sim.Fault{
-			{At: time.Second, Do: sim.Detach, For: time.Hour}, {At: 5 * time.Second, Client: "idle", Do: sim.Terminate},
-			{At: 5 * time.Second, Client: "waiting", Do: sim.Terminate}, {At: 5 * time.Second, Client: "committing", Do: sim.Terminate},
+			{At: time.Second, Do: sim.Detach, For: time.Hour},
+			{At: 5 * time.Second, Client: "idle", Do: sim.Terminate},
+			{At: 5 * time.Second, Client: "waiting", Do: sim.Terminate},
+			{At: 5 * time.Second, Client: "committing", Do: sim.Terminate},
 		}})
 		p.run(
 			step{"idle", begin, nil, "BEGIN"},
