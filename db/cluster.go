@@ -210,8 +210,13 @@ func (c *Cluster) note(ctx context.Context, h *host, found finding) {
 	case c.primary == nil || c.primary.found.err != nil:
 		c.elect()
 	}
-	if found.alone && h == c.primary {
-		c.tryCommit(ctx, h)
+	if h == c.primary {
+		if found.oldHung { // So may whatever else is idle: its server's address may have moved.
+			c.reset()
+		}
+		if found.alone {
+			c.tryCommit(ctx, h)
+		}
 	}
 	close(c.noted)
 	c.noted = make(chan struct{})
@@ -250,6 +255,11 @@ func (c *Cluster) follow(h *host) {
 			l.cut()
 		}
 	}
+	c.reset()
+}
+
+// reset has the pools replace the connections that they have. The caller holds the mutex.
+func (c *Cluster) reset() {
 	for _, pool := range c.pools {
 		pool.Reset()
 	}

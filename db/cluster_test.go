@@ -5,7 +5,9 @@ import (
 	"errors"
 	"net"
 	"net/url"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -267,5 +269,49 @@ func set(t testing.TB, conn *pgx.Conn, standbys string) {
 		if _, err := conn.Exec(t.Context(), sql); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// A host that swallows packets keeps a dial as long as connect_timeout says. Once the
+// primary is known nobody waits for it.
+func TestCluster_EndsDialsToAHostThatSwallowsPackets(t *testing.T) {
+	t.Parallel()
+	address := pgtest.AsRole(t, pgtest.URL(t))
+	swallowing := strings.Replace(address, "127.0.0.1:", swallow(t)+",127.0.0.1:", 1)
+	cluster := newCluster(t, swallowing+"&connect_timeout=3600")
+	pool := poolOf(t, cluster)
+	dialled := make(chan error)
+	go func() { dialled <- pool.Ping(t.Context()) }()
+	eventually(t, "the dial to begin", func() bool { return pool.Stat().ConstructingConns() == 1 })
+	wantChecked(t, cluster)
+	if err := <-dialled; err == nil {
+		t.Error("the host that swallows packets was connected to")
+	}
+	wantPort(t, pool, address)
+}
+
+// swallow returns the address of a host that answers nothing, not even to a dial: its
+// backlog is full.
+func swallow(t testing.TB) string {
+	t.Helper()
+	socket, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = syscall.Close(socket) })
+	if err := errors.Join(syscall.Bind(socket, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}), syscall.Listen(socket, 0)); err != nil {
+		t.Fatal(err)
+	}
+	bound, err := syscall.Getsockname(socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := net.JoinHostPort("127.0.0.1", strconv.Itoa(bound.(*syscall.SockaddrInet4).Port))
+	for {
+		conn, err := net.DialTimeout("tcp", address, 200*time.Millisecond)
+		if err != nil {
+			return address
+		}
+		t.Cleanup(func() { conn.Close() })
 	}
 }

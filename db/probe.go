@@ -24,6 +24,8 @@ type finding struct {
 	// and 0 when it does not say.
 	system   string
 	timeline uint32
+	// oldHung says that the connection of before hung, and that a new one does not.
+	oldHung bool
 	// commitsWait says that commits have waited for a standby for too long, and alone
 	// that they would, because no standby is connected.
 	commitsWait, alone bool
@@ -32,12 +34,15 @@ type finding struct {
 // ask asks the server, on a connection of its own: pools whose connections are all busy
 // say nothing about the database. One goroutine at a time may use it.
 func (h *host) ask(ctx context.Context, timeline bool) finding {
+	hung := false
 	if h.conn != nil {
 		// A connection that was ended, or hangs, is asked no further: it may be the
 		// connection's own fault.
-		if found := h.askConn(ctx, timeline); found.err == nil {
+		found := h.askConn(ctx, timeline)
+		if found.err == nil {
 			return found
 		}
+		hung = pgconn.Timeout(found.err)
 	}
 	conn, err := pgconn.ConnectConfig(ctx, h.config)
 	if sqlState(err) == "53300" { // too_many_connections
@@ -47,7 +52,9 @@ func (h *host) ask(ctx context.Context, timeline bool) finding {
 		return finding{err: err}
 	}
 	h.conn, h.noTimeline, h.noStandby = conn, false, false
-	return h.askConn(ctx, timeline)
+	found := h.askConn(ctx, timeline)
+	found.oldHung = hung
+	return found
 }
 
 // askConn begins a transaction as a mutation's is begun, and then asks for the rest. After
@@ -96,12 +103,17 @@ func (h *host) askTimeline(ctx context.Context, found *finding) error {
 
 // A role sees of other roles' sessions that they are there, and of its own what they wait
 // for: commits of servers with this role.
-const standbySQL = `select
+const (
+	synchronousSQL = `select 1 where current_setting('synchronous_standby_names') <> '' -- probe`
+	standbySQL     = `select
 	exists (select from pg_stat_activity where wait_event = 'SyncRep' and query_start < clock_timestamp() - interval '2 s'),
-	not exists (select from pg_stat_replication)
-where current_setting('synchronous_standby_names') <> '' -- probe`
+	not exists (select from pg_stat_replication) -- probe`
+)
 
 func (h *host) askStandby(ctx context.Context, found *finding) error {
+	if row, err := h.row(ctx, synchronousSQL, &h.noStandby); row == nil {
+		return err
+	}
 	row, err := h.row(ctx, standbySQL, &h.noStandby)
 	if row != nil {
 		found.commitsWait, found.alone = row[0] == "t", row[1] == "t"

@@ -114,6 +114,27 @@ func TestCheck_AsksAgainWhenItsConnectionIsOfNoUse(t *testing.T) {
 	wantChecked(t, cluster)
 }
 
+// Where a failover moves an address, all connections of before hang.
+func TestCheck_HasPoolsReplaceConnectionsWhenItsOwnHangs(t *testing.T) {
+	t.Parallel()
+	url := pgtest.URL(t)
+	cluster, conn := newCluster(t, url), connect(t, url)
+	wantChecked(t, cluster)
+	pool := poolOf(t, cluster)
+	var idle int
+	if err := pool.QueryRow(t.Context(), `select pg_backend_pid()`).Scan(&idle); err != nil {
+		t.Fatal(err)
+	}
+	for _, pid := range []int{probing(t, conn), idle} {
+		if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = syscall.Kill(pid, syscall.SIGCONT) }()
+	}
+	wantChecked(t, cluster)
+	wantPort(t, pool, url)
+}
+
 func TestCheck_TakesADatabaseWithoutAFreeConnectionForBusy(t *testing.T) {
 	t.Parallel()
 	server := pgtest.NewServer(t)
