@@ -21,7 +21,6 @@ var (
 	ErrReadOnly = errors.New("the database is read-only")
 	// ErrCommitsWait reports a primary whose commits wait for a standby that is missing.
 	ErrCommitsWait = errors.New("commits wait for a standby")
-	errSilent      = errors.New("it does not answer")
 	// errStale reports a server that takes writes, and was left behind by a promotion.
 	errStale = errors.New("an old primary, which should be fenced: another server was promoted since")
 )
@@ -125,13 +124,13 @@ func (c *Cluster) Check(ctx context.Context) error {
 	c.mu.Unlock()
 	for {
 		c.mu.Lock()
+		known, err := c.verdict(began)
 		for _, h := range c.hosts {
-			if !h.busy && (h.asked.Before(began) || time.Since(h.asked) >= askAgain) {
+			if !known && !h.busy && (h.asked.Before(began) || time.Since(h.asked) >= askAgain) {
 				h.busy, h.asked = true, time.Now()
 				c.asking.Go(func() { c.note(ctx, h, h.ask(ctx, c.several())) })
 			}
 		}
-		known, err := c.verdict(began)
 		noted := c.noted
 		c.mu.Unlock()
 		if known {
@@ -158,18 +157,14 @@ func (c *Cluster) verdict(since time.Time) (known bool, err error) {
 	var silent []string
 	for _, h := range c.hosts {
 		switch {
-		case h.noted.After(since) && h.found.full && c.primary == nil:
-			return true, nil
-		case h.noted.After(since):
-			err = h.found.err
-		case !h.asked.Before(since):
+		case !h.noted.After(since):
 			return false, nil
-		default: // An earlier check did not wait for it, nor does this one.
-			err = errSilent
+		case h.found.full && c.primary == nil:
+			return true, nil
+		case h.found.err == nil:
+			continue // It is full.
 		}
-		if err == nil {
-			continue // It is full, or waits to be elected.
-		}
+		err = h.found.err
 		readOnly = readOnly && errors.Is(err, ErrReadOnly)
 		silent = append(silent, fmt.Sprintf("%s: %v", h.name, err))
 	}
