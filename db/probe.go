@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -121,12 +122,13 @@ func (h *host) askStandby(ctx context.Context, found *finding) error {
 	return err
 }
 
-// row returns the only row of the result. Where there is none it is nil, and where the
-// server has no answer to the question, unable is set besides.
+// row returns the only row of the result. Where there is none it is nil. When the server
+// has no such function, or no right on it for the role, unable is set besides: the question
+// would fill its log.
 func (h *host) row(ctx context.Context, sql string, unable *bool) ([]string, error) {
 	results, err := h.conn.Exec(ctx, sql).ReadAll()
-	if sqlState(err) != "" && !h.conn.IsClosed() {
-		*unable = true
+	if state := sqlState(err); state != "" && !h.conn.IsClosed() {
+		*unable = strings.HasPrefix(state, "42") || strings.HasPrefix(state, "0A")
 		return nil, nil
 	}
 	if err != nil || len(results) != 1 || len(results[0].Rows) != 1 {

@@ -3,6 +3,7 @@ package e2e_test
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/url"
 	"strings"
 	"sync"
@@ -248,4 +249,17 @@ func TestReadiness_FailsWhileCommitsWaitForAStandby(t *testing.T) {
 	eventually(t, "the key to go through", func() bool { return p.send(create("during", "Apollo")).project().Name == "Apollo" })
 	wantLogged(t, p.server, 2, why)
 	wantLogged(t, p.server, 2, "the database is back")
+}
+
+func TestStart_GivesUpADatabaseThatIsSilent(t *testing.T) {
+	t.Parallel()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close() // It accepts nobody; the kernel does.
+	s := launch(t, "DATABASE_URL=postgres://u:s3cret@"+listener.Addr().String()+"/db?sslmode=disable")
+	if code := s.wait(); code == 0 || strings.Contains(s.stderr.String(), "s3cret") {
+		t.Errorf("exit code %d:\n%s", code, s.stderr)
+	}
 }
