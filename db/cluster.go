@@ -1,6 +1,7 @@
 package db
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -83,6 +84,9 @@ func (c *Cluster) Open(ctx context.Context, maxConns int32) (*pgxpool.Pool, erro
 	config := c.config.Copy()
 	config.MaxConns = maxConns
 	config.MaxConnLifetimeJitter = 5 * time.Minute
+	// A connection that was idle is tried first. One that fell silent, as behind a firewall
+	// that forgot it, must not take a call's whole budget.
+	config.PingTimeout = cmp.Or(config.PingTimeout, pingTimeout)
 	if c.several() {
 		config.BeforeConnect = c.lead
 	}
@@ -95,6 +99,8 @@ func (c *Cluster) Open(ctx context.Context, maxConns int32) (*pgxpool.Pool, erro
 	c.pools = append(c.pools, pool)
 	return pool, nil
 }
+
+const pingTimeout = 2 * time.Second
 
 // several says whether the URL names several servers. Of one there is nothing to choose.
 func (c *Cluster) several() bool { return len(c.hosts) > 1 }
