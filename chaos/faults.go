@@ -58,10 +58,8 @@ type chaos struct {
 	stepped int
 }
 
-// newChaos draws its faults from the random numbers.
 func newChaos(c *cluster.Cluster, f *fleet.Fleet, programs []string) *chaos {
-	x := &chaos{cluster: c, fleet: f, programs: programs, counts: make(map[string]int)}
-	return x
+	return &chaos{cluster: c, fleet: f, programs: programs, counts: make(map[string]int)}
 }
 
 // draw makes the streams of faults anew from a seed.
@@ -136,8 +134,8 @@ func (x *chaos) takeCounts() (counts map[string]int, stepped int) {
 // stepPatience is how long a fault waits for an execution to come to its step.
 const stepPatience = time.Second
 
-// atStep does something while a message of an execution is held at the step, or in any
-// case once it has waited for one. The rest of the execution is as long.
+// atStep does something while a message of an execution is held at the step, or at any
+// moment once it has waited in vain for one.
 func (x *chaos) atStep(s *fleet.Server, step proxy.Step, something func()) {
 	var once sync.Once
 	armed := s.Proxy.Next(step, proxy.Whole(func() { once.Do(something) }))
@@ -150,6 +148,10 @@ func (x *chaos) atStep(s *fleet.Server, step proxy.Step, something func()) {
 		}
 		<-armed.Met
 	}
+	x.atNamedStep()
+}
+
+func (x *chaos) atNamedStep() {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.stepped++

@@ -53,10 +53,13 @@ func (x *chaos) messages(random *rand.Rand) *stream {
 		})
 		select {
 		case <-begun:
-			return true, nil
 		case <-time.After(stepPatience):
-			return !armed.Forget(), nil
+			if armed.Forget() {
+				return false, nil
+			}
 		}
+		x.atNamedStep()
+		return true, nil
 	}
 	some := func() proxy.Step { return proxy.Steps[random.IntN(len(proxy.Steps))] }
 	return &stream{name: "messages", rest: 300 * time.Millisecond, faults: map[string]func(context.Context) (bool, error){

@@ -9,7 +9,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"time"
 )
 
 // A report is the figures of one run, or of several.
@@ -23,8 +22,10 @@ type report struct {
 	// Stepped is how many of them came at a named step of an execution.
 	Stepped        int
 	UnknownCommits int
-	Violations     int
-	Seconds        float64
+	// Purged and Forgotten are how many rows were removed.
+	Purged, Forgotten int
+	Violations        int
+	Seconds           float64
 }
 
 // open reads the figures of earlier runs, where there are any.
@@ -43,21 +44,22 @@ func (r *report) open(record string) error {
 	return err
 }
 
-// add adds an epoch.
-func (r *report) add(calls int, faults map[string]int, stepped, unknown, violations int, took time.Duration) {
-	r.Calls += calls
-	for kind, n := range faults {
+// add adds the figures of an epoch.
+func (r *report) add(other report) {
+	r.Calls += other.Calls
+	for kind, n := range other.Faults {
 		r.Faults[kind] += n
 	}
-	r.Stepped += stepped
-	r.UnknownCommits += unknown
-	r.Violations += violations
-	r.Seconds += took.Seconds()
+	r.Stepped += other.Stepped
+	r.UnknownCommits += other.UnknownCommits
+	r.Purged += other.Purged
+	r.Forgotten += other.Forgotten
+	r.Violations += other.Violations
+	r.Seconds += other.Seconds
 }
 
 // save keeps the figures for the next run.
 func (r *report) save(record string) error {
-	r.Runs++
 	if record == "" {
 		return nil
 	}
@@ -76,8 +78,8 @@ func (r *report) line(seed uint64) string {
 		total += r.Faults[kind]
 		kinds = append(kinds, fmt.Sprintf("%s %d", kind, r.Faults[kind]))
 	}
-	return fmt.Sprintf("chaos: %d calls, %d faults (%s; %d at a named step), %d failovers, %d unknown commits, %d violations, %.0f s, seed %d",
-		r.Calls, total, strings.Join(kinds, ", "), r.Stepped, r.Faults[failedOver], r.UnknownCommits, r.Violations, r.Seconds, seed)
+	return fmt.Sprintf("chaos: %d calls, %d faults (%s; %d at a named step), %d failovers, %d unknown commits, %d keys purged, %d forgotten, %d violations, %.0f s, seed %d",
+		r.Calls, total, strings.Join(kinds, ", "), r.Stepped, r.Faults[failedOver], r.UnknownCommits, r.Purged, r.Forgotten, r.Violations, r.Seconds, seed)
 }
 
 func sortedKeys[T any](m map[string]T) []string { return slices.Sorted(maps.Keys(m)) }

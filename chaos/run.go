@@ -25,8 +25,8 @@ import (
 )
 
 const (
-	workers = 40
-	pace    = 12 * time.Millisecond
+	workers = 200
+	pace    = 40 * time.Millisecond
 	// settleTimeout is how long keys may take to be settled once everything is healed.
 	settleTimeout = 30 * time.Second
 	// quiet is how long executions that nobody waits for may go on: a server's
@@ -65,6 +65,8 @@ func run(ctx context.Context, o options, work string) (violated bool, err error)
 	default:
 		e.seed = uint64(time.Now().Unix())
 	}
+	e.report.Seed = e.seed
+	e.report.Runs++
 	if err := e.prepare(ctx); err != nil {
 		return false, errors.Join(err, e.keepLogs())
 	}
@@ -82,14 +84,13 @@ func run(ctx context.Context, o options, work string) (violated bool, err error)
 		if err != nil {
 			return violated, err
 		}
+		if err := e.report.save(o.record); err != nil {
+			return violated, err
+		}
 		violated = violated || len(violations) > 0
 		if violated && o.untilViolation {
 			break
 		}
-	}
-	e.report.Seed = e.seed
-	if err := e.report.save(o.record); err != nil {
-		return violated, err
 	}
 	fmt.Println(e.report.line(e.seed))
 	return violated, nil
@@ -189,48 +190,48 @@ func (e *experiment) run(ctx context.Context, n int, duration time.Duration) ([]
 	open, unsettled := e.load.Settle(settling)
 	settled := time.Since(healed)
 	time.Sleep(quiet)
-	violations, err := e.check(ctx, calls, time.Since(began))
+	found, err := e.check(ctx, calls, time.Since(began))
 	if err != nil {
 		return nil, err
 	}
 	for _, key := range unsettled {
-		violations = append(violations, audit.Violation{Key: key, What: fmt.Sprintf("not settled %s after everything was healed", settleTimeout)})
+		found.Violations = append(found.Violations, audit.Violation{Key: key, What: fmt.Sprintf("not settled %s after everything was healed", settleTimeout)})
 	}
-	e.tell(calls, violations)
-	e.account(calls, len(violations), time.Since(began))
+	e.tell(calls, found.Violations)
+	e.account(calls, found, time.Since(began))
 	slog.Info("checked", "epoch", n, "calls", calls.Len(), "keys", len(calls.Keys()), "open", open, "settledIn", settled.Round(time.Millisecond),
-		"violations", len(violations), "took", time.Since(began).Round(time.Second))
-	return violations, nil
+		"violations", len(found.Violations), "took", time.Since(began).Round(time.Second))
+	return found.Violations, nil
 }
 
 // check compares the callers' histories with the database's, and makes room for the next.
-func (e *experiment) check(ctx context.Context, calls *history.History, now time.Duration) ([]audit.Violation, error) {
+func (e *experiment) check(ctx context.Context, calls *history.History, now time.Duration) (found audit.Result, err error) {
 	conn, err := e.connect(ctx)
 	if err != nil {
-		return nil, err
+		return found, err
 	}
 	defer func() { _ = conn.Close(ctx) }()
-	violations, err := audit.Compare(ctx, conn, calls, classOf, now)
-	if err != nil {
-		return nil, err
+	if found, err = audit.Compare(ctx, conn, calls, classOf, now); err != nil {
+		return found, err
 	}
+	violated := func(v audit.Violation) { found.Violations = append(found.Violations, v) }
 	for _, key := range calls.Keys() {
 		if !classOf(key).Purged && !history.Linearizable(calls.Of(key)) {
-			violations = append(violations, audit.Violation{Key: key, What: "its callers can't have heard this of one after another"})
+			violated(audit.Violation{Key: key, What: "its callers can't have heard this one after another"})
 		}
 	}
 	for len(e.answers) > 0 {
-		violations = append(violations, <-e.answers)
+		violated(<-e.answers)
 	}
 	races, err := e.cluster.LostRaces()
 	if err != nil {
-		return nil, err
+		return found, err
 	}
 	if races > e.races {
-		violations = append(violations, audit.Violation{What: fmt.Sprintf("%d keys' inserts lost a race, though their locks were held", races-e.races)})
+		violated(audit.Violation{What: fmt.Sprintf("%d keys' inserts lost a race, though their locks were held", races-e.races)})
 		e.races = races
 	}
-	return violations, audit.Clear(ctx, conn)
+	return found, audit.Clear(ctx, conn)
 }
 
 // tell writes the violations and the histories of their keys.
@@ -249,11 +250,14 @@ func (e *experiment) tell(calls *history.History, violations []audit.Violation) 
 }
 
 // account adds an epoch to the report.
-func (e *experiment) account(calls *history.History, violations int, took time.Duration) {
-	counts, stepped := e.chaos.takeCounts()
-	unknown := e.fleet.UnknownCommits()
-	e.report.add(calls.Len(), counts, stepped, unknown-e.unknown, violations, took)
-	e.unknown = unknown
+func (e *experiment) account(calls *history.History, found audit.Result, took time.Duration) {
+	epoch := report{
+		Calls: calls.Len(), UnknownCommits: e.fleet.UnknownCommits() - e.unknown,
+		Purged: found.Purged, Forgotten: found.Forgotten, Violations: len(found.Violations), Seconds: took.Seconds(),
+	}
+	e.unknown += epoch.UnknownCommits
+	epoch.Faults, epoch.Stepped = e.chaos.takeCounts()
+	e.report.add(epoch)
 }
 
 // keepLogs copies the logs of a run whose directory is about to go.

@@ -100,7 +100,7 @@ type Violation struct {
 	What string
 }
 
-// rows are those of all keys by key, and effects are how often each took place.
+// load returns the rows of all keys by key, and how often each effect took place.
 func load(ctx context.Context, conn *pgx.Conn) (rows map[string][]row, effects map[effect]int, err error) {
 	found, _ := conn.Query(ctx, `
 		select key, coalesce(response_json->'project'->>'id', ''), coalesce(response_json->'project'->>'name', ''), false, false,
@@ -135,12 +135,19 @@ func load(ctx context.Context, conn *pgx.Conn) (rows map[string][]row, effects m
 	return rows, effects, nil
 }
 
-// Compare returns where the database and the callers disagree, and adds a look at the row
-// to the history of each key that is kept. Nobody may call meanwhile.
-func Compare(ctx context.Context, conn *pgx.Conn, h *history.History, class func(key string) Class, now time.Duration) ([]Violation, error) {
+// A Result is what Compare finds: where the database and the callers disagree, and how
+// many rows the purge and calls of Forget removed.
+type Result struct {
+	Violations        []Violation
+	Purged, Forgotten int
+}
+
+// Compare compares the database with the callers' history, and adds a look at the row to
+// the history of each key that is kept. Nobody may call meanwhile.
+func Compare(ctx context.Context, conn *pgx.Conn, h *history.History, class func(key string) Class, now time.Duration) (Result, error) {
 	rows, effects, err := load(ctx, conn)
 	if err != nil {
-		return nil, err
+		return Result{}, err
 	}
 	c := comparison{rows: rows, effects: effects, class: class}
 	for _, key := range h.Keys() {
@@ -160,5 +167,5 @@ func Compare(ctx context.Context, conn *pgx.Conn, h *history.History, class func
 	}
 	c.effectsHaveRows()
 	c.rowsHaveEffects()
-	return c.violations, nil
+	return c.Result, nil
 }

@@ -8,16 +8,16 @@ import (
 	"github.com/onceql/onceql/chaos/history"
 )
 
-// A comparison collects where the database and the callers disagree.
+// A comparison collects its Result.
 type comparison struct {
-	rows       map[string][]row
-	effects    map[effect]int
-	class      func(key string) Class
-	violations []Violation
+	Result
+	rows    map[string][]row
+	effects map[effect]int
+	class   func(key string) Class
 }
 
 func (c *comparison) violated(key, format string, args ...any) {
-	c.violations = append(c.violations, Violation{key, fmt.Sprintf(format, args...)})
+	c.Violations = append(c.Violations, Violation{key, fmt.Sprintf(format, args...)})
 }
 
 // acknowledged checks that what callers were told of is there, and was done for one of
@@ -94,7 +94,12 @@ func (c *comparison) rowsHaveEffects() {
 				}
 				continue
 			}
-			if !class.Forgotten && (!class.Purged || r.early) {
+			switch {
+			case class.Forgotten:
+				c.Forgotten++
+			case class.Purged && !r.early:
+				c.Purged++
+			default:
 				c.violated(key, "the row was removed before its retention was over")
 			}
 		}
