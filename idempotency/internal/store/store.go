@@ -62,7 +62,7 @@ type Failure struct {
 // when it comes again, it is the call's own.
 func (f *Failure) Told() bool {
 	switch c := code(f.Err); class(c) {
-	case "", "08", "40", "53", "57", "58":
+	case "", "08", "40", "53", "57", "58", "XX":
 		return false
 	default:
 		return c != "25006" &&
