@@ -21,8 +21,8 @@ var kept = map[string]plan{
 		servers: []serverPlan{{version: 1}},
 		intents: []intentPlan{{at: time.Millisecond, scope: "tenant", key: "key", patience: enough}},
 		faults: []sim.Fault{
-			{Step: sim.StepCommit, Count: 1, Client: "server0", Do: sim.Cut, N: -1},
-			{Step: sim.StepFlush, Count: 2, Client: "server0", Do: sim.Fail, Code: "23503"},
+			{Step: sim.StepCommit, Count: 1, Client: "server0", Do: sim.Fail, Code: "57P02"},
+			{Step: sim.StepFlush, Count: 1, Client: "server0", Do: sim.Fail, Code: "23503"},
 		},
 	},
 	"an internal error of the server at COMMIT is not the effect's, however often it comes": {
