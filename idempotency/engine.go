@@ -129,9 +129,11 @@ func (e *Engine) Stats() Stats {
 	}
 }
 
-// lookUp finds the outcomes that are there already.
+// lookUp finds the outcomes that are there already. One connection that falls silent, or
+// one acknowledgement that does not come, keeps the others waiting for a short while only.
 func (e *Engine) lookUp(ctx context.Context, calls []*call) {
-	ctx, cancel := context.WithTimeout(ctx, e.random.apart(e.config.Budget))
+	budget := e.config.limits().shared()
+	ctx, cancel := context.WithTimeout(ctx, e.random.apart(budget))
 	defer cancel()
 	keys := sorted(calls)
 	probed := make([]store.Key, 0, len(keys))
@@ -141,10 +143,10 @@ func (e *Engine) lookUp(ctx context.Context, calls []*call) {
 			probed = append(probed, keys[i])
 		}
 	}
-	limits := store.Limits{Lock: e.config.Budget, Statement: e.config.Budget, Idle: e.config.Budget}
+	limits := store.Limits{Lock: budget, Statement: budget, Idle: budget}
 	tx, failure := e.store.LookUp(ctx, keys, probed, limits)
 	if failure != nil {
-		if failure.Owner == store.Database {
+		if failure.Owner == store.Database && ctx.Err() == nil {
 			e.schedule.Unreachable(failure.Err)
 		}
 		return

@@ -68,9 +68,14 @@ type execution struct {
 const (
 	batchLock  = 50 * time.Millisecond
 	bisectLock = time.Millisecond
-	// leastBatch is what a batch has at least, however short its callers' waits are.
-	leastBatch = 250 * time.Millisecond
+	// leastShared is what shared is at least, however short the callers' waits are.
+	leastShared = 250 * time.Millisecond
 )
+
+// shared is the budget of what calls share: a batch, a look-up.
+func (l Limits) shared() time.Duration {
+	return max(min(l.Budget, l.Wait)/4, min(l.Budget, leastShared))
+}
 
 // execution returns how calls run. A single call has its whole budget, and Postgres
 // ends its statements a moment before. A batch is bounded so that a call which needs
@@ -78,7 +83,7 @@ const (
 func (e *Engine) execution(op *operation, single bool) *execution {
 	x := &execution{Engine: e, operation: op, single: single, budget: op.limits.Budget}
 	if !single {
-		x.budget = max(min(op.limits.Budget, op.limits.Wait)/4, min(op.limits.Budget, leastBatch))
+		x.budget = op.limits.shared()
 	}
 	statement := x.budget - x.budget/10
 	x.limits = store.Limits{Lock: statement, Statement: statement, Idle: x.budget}

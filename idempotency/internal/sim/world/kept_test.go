@@ -34,6 +34,15 @@ var kept = map[string]plan{
 			{Step: sim.StepFlush, Count: 2, Client: "server0", Do: sim.Fail, Code: "XX000"},
 		},
 	},
+	"an acknowledgement that does not come delays its replay and others for a moment": {
+		family: calm, synchronous: true,
+		servers: []serverPlan{{version: 1}},
+		intents: []intentPlan{
+			{at: time.Millisecond, scope: "tenant", key: "key", patience: enough},
+			{at: 2 * time.Millisecond, scope: "tenant", key: "other", patience: enough},
+		},
+		faults: []sim.Fault{{Step: "acknowledge", Count: 1, Client: "server0", Do: sim.Silence}},
+	},
 }
 
 // TestKept runs the plans that broke a promise once.

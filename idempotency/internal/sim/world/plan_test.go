@@ -142,7 +142,7 @@ func draw(seed uint64) plan {
 	random := rand.New(rand.NewPCG(seed, 1))
 	at := &instants{random, map[time.Duration]bool{}}
 	p := plan{seed: seed, family: family(seed % uint64(families))}
-	for range 1 + random.IntN(2) {
+	for range 1 + min(1, random.IntN(3)) {
 		s := serverPlan{version: int16(1 + random.IntN(2))}
 		if p.family == crashes || p.family == mixed {
 			for range random.IntN(2) {
@@ -165,7 +165,7 @@ func draw(seed uint64) plan {
 // under a key that is another's.
 func drawIntents(random *rand.Rand, at *instants, p plan) []intentPlan {
 	scopes, keys := 1+random.IntN(3), 1+random.IntN(4)
-	burst := at.within(trouble / 2)
+	burst, spread := at.within(trouble/2), at.within(20*time.Millisecond)
 	var intents []intentPlan
 	for client := range 4 + random.IntN(7) {
 		for range 1 + random.IntN(2) {
@@ -178,7 +178,7 @@ func drawIntents(random *rand.Rand, at *instants, p plan) []intentPlan {
 				server: random.IntN(len(p.servers)),
 			}
 			if random.IntN(2) == 0 { // Many at once.
-				i.at = burst + at.within(3*time.Millisecond)
+				i.at = burst + at.within(spread+time.Millisecond)
 			}
 			if random.IntN(8) == 0 {
 				i.payload = 1

@@ -173,17 +173,10 @@ func (s *server) forget(scope, key string) (bool, error) {
 // kill ends the process as kill -9 does: its connections are gone, and nobody hears an
 // answer.
 func (s *server) kill() {
-	p := s.take()
-	if p == nil {
-		return
+	if p := s.take(); p != nil {
+		p.die()
+		s.endings.Go(p.close)
 	}
-	p.mu.Lock()
-	p.dead = true
-	for _, conn := range p.conns {
-		_ = conn.Close()
-	}
-	p.mu.Unlock()
-	s.endings.Go(func() { p.end(0) })
 }
 
 // deploy ends the process as a deploy does, and starts the other build.
@@ -193,9 +186,10 @@ func (s *server) deploy() {
 		return
 	}
 	s.endings.Go(func() {
-		p.end(10 * time.Second)
+		p.drain()
 		s.version = 3 - s.version
 		s.begin()
+		p.close()
 	})
 }
 
@@ -203,16 +197,32 @@ func (s *server) deploy() {
 func (s *server) stop() {
 	s.endings.Wait()
 	if p := s.take(); p != nil {
-		p.end(20 * time.Second)
+		p.drain()
+		p.close()
 	}
 }
 
-// end closes the engine, which has so long to answer its callers.
-func (p *process) end(grace time.Duration) {
-	ctx, cancel := context.WithTimeout(context.Background(), grace)
+// drain answers the callers. What takes too long ends with the process.
+func (p *process) drain() {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	if p.engine.Close(ctx) != nil {
-		_ = p.engine.Close(context.Background())
+		p.die()
 	}
+}
+
+// die ends the process at once: its connections are gone, and nobody hears an answer.
+func (p *process) die() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.dead = true
+	for _, conn := range p.conns {
+		_ = conn.Close()
+	}
+}
+
+// close waits until nothing of the process is left.
+func (p *process) close() {
+	_ = p.engine.Close(context.Background())
 	p.pool.Close()
 }
