@@ -133,7 +133,7 @@ func (e *Engine) Stats() Stats {
 // one acknowledgement that does not come, keeps the others waiting for a short while only.
 func (e *Engine) lookUp(ctx context.Context, calls []*call) {
 	budget := e.config.limits().shared()
-	ctx, cancel := context.WithTimeout(ctx, e.random.apart(budget))
+	ctx, cancel := context.WithTimeout(ctx, budget)
 	defer cancel()
 	keys := sorted(calls)
 	probed := make([]store.Key, 0, len(keys))

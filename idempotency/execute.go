@@ -94,11 +94,17 @@ func (e *Engine) execution(op *operation, single bool) *execution {
 	return x
 }
 
+// apart returns a little more than d, up to a millisecond, by the number of the run: what
+// begins at one moment, as all do that waited for the database, does not end at one.
+func apart(d time.Duration, run int) time.Duration {
+	return d + time.Duration(1+run*7919%999_983) // Primes, so that neighbours are far apart.
+}
+
 // execute runs the calls, which are of one operation, in a transaction.
 func (e *Engine) execute(ctx context.Context, calls []*call) {
 	op := calls[0].Leader.operation
 	x := e.execution(op, op.batch == nil || calls[0].Single)
-	ctx, cancel := context.WithTimeout(ctx, e.random.apart(x.budget))
+	ctx, cancel := context.WithTimeout(ctx, apart(x.budget, calls[0].Run()))
 	defer cancel()
 	// In one order, whoever came first: two batches must not wait for each other.
 	keys := sorted(calls)

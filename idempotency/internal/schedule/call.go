@@ -66,6 +66,10 @@ const (
 // ID returns the call's identity.
 func (c *Call[C, O]) ID() ID { return c.id }
 
+// Run numbers what workers run, for those calls that one has: those that it took together
+// have the same number.
+func (c *Call[C, O]) Run() int { return c.run }
+
 // A caller is one that waits for its call.
 type caller[C, O any] struct {
 	node  node[caller[C, O]]
