@@ -1,5 +1,5 @@
 /* The protocol of the engine, for spin. README.md says how to read it, and `run` runs it. A comment
- * with // names the Go functions that a line or block stands for, in files below idempotency/.
+ * with // names the Go functions that a line or a block stands for, by their files in idempotency/.
  *
  * Callers are alike, so they are counted: waits[f] of those with fingerprint f wait for a call.
  * call[C(s,k)] is what server s has in flight for key k. tx[t] is a transaction, its backend and its
@@ -21,7 +21,7 @@
 #define SYNC     (STANDBY == 2 && !promoted)
 #define BEGUN(u) (tx[u].at == lock || tx[u].at == look || tx[u].at == effect)
 #define SENT(u)  (tx[u].at == insert || tx[u].at == inserted)
-#define when(x)  if :: !(x) :: else ->
+#define when(x)  if :: !(x) :: else -> /* ... fi */
 #define each(n,most) for (n : 0 .. (most)-1)
 
 mtype = { free, lock, look, effect, insert, inserted, flushed, visible, released, orphan, /* of a transaction */
@@ -40,7 +40,7 @@ inline part(to) { // internal/schedule/call.go end: the leader has its answer
   when(row[KEY].by == i+1) assert(to != REFUSED || !row[KEY].seen || !I6); row[KEY].by = to fi;
   call[i].led = 0; call[i].commits = 0
 }
-inline next() { // internal/schedule/schedule.go enqueue, finish
+inline next() { // internal/schedule/schedule.go enqueue; internal/schedule/call.go finish
   if :: WAITED -> call[i].at = queued
      :: else -> part(0); call[i].at = none; call[i].lead = 0; call[i].single = 0; call[i].marked = 0
   fi
@@ -57,7 +57,7 @@ inline success(y) { // call.go do: what a caller with fingerprint f is told
   assert(row[KEY].told == 0 || row[KEY].told == y+1); row[KEY].told = y+1; /* I3 */
   assert(row[KEY].fp == f+1) /* I4 */
 }
-inline resolve(p, y, live, at_) { // internal/schedule/call.go Resolve; lookups.go Found; call.go checkReplay
+inline resolve(p, y, live, at_) { // internal/schedule/call.go Resolve; internal/schedule/lookups.go Found; call.go checkReplay
   each(f,2) {
     when(live && call[i].waits[f] && (f+1 == p || NOCHECK && call[i].marked) && (row[KEY].by == i+1 || row[KEY].made+1+TWOCLOCKS > at_))
       assert(row[KEY].by == i+1 || row[KEY].made+1 > at_); /* An expired key is not replayed. */
@@ -91,12 +91,12 @@ inline wipe(w) {
   tx[w].heard = 0; tx[w].gone = 0; tx[w].old = 0; tx[w].s = 0; tx[w].began = 0
 }
 inline finish(w) { unlock(w); wipe(w); tx[w].at = free; used-- } // internal/store/transaction.go End
-inline appear() { // what was flushed can be seen
+inline appear() { /* What was flushed can be seen. */
   row[k].seen = 1; when(!LATEROW) row[k].effects++ fi;
   assert(row[k].effects == 1); /* I1 */
   assert(row[k].by != REFUSED || !I6)
 }
-inline lost(arrived) { // the connection of tx[u], with or without what was sent last: separate.go undone
+inline lost(arrived) { // separate.go undone: tx[u] loses its connection, with or without what was sent last
   each(j,K) {
     when(tx[u].heard && tx[u].fp[j])
       i = C(tx[u].s,j);
@@ -105,7 +105,7 @@ inline lost(arrived) { // the connection of tx[u], with or without what was sent
   tx[u].heard = 0; tx[u].s = 0;
   when(BEGUN(u) || SENT(u) && !(arrived)) wipe(u); tx[u].at = orphan fi
 }
-inline recover() { // the database is back, or another is in its place: what was flushed appears, nobody holds a lock
+inline recover() { /* The database is back, or another is in its place. */
   each(u,T) { when(tx[u].at != free) lost(1); finish(u) fi };
   each(k,K) { when(row[k].fp && !row[k].seen) appear() fi };
   each(i,S*K) { when(call[i].at == acknowledging) call[i].at = polled fi };
@@ -124,7 +124,7 @@ end: do
        tx[t].began = clock; tx[t].old = ONESNAPSHOT && !row[0].seen;
        when(!ONESNAPSHOT) locks() fi;
        tx[t].at = look; rest() }
-  :: d_step { tx[t].at == look -> // internal/store/transaction.go Claim: the look-up has a newer snapshot; execute.go replayFound
+  :: d_step { tx[t].at == look -> // internal/store/transaction.go Claim; execute.go replayFound: the look-up has a newer snapshot
        when(ONESNAPSHOT) locks() fi;
        each(j,K) {
          i = C(tx[t].s,j);
@@ -132,7 +132,8 @@ end: do
             :: tx[t].fp[j] && row[j].seen && !tx[t].old ->
                tx[t].fp[j] = 0;
                if :: SYNC && !NOACK -> poll() :: else -> resolve(row[j].fp, row[j].pay, 1, tx[t].began) fi
-            :: READSTANDBY && promoted && tx[t].fp[j] && demoted.fp == tx[t].fp[j] && call[i].waits[demoted.fp-1] -> f = demoted.fp - 1; success(demoted.pay)
+            :: READSTANDBY && promoted && tx[t].fp[j] && demoted.fp == tx[t].fp[j] && call[i].waits[demoted.fp-1] ->
+               f = demoted.fp - 1; success(demoted.pay)
             :: else -> when(!LIE && owner[j] != t+1) tx[t].fp[j] = 0; poll() fi
          fi
        };
@@ -148,7 +149,7 @@ end: do
        :: !BOTH && !(BAD && GOOD(0) && GOOD(K-1)) -> d_step { refuse(); finish(t) } // separate.go undoneSingle
        :: !BOTH && call[i].commits > 1 -> d_step { refuse(); finish(t) } // execute.go replayFound: COMMIT failed twice
        :: !BOTH && call[i].commits >= TRIES -> d_step { fail(); finish(t) } // execute.go replayFound: maxTries
-       :: !BOTH && LATE -> d_step { fail(); wipe(t); tx[t].at = orphan } // internal/store/effect.go classify, transaction.go Abandon
+       :: !BOTH && LATE -> d_step { fail(); wipe(t); tx[t].at = orphan } // internal/store/effect.go classify; internal/store/transaction.go Abandon
        :: BOTH -> // separate.go bisect, split: what fails is a suspect, whether by itself or through the other
           when(FOLLOWERS && call[i].waits[tx[t].fp[0]-1] > 1) f = tx[t].fp[0]-1; success(0) fi;
           when(BADITEM) i = C(tx[t].s,0); refuse(); i = C(tx[t].s,1); refuse() fi;
@@ -161,7 +162,7 @@ end: do
        rest() }
   :: d_step { tx[t].at == insert && FREE(0) && FREE(K-1) -> // internal/store/transaction.go Commit: the unique check has waited
        if :: TWIN(0) || TWIN(K-1) -> // internal/store/store.go inserting; separate.go undone, undoneSingle
-             assert(LIE); /* Honest locks leave no race to lose. */
+             assert(LIE || BLIND); /* Honest locks leave no race to lose. */
              each(j,K) { when(tx[t].heard && tx[t].fp[j]) i = C(tx[t].s,j); call[i].marked = NOCHECK; again(tx[t].suspect[j]) fi };
              finish(t)
           :: else ->
@@ -170,12 +171,14 @@ end: do
        fi;
        rest() }
   :: d_step { tx[t].at == inserted -> // execute.go row
-       each(k,K) { when(KEPT(k)) row[k].fp = tx[t].fp[k]; row[k].by = tx[t].by[k]; row[k].made = tx[t].began; row[k].pay = tx[t].pay[(ROWORDER -> K-1-k : k)] fi };
+       each(k,K) {
+         when(KEPT(k)) row[k].fp = tx[t].fp[k]; row[k].by = tx[t].by[k]; row[k].made = tx[t].began;
+           row[k].pay = tx[t].pay[(ROWORDER -> K-1-k : k)] fi };
        tx[t].at = flushed; rest() }
   :: d_step { tx[t].at == flushed && (!SYNC || SAFE(0) && SAFE(K-1)) ->
        each(k,K) { when(KEPT(k)) appear(); writer[k] = 0 fi };
        tx[t].at = visible; rest() }
-  :: d_step { tx[t].at == flushed && SYNC && faults -> // Its wait for the standby is cancelled. internal/store/transaction.go listen
+  :: d_step { tx[t].at == flushed && SYNC && faults -> // internal/store/transaction.go listen: its wait for the standby is cancelled
        faults--; when(!NOTICE) u = t; lost(1) fi;
        each(k,K) { when(KEPT(k)) appear(); writer[k] = 0 fi };
        tx[t].at = visible; rest() }
@@ -188,7 +191,7 @@ end: do
        };
        finish(t); rest() }
   :: d_step { tx[t].at == orphan -> finish(t); rest() } /* The backend sees that nobody is there. */
-  :: atomic { faults && tx[t].heard && (CUT == 1 || CUT == 2 && !BEGUN(t)) -> // internal/store/store.go claiming; effect.go send
+  :: atomic { faults && tx[t].heard && (CUT == 1 || CUT == 2 && !BEGUN(t)) -> // internal/store/store.go claiming; internal/store/effect.go classify, send: the connection is cut
        faults--;
        if :: d_step { u = t; lost(1) } :: SENT(t) -> d_step { u = t; lost(0) } fi;
        rest() }
@@ -236,7 +239,7 @@ left:  rest() }
          s = 0; rest() } }
   :: d_step { CRASH && faults && begun -> faults--; recover() } /* The database crashes. */
   :: d_step { STANDBY && !promoted && row[0].fp && !row[0].copied -> row[0].copied = 1 } /* The standby has it. */
-  :: d_step { STANDBY && faults && !promoted && begun && (SYNC || row[0].copied || !row[0].told || LOSSY) -> /* a failover */
+  :: d_step { STANDBY && faults && !promoted && begun && (SYNC || row[0].copied || !row[0].told || LOSSY) -> /* A failover. */
        faults--; promoted = 1;
        when(!row[0].copied)
          assert(!row[0].told); /* I2 */
@@ -251,6 +254,6 @@ left:  rest() }
 
 active proctype judge() { /* Nothing happens any more: everybody has an answer, and an effect has its row. */
   timeout -> assert(idle == 0 && used == 0);
-  each(k,K) { assert(row[k].effects == row[k].seen && row[k].seen == (row[k].fp > 0) && !owner[k] && !writer[k]) }; /* I5 */
+  each(k,K) { assert((row[k].effects == row[k].seen || PURGECLOCK) && row[k].seen == (row[k].fp > 0) && !owner[k] && !writer[k]) }; /* I5 */
   each(i,S*K) { assert(call[i].at == none) }
 }
