@@ -25,7 +25,7 @@ func between(random *rand.Rand, from, to time.Duration) time.Duration {
 func (x *chaos) databases(random *rand.Rand) *stream {
 	// The proxy of one of these knows the steps of its executions.
 	watched := func() *fleet.Server { return x.fleet.Servers[random.IntN(2)] }
-	return &stream{name: "databases", rest: 200 * time.Millisecond, faults: map[string]func(context.Context) (bool, error){
+	return &stream{name: "databases", rest: 100 * time.Millisecond, faults: map[string]func(context.Context) (bool, error){
 		primaryKilled: happens(func(ctx context.Context) error {
 			x.sometimesAtStep(random, watched(), x.cluster.Primary().Kill)
 			time.Sleep(between(random, 0, 300*time.Millisecond))

@@ -26,8 +26,8 @@ import (
 )
 
 const (
-	workers = 200
-	pace    = 40 * time.Millisecond
+	workers = 250
+	pace    = 30 * time.Millisecond
 	// settleTimeout is how long keys may take to be settled once everything is healed.
 	settleTimeout = 30 * time.Second
 	// quiet is how long executions that nobody waits for may go on: a server's
