@@ -25,7 +25,7 @@ func between(random *rand.Rand, from, to time.Duration) time.Duration {
 func (x *chaos) databases(random *rand.Rand) *stream {
 	// The proxy of one of these knows the steps of its executions.
 	watched := func() *fleet.Server { return x.fleet.Servers[random.IntN(2)] }
-	return &stream{name: "databases", rest: 600 * time.Millisecond, faults: map[string]func(context.Context) (bool, error){
+	return &stream{name: "databases", rest: 100 * time.Millisecond, faults: map[string]func(context.Context) (bool, error){
 		primaryKilled: happens(func(ctx context.Context) error {
 			x.sometimesAtStep(random, watched(), x.cluster.Primary().Kill)
 			time.Sleep(between(random, 0, 300*time.Millisecond))
@@ -33,7 +33,7 @@ func (x *chaos) databases(random *rand.Rand) *stream {
 		}),
 		primaryFrozen: happens(func(context.Context) error {
 			x.sometimesAtStep(random, watched(), x.cluster.Primary().Freeze)
-			time.Sleep(between(random, 100*time.Millisecond, 1500*time.Millisecond))
+			time.Sleep(between(random, 100*time.Millisecond, 1200*time.Millisecond))
 			x.cluster.Primary().Thaw()
 			return nil
 		}),
@@ -61,7 +61,7 @@ func (x *chaos) databases(random *rand.Rand) *stream {
 			if err := x.cluster.Bouncer.Lead(x.cluster.Standby().Port); err != nil {
 				return err
 			}
-			time.Sleep(between(random, 200*time.Millisecond, time.Second))
+			time.Sleep(between(random, 100*time.Millisecond, 500*time.Millisecond))
 			return x.cluster.Bouncer.Lead(x.cluster.Primary().Port)
 		}),
 		diskFull: happens(func(ctx context.Context) error { return x.fillDisk(ctx, random) }),
@@ -71,7 +71,7 @@ func (x *chaos) databases(random *rand.Rand) *stream {
 // failover fences the primary, that is frozen at times, and promotes the standby.
 func (x *chaos) failover(ctx context.Context, random *rand.Rand, s *fleet.Server) error {
 	frozen := random.IntN(3) == 0
-	pause := between(random, 0, time.Second)
+	pause := between(random, 0, 700*time.Millisecond)
 	x.sometimesAtStep(random, s, func() {
 		if frozen {
 			x.cluster.Primary().Freeze()

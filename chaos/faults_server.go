@@ -44,7 +44,7 @@ func (x *chaos) servers(random *rand.Rand) *stream {
 func (x *chaos) messages(random *rand.Rand) *stream {
 	// at has the next message at the step of some server meet the deed, and says whether
 	// one came.
-	at := func(step proxy.Step, do proxy.Deed) (bool, error) {
+	at := func(step proxy.Step, do proxy.Deed) (came bool) {
 		servers := []*fleet.Server{x.fleet.Servers[0], x.fleet.Servers[1], x.fleet.Short}
 		begun := make(chan struct{})
 		armed := servers[random.IntN(len(servers))].Proxy.Next(step, func(message []byte) int {
@@ -55,23 +55,23 @@ func (x *chaos) messages(random *rand.Rand) *stream {
 		case <-begun:
 		case <-time.After(stepPatience):
 			if armed.Forget() {
-				return false, nil
+				return false
 			}
 		}
 		x.atNamedStep()
-		return true, nil
+		return true
 	}
 	some := func() proxy.Step { return proxy.Steps[random.IntN(len(proxy.Steps))] }
 	return &stream{name: "messages", rest: 300 * time.Millisecond, faults: map[string]func(context.Context) (bool, error){
 		commitLost: func(context.Context) (bool, error) {
-			return at(proxy.Commit, func([]byte) int { return 0 })
+			return at(proxy.Commit, func([]byte) int { return 0 }), nil
 		},
 		answerLost: func(context.Context) (bool, error) {
-			return at(proxy.CommitAnswer, func([]byte) int { return 0 })
+			return at(proxy.CommitAnswer, func([]byte) int { return 0 }), nil
 		},
 		messageCut: func(context.Context) (bool, error) {
 			n := random.IntN(1 << 30)
-			return at(some(), func(message []byte) int { return n % len(message) })
+			return at(some(), func(message []byte) int { return n % len(message) }), nil
 		},
 		stalled: func(context.Context) (bool, error) {
 			d, lost := between(random, 50*time.Millisecond, 4*time.Second), random.IntN(2) == 0
@@ -81,7 +81,7 @@ func (x *chaos) messages(random *rand.Rand) *stream {
 					return 0
 				}
 				return len(message)
-			})
+			}), nil
 		},
 	}}
 }

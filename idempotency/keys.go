@@ -47,7 +47,8 @@ func (e *Engine) Lookup(ctx context.Context, scope, key string) (CallInfo, bool,
 
 // Forget removes what the scope's key did, so that the key is new again, and
 // says whether there was something to remove. While a call with the key
-// executes it is ErrInProgress.
+// executes it is ErrInProgress. A call that is under way meanwhile, and whoever
+// joins it, may still be told what was forgotten.
 func (e *Engine) Forget(ctx context.Context, scope, key string) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, e.config.Budget)
 	defer cancel()

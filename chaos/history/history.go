@@ -14,22 +14,24 @@ import (
 type Outcome int
 
 const (
-	// Unknown: no answer, or one that says to come again. The call may take effect at
+	// Unknown is no answer, or one that says to come again. The call may take effect at
 	// any later time, or never.
 	Unknown Outcome = iota
-	// Executed and Replayed are successes with a payload.
+	// Executed is a success with a payload, of the call that had the effect.
 	Executed
+	// Replayed is a success with the payload of an earlier call.
 	Replayed
-	// Reused: the key was used with another payload.
+	// Reused says that the key was used with another payload.
 	Reused
-	// Expired: the key is no longer replayed.
+	// Expired says that the key is no longer replayed.
 	Expired
-	// Invalid: the input is refused, which it is only where it would be executed.
+	// Invalid says that the input is refused, which it is only where it would be executed.
 	Invalid
-	// Refused: turned away at the door.
+	// Refused is for a call that was turned away at the door.
 	Refused
-	// Forgotten and NothingToForget are answers to Forget.
+	// Forgotten is the answer of Forget where there was something.
 	Forgotten
+	// NothingToForget is its answer where there was nothing.
 	NothingToForget
 	// Stored is a look at the row, once all callers are done. Its Variant is the row's,
 	// and empty where there is none.

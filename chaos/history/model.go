@@ -1,6 +1,7 @@
 package history
 
 import (
+	"cmp"
 	"math"
 	"slices"
 	"time"
@@ -63,7 +64,7 @@ const checkTimeout = time.Minute
 // of one key heard, none of them before it called or after it returned.
 func Linearizable(calls []Call) bool {
 	var operations []porcupine.Operation
-	for i, c := range reduce(calls) {
+	for i, c := range reduce(joined(calls)) {
 		returned := int64(c.Returned)
 		if c.Outcome == Unknown {
 			returned = math.MaxInt64
@@ -71,6 +72,28 @@ func Linearizable(calls []Call) bool {
 		operations = append(operations, porcupine.Operation{ClientId: i, Input: c, Call: int64(c.Called), Return: returned})
 	}
 	return porcupine.CheckOperationsTimeout(model, operations, checkTimeout) == porcupine.Ok
+}
+
+// joined has a call begin with the one that it joined: a server may hear of a key for
+// several callers at once, and tells also those who come later what it heard. That shows
+// only where the key was forgotten in between.
+func joined(calls []Call) []Call {
+	if !slices.ContainsFunc(calls, func(c Call) bool { return c.Variant == Forget }) {
+		return calls
+	}
+	calls = slices.Clone(calls)
+	for i, c := range calls {
+		if c.Outcome != Replayed && c.Outcome != Reused {
+			continue
+		}
+		for _, before := range calls[:i] { // The earliest first.
+			if before.Server == c.Server && (before.Outcome == Unknown || before.Returned > c.Called) {
+				calls[i].Called = min(calls[i].Called, before.Called)
+			}
+		}
+	}
+	slices.SortStableFunc(calls, func(a, b Call) int { return cmp.Compare(a.Called, b.Called) })
+	return calls
 }
 
 // reduce leaves calls out that decide nothing, because the search takes exponentially long

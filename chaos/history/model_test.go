@@ -15,6 +15,12 @@ func call(from, to int, variant string, outcome history.Outcome, payload string)
 	}
 }
 
+// elsewhere has the call go to another server.
+func elsewhere(c history.Call) history.Call {
+	c.Server = "another"
+	return c
+}
+
 func TestLinearizable(t *testing.T) {
 	t.Parallel()
 	const (
@@ -46,9 +52,10 @@ func TestLinearizable(t *testing.T) {
 		"forgotten and executed again":            {[]history.Call{call(0, 1, "a", executed, "p"), call(2, 3, "forget", forgotten, ""), call(4, 5, "a", executed, "q")}, true},
 		"forgotten by an unknown call":            {[]history.Call{call(0, 1, "a", executed, "p"), call(2, 3, "forget", unknown, ""), call(4, 5, "a", executed, "q")}, true},
 		"replayed though forgotten":               {[]history.Call{call(0, 1, "a", executed, "p"), call(2, 3, "forget", forgotten, ""), call(4, 5, "a", replayed, "p")}, false},
+		"replayed by a call that was joined":      {[]history.Call{call(0, 1, "a", executed, "p"), call(2, 3, "a", unknown, ""), call(4, 5, history.Forget, forgotten, ""), call(6, 7, "a", replayed, "p")}, true},
 		"nothing to forget of a used key":         {[]history.Call{call(0, 1, "a", executed, "p"), call(2, 3, "forget", nothing, "")}, false},
 		"two unknown calls, a forget apart":       {[]history.Call{call(0, 1, "a", unknown, ""), call(0, 1, "a", unknown, ""), call(2, 3, "forget", forgotten, ""), call(4, 5, "a", replayed, "p")}, true},
-		"only one call, and it took effect twice": {[]history.Call{call(0, 1, "a", unknown, ""), call(2, 3, "forget", forgotten, ""), call(4, 5, "a", replayed, "p")}, false},
+		"only one call, and it took effect twice": {[]history.Call{call(0, 1, "a", unknown, ""), call(2, 3, "forget", forgotten, ""), elsewhere(call(4, 5, "a", replayed, "p"))}, false},
 	} {
 		if got := history.Linearizable(test.calls); got != test.want {
 			t.Errorf("%s: %v, want %v", name, got, test.want)

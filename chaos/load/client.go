@@ -102,13 +102,13 @@ func post(ctx context.Context, client *http.Client, url string, body []byte) (an
 	}
 	request.Header.Set("Content-Type", "application/json")
 	got, err := client.Do(request)
-	if err != nil {
-		return answer{again: true, why: err.Error()}, nil //nolint:nilerr // It is what the client heard.
+	if err != nil { // It is what the client heard.
+		return answer{again: true, why: err.Error()}, nil
 	}
 	defer func() { _ = got.Body.Close() }()
 	text, err := io.ReadAll(got.Body)
 	if err != nil {
-		return answer{again: true, why: err.Error()}, nil //nolint:nilerr // As above.
+		return answer{again: true, why: err.Error()}, nil
 	}
 	if got.StatusCode == http.StatusServiceUnavailable && got.Header.Get("Retry-After") != "" {
 		return answer{outcome: history.Refused, again: true, why: string(text)}, nil

@@ -78,15 +78,15 @@ func (w *worker) work(ctx context.Context) {
 	start := time.Now()
 	switch n := w.random.IntN(100); {
 	case n < 40:
-		w.call(ctx, w.request(Ordinary, Create, 1))
+		w.call(ctx, w.request(Ordinary, Create))
 	case n < 55:
-		w.call(ctx, w.request(Ordinary, Update, 1))
+		w.call(ctx, w.request(Ordinary, Update))
 	case n < 75:
 		w.burst(ctx)
 	case n < 90:
 		w.replay(ctx)
 	case n < 95:
-		r := w.request(Ordinary, Create, 1)
+		r := w.request(Ordinary, Create)
 		invalid := r
 		invalid.Operation, invalid.Variant = Invalid, string(Invalid)
 		w.send(ctx, invalid)
@@ -98,11 +98,11 @@ func (w *worker) work(ctx context.Context) {
 }
 
 // request is one with a new key.
-func (w *worker) request(kind string, operation Operation, variant int) Request {
+func (w *worker) request(kind string, operation Operation) Request {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.n++
-	r := Request{Key: fmt.Sprintf("%s-%s-%d", kind, w.name, w.n), Variant: fmt.Sprint(operation, variant), Operation: operation}
+	r := Request{Key: fmt.Sprintf("%s-%s-%d", kind, w.name, w.n), Variant: string(operation) + "1", Operation: operation}
 	if operation == Update {
 		r.Project = w.Projects[w.random.IntN(len(w.Projects))]
 	}
@@ -168,7 +168,7 @@ func (w *worker) burst(ctx context.Context) {
 	if w.random.IntN(4) == 0 {
 		operation = Update
 	}
-	r := w.request(Ordinary, operation, 1)
+	r := w.request(Ordinary, operation)
 	mixed := w.random.IntN(4) == 0
 	var crowd sync.WaitGroup
 	for i := range 5 + w.random.IntN(20) {
@@ -185,7 +185,7 @@ func (w *worker) burst(ctx context.Context) {
 
 // forget has a key forgotten while it is used.
 func (w *worker) forget(ctx context.Context) {
-	r := w.request(Forgotten, Create, 1)
+	r := w.request(Forgotten, Create)
 	w.send(ctx, r)
 	var crowd sync.WaitGroup
 	for range 1 + w.random.IntN(3) {
@@ -193,7 +193,7 @@ func (w *worker) forget(ctx context.Context) {
 		crowd.Go(func() { w.Client.Send(ctx, style, w.Servers, first, r) })
 	}
 	called := time.Since(w.Client.Start)
-	outcome := w.Load.Forget(ctx, r.Key)
+	outcome := w.Forget(ctx, r.Key)
 	w.Client.History.Add(history.Call{
 		Key: r.Key, Variant: history.Forget, Server: "", Called: called, Returned: time.Since(w.Client.Start), Outcome: outcome,
 	})
@@ -204,7 +204,7 @@ func (w *worker) forget(ctx context.Context) {
 // short uses a key that is kept for a moment, and uses it again around the moments when
 // its replays and its retention end.
 func (w *worker) short(ctx context.Context) {
-	r := w.request(Short, Create, 1)
+	r := w.request(Short, Create)
 	to := []Target{w.Short}
 	for range 4 {
 		w.Client.Send(context.WithoutCancel(ctx), Styles[w.random.IntN(3)], to, 0, r)

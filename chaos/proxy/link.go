@@ -18,25 +18,31 @@ type link struct {
 	key [8]byte
 
 	mu sync.Mutex
-	// committing is since when a COMMIT is under way; zero for none.
+	// committing is since when a COMMIT of keys is under way; zero for none.
 	committing time.Time
 	// pending are the requests that PostgreSQL has not answered, oldest first.
 	pending []request
 }
 
 // A request is what PostgreSQL answers as a whole, up to its ReadyForQuery.
-type request struct{ claims, commits bool }
+type request struct {
+	claims, commits bool
+	// stores says that it inserts keys. A look-up commits too, so that its answer waits for
+	// the standby, and may give up at any time.
+	stores bool
+}
 
 // of is what a statement is for.
 func of(text []byte) request {
 	return request{
 		claims:  bytes.Contains(text, []byte("pg_try_advisory_xact_lock(")),
 		commits: bytes.EqualFold(text, []byte("commit")),
+		stores:  bytes.Contains(text, []byte("insert into")) && bytes.Contains(text, []byte("execution_id")),
 	}
 }
 
 func (r request) and(other request) request {
-	return request{r.claims || other.claims, r.commits || other.commits}
+	return request{r.claims || other.claims, r.commits || other.commits, r.stores || other.stores}
 }
 
 func (l *link) cut() {
@@ -93,8 +99,10 @@ func (l *link) requests() {
 			continue
 		}
 		pass := len(whole)
-		if now.commits {
+		if now.commits && now.stores {
 			l.commit(time.Now())
+		}
+		if now.commits {
 			pass = l.proxy.meet(Commit, whole, func() {})
 		}
 		l.expect(now)

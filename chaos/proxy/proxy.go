@@ -15,12 +15,12 @@ import (
 type Step int
 
 const (
-	// ClaimAnswer: PostgreSQL has claimed keys and looked for them; the server has not
+	// ClaimAnswer is when PostgreSQL has claimed keys and looked for them; the server has not
 	// heard of it.
 	ClaimAnswer Step = iota
-	// Commit: the server has sent the keys and COMMIT; PostgreSQL has not got them.
+	// Commit is when the server has sent the keys and COMMIT; PostgreSQL has not got them.
 	Commit
-	// CommitAnswer: PostgreSQL has committed; the server has not heard of it.
+	// CommitAnswer is when PostgreSQL has committed; the server has not heard of it.
 	CommitAnswer
 )
 

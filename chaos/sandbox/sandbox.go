@@ -19,6 +19,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"os/user"
 	"path/filepath"
 	"runtime"
@@ -158,7 +159,18 @@ func Unprivileged() (*syscall.Credential, error) {
 
 func again(stage string, attributes *syscall.SysProcAttr, env ...string) (status int, err error) {
 	command := program(stage, attributes, env...)
-	err = command.Run()
+	// All that is in there ends with its first process; then the caller cleans up.
+	ended := make(chan os.Signal, 1)
+	signal.Notify(ended, syscall.SIGINT, syscall.SIGTERM)
+	defer signal.Stop(ended)
+	if err := command.Start(); err != nil {
+		return 0, err
+	}
+	go func() {
+		<-ended
+		_ = command.Process.Kill()
+	}()
+	err = command.Wait()
 	var exited *exec.ExitError
 	if errors.As(err, &exited) {
 		return max(1, exited.ExitCode()), nil
