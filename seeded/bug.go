@@ -222,7 +222,7 @@ func copyFile(from, to string) error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(to, content, info.Mode().Perm())
+	return os.WriteFile(to, content, info.Mode().Perm()) //nolint:gosec // The paths are git's.
 }
 
 // output is what a command says, and what it says besides is its error.
