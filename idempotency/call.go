@@ -294,3 +294,11 @@ func (r *random) jitter(d time.Duration) time.Duration {
 	defer r.mu.Unlock()
 	return d/2 + time.Duration(rand.New(r.source).Int64N(int64(d/2)+1))
 }
+
+// apart returns a little more than d, up to a millisecond: what begins at one moment, as
+// all do that waited for the database, does not end at one.
+func (r *random) apart(d time.Duration) time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return d + time.Duration(r.source.Uint64()%uint64(time.Millisecond))
+}

@@ -131,7 +131,7 @@ func (e *Engine) Stats() Stats {
 
 // lookUp finds the outcomes that are there already.
 func (e *Engine) lookUp(ctx context.Context, calls []*call) {
-	ctx, cancel := context.WithTimeout(ctx, e.config.Budget)
+	ctx, cancel := context.WithTimeout(ctx, e.random.apart(e.config.Budget))
 	defer cancel()
 	keys := sorted(calls)
 	probed := make([]store.Key, 0, len(keys))

@@ -93,7 +93,7 @@ func (e *Engine) execution(op *operation, single bool) *execution {
 func (e *Engine) execute(ctx context.Context, calls []*call) {
 	op := calls[0].Leader.operation
 	x := e.execution(op, op.batch == nil || calls[0].Single)
-	ctx, cancel := context.WithTimeout(ctx, x.budget)
+	ctx, cancel := context.WithTimeout(ctx, e.random.apart(x.budget))
 	defer cancel()
 	// In one order, whoever came first: two batches must not wait for each other.
 	keys := sorted(calls)

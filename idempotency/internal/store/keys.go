@@ -13,16 +13,18 @@ import (
 // A batch is a transaction, where it has no other.
 const scopeSQL = `select set_config('onceql.tenants', array[$1::text]::text, true)`
 
+const (
+	lockSQL      = `select pg_try_advisory_xact_lock($1)`
+	purgeLockSQL = `select pg_try_advisory_xact_lock($1) from set_config('onceql.purge', 'on', true)`
+)
+
 // Find returns the key's row, without its response, and false when there is none.
 func (s *Store) Find(ctx context.Context, key Key) (Row, bool, *Failure) {
 	row, there := Row{Key: key}, true
 	failure := s.using(ctx, "looking the key up", func(conn *pgx.Conn, sql *statements) error {
 		var batch pgx.Batch
 		batch.Queue(scopeSQL, key.Scope)
-		batch.Queue(`
-			select operation, coalesce(request_id, ''), created_at, expires_at, retained_until, expires_at <= now()
-			from `+sql.table+`
-			where scope = $1 and key = $2`, key.Scope, key.Key).QueryRow(func(found pgx.Row) error {
+		batch.Queue(sql.info, key.Scope, key.Key).QueryRow(func(found pgx.Row) error {
 			return found.Scan(&row.Operation, &row.RequestID, &row.CreatedAt, &row.ExpiresAt, &row.RetainedUntil, &row.Expired)
 		})
 		err := conn.SendBatch(ctx, &batch).Close()
@@ -47,14 +49,13 @@ func (s *Store) Forget(ctx context.Context, key Key) (there bool, failure *Failu
 			if _, err := tx.Exec(ctx, scopeSQL, key.Scope); err != nil {
 				return err
 			}
-			if err := tx.QueryRow(ctx, `select pg_try_advisory_xact_lock($1)`, key.Lock()).Scan(&locked); err != nil {
+			if err := tx.QueryRow(ctx, lockSQL, key.Lock()).Scan(&locked); err != nil {
 				return err
 			}
 			if busy = !locked; busy {
-				return tx.QueryRow(ctx, `select exists (select from `+sql.table+` where scope = $1 and key = $2)`,
-					key.Scope, key.Key).Scan(&there)
+				return tx.QueryRow(ctx, sql.exists, key.Scope, key.Key).Scan(&there)
 			}
-			tag, err := tx.Exec(ctx, `delete from `+sql.table+` where scope = $1 and key = $2`, key.Scope, key.Key)
+			tag, err := tx.Exec(ctx, sql.forget, key.Scope, key.Key)
 			there = tag.RowsAffected() > 0
 			return err
 		})
@@ -76,26 +77,10 @@ func (s *Store) Purge(ctx context.Context, limit int, oldest *time.Time) (remove
 	failure = s.using(ctx, "purging", func(conn *pgx.Conn, sql *statements) error {
 		return pgx.BeginTxFunc(ctx, conn, txOptions, func(tx pgx.Tx) error {
 			var locked bool
-			if err := tx.QueryRow(ctx, `
-				select pg_try_advisory_xact_lock($1) from set_config('onceql.purge', 'on', true)`, PurgeLock).Scan(&locked); err != nil || !locked {
+			if err := tx.QueryRow(ctx, purgeLockSQL, PurgeLock).Scan(&locked); err != nil || !locked {
 				return err
 			}
-			// The times stand in both places: a row that is given more time meanwhile is spared.
-			return tx.QueryRow(ctx, `
-				with removed as (
-					delete from `+sql.table+`
-					where retained_until < now() and expires_at < now()
-					and (scope, key) in (
-						select scope, key
-						from `+sql.table+`
-						where retained_until >= coalesce($1::timestamptz, '-infinity')
-						and retained_until < now() and expires_at < now()
-						order by retained_until
-						limit $2
-					)
-					returning retained_until
-				)
-				select count(*), max(retained_until) from removed`, oldest, limit).Scan(&removed, &newest)
+			return tx.QueryRow(ctx, sql.purge, oldest, limit).Scan(&removed, &newest)
 		})
 	})
 	if failure != nil {
@@ -135,28 +120,7 @@ func (s *Store) Check(ctx context.Context) *Failure {
 		var encoding string
 		var missing, rights []string
 		var key string
-		err := conn.QueryRow(ctx, `
-			select pg_is_in_recovery(),
-				current_setting('server_encoding'),
-				array(
-					select wanted.name
-					from unnest($2::text[]) with ordinality as wanted (name, n)
-					where not exists (select from pg_attribute where attrelid = $1::text::regclass and attname = wanted.name and not attisdropped)
-					order by n
-				),
-				array(
-					select wanted.name
-					from unnest('{select,insert,delete}'::text[]) with ordinality as wanted (name, n)
-					where not has_table_privilege($1, wanted.name)
-					order by n
-				),
-				(
-					select coalesce(string_agg(attname, ', ' order by n), '')
-					from pg_index
-					cross join unnest(indkey) with ordinality as parts (attnum, n)
-					join pg_attribute on attrelid = indrelid and pg_attribute.attnum = parts.attnum
-					where indrelid = $1::text::regclass and indisprimary
-				)`, sql.table, used).Scan(&standby, &encoding, &missing, &rights, &key)
+		err := conn.QueryRow(ctx, checkSQL, sql.table, used).Scan(&standby, &encoding, &missing, &rights, &key)
 		if err != nil {
 			return err
 		}
@@ -182,6 +146,29 @@ func (s *Store) Check(ctx context.Context) *Failure {
 		return nil
 	})
 }
+
+const checkSQL = `
+	select pg_is_in_recovery(),
+		current_setting('server_encoding'),
+		array(
+			select wanted.name
+			from unnest($2::text[]) with ordinality as wanted (name, n)
+			where not exists (select from pg_attribute where attrelid = $1::text::regclass and attname = wanted.name and not attisdropped)
+			order by n
+		),
+		array(
+			select wanted.name
+			from unnest('{select,insert,delete}'::text[]) with ordinality as wanted (name, n)
+			where not has_table_privilege($1, wanted.name)
+			order by n
+		),
+		(
+			select coalesce(string_agg(attname, ', ' order by n), '')
+			from pg_index
+			cross join unnest(indkey) with ordinality as parts (attnum, n)
+			join pg_attribute on attrelid = indrelid and pg_attribute.attnum = parts.attnum
+			where indrelid = $1::text::regclass and indisprimary
+		)`
 
 // used are the columns that the statements use.
 var used = []string{

@@ -10,22 +10,33 @@ import (
 // statements are those on the table, named with its schema: what an effect sets as its
 // search_path does not lead them elsewhere.
 // One key has forms of its own, which cost less than a list of one.
-type statements struct{ table, find, findInScope, findOne, insert, insertOne string }
+type statements struct {
+	table, find, findInScope, findOne, insert, insertOne string
+	info, exists, forget, purge                          string
+}
 
 // resolve finds the table on the search_path of the connection.
 func (s *Store) resolve(ctx context.Context, conn *pgx.Conn) (*statements, error) {
 	var table string
-	err := conn.QueryRow(ctx, `
-		select format('%I.%I', nspname, relname)
-		from pg_class join pg_namespace on pg_namespace.oid = relnamespace
-		where pg_class.oid = to_regclass('idempotency_keys')`).Scan(&table)
+	err := conn.QueryRow(ctx, resolveSQL).Scan(&table)
 	if errors.Is(err, pgx.ErrNoRows) {
 		err = ErrNoTable
 	}
 	if err != nil {
 		return nil, err
 	}
-	found := &statements{
+	found := statementsOn(table)
+	s.sql.Store(found)
+	return found, nil
+}
+
+const resolveSQL = `
+	select format('%I.%I', nspname, relname)
+	from pg_class join pg_namespace on pg_namespace.oid = relnamespace
+	where pg_class.oid = to_regclass('idempotency_keys')`
+
+func statementsOn(table string) *statements {
+	return &statements{
 		table:       table,
 		find:        find(table, "(select $1::text[]), (select $2::text[])", "scope, key", "wanted.scope"),
 		findInScope: find(table, "(select $2::text[])", "key", "$1"),
@@ -41,9 +52,29 @@ func (s *Store) resolve(ctx context.Context, conn *pgx.Conn) (*statements, error
 		insertOne: stored(table, `
 			values ($1::text, $2::text, $3::text, $4::bytea, $5::smallint, $6::text::json,
 				nullif($7::text, ''), $8::text::uuid, $9::timestamptz, $10::timestamptz, $11::timestamptz)`, "1"),
+		info: `
+			select operation, coalesce(request_id, ''), created_at, expires_at, retained_until, expires_at <= now()
+			from ` + table + `
+			where scope = $1 and key = $2`,
+		exists: `select exists (select from ` + table + ` where scope = $1 and key = $2)`,
+		forget: `delete from ` + table + ` where scope = $1 and key = $2`,
+		// The times stand in both places: a row that is given more time meanwhile is spared.
+		purge: `
+			with removed as (
+				delete from ` + table + `
+				where retained_until < now() and expires_at < now()
+				and (scope, key) in (
+					select scope, key
+					from ` + table + `
+					where retained_until >= coalesce($1::timestamptz, '-infinity')
+					and retained_until < now() and expires_at < now()
+					order by retained_until
+					limit $2
+				)
+				returning retained_until
+			)
+			select count(*), max(retained_until) from removed`,
 	}
-	s.sql.Store(found)
-	return found, nil
 }
 
 // find looks every key up in the primary key, whatever the planner believes: a plan
@@ -143,3 +174,26 @@ select case when now() = $6 then 1 else ('another transaction, of ' || now())::i
 		else current_setting('synchronous_commit') end, true),
 	set_config('transaction_read_only', 'off', true),
 	pg_advisory_unlock_all()`
+
+const (
+	constraintsSQL = `set constraints all immediate`
+	acknowledgeSQL = `select pg_logical_emit_message(true, 'onceql', '')`
+)
+
+// Texts returns the statements of the store on the table, schema and name, under names of
+// their own. Those that begin and end a transaction, and its savepoints, are not among
+// them. A stand-in for Postgres knows the statements by these texts.
+func Texts(table string) map[string]string {
+	sql := statementsOn(table)
+	return map[string]string{
+		"resolve": resolveSQL, "check": checkSQL,
+		"claim": claimSQL, "claim one": claimOneSQL, "probe": probeSQL,
+		"find": sql.find, "find in scope": sql.findInScope, "find one": sql.findOne,
+		"constraints": constraintsSQL, "restore": restoreSQL,
+		"insert": sql.insert, "insert one": sql.insertOne,
+		"acknowledge": acknowledgeSQL,
+		"scope":       scopeSQL, "info": sql.info,
+		"lock": lockSQL, "exists": sql.exists, "forget": sql.forget,
+		"purge lock": purgeLockSQL, "purge": sql.purge,
+	}
+}

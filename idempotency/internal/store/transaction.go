@@ -228,7 +228,7 @@ func (t *Tx) Commit(ctx context.Context, rows []Row, budget time.Duration) *Fail
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), budget)
 	defer cancel()
 	var batch pgx.Batch
-	batch.Queue("set constraints all immediate")
+	batch.Queue(constraintsSQL)
 	batch.Queue(restoreSQL, t.settings[0], t.settings[1], t.settings[2], t.scopes, milliseconds(budget), t.Now)
 	if r := rows[0]; len(rows) == 1 {
 		batch.Queue(t.sql.insertOne, r.Scope, r.Key.Key, r.Operation, r.Hash, r.HashVersion, string(r.Response),
@@ -310,7 +310,7 @@ func arguments(rows []Row) []any {
 // before it, once it writes itself.
 func (t *Tx) Acknowledge(ctx context.Context) *Failure {
 	var batch pgx.Batch
-	batch.Queue(`select pg_logical_emit_message(true, 'onceql', '')`)
+	batch.Queue(acknowledgeSQL)
 	batch.Queue("commit")
 	results := t.conn.SendBatch(ctx, &batch)
 	notices := t.listen()

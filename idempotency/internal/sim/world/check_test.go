@@ -1,0 +1,220 @@
+package world_test
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/onceql/onceql/idempotency"
+	"github.com/onceql/onceql/idempotency/internal/store"
+)
+
+// check holds what happened against what is promised.
+func (a *account) check() {
+	a.checkEffects()
+	for n := range a.attempts {
+		a.checkAnswer(&a.attempts[n])
+	}
+	a.checkFirsts()
+	a.checkEnds()
+	switch a.plan.family {
+	case calm:
+		a.checkNeighbours()
+		fallthrough
+	case commits, crashes, ages:
+		a.checkLocks()
+	}
+}
+
+func (a *account) violate(format string, arguments ...any) {
+	a.violations = append(a.violations, fmt.Sprintf(format, arguments...))
+}
+
+// checkEffects: there is an effect exactly where there is a row, or was until it was
+// purged or forgotten; and the row tells of that effect.
+func (a *account) checkEffects() {
+	type stored struct{ effects, rows, removed []int64 }
+	of := map[string]*stored{}
+	at := func(id string) *stored {
+		if of[id] == nil {
+			of[id] = &stored{}
+		}
+		return of[id]
+	}
+	for _, e := range a.effects {
+		s := at(e.Scope + "/" + e.Key)
+		s.effects = append(s.effects, e.N)
+	}
+	for _, k := range a.keys {
+		s := at(k.Scope + "/" + k.Key.Key)
+		s.rows = append(s.rows, attemptOf(k))
+	}
+	for _, k := range a.removed {
+		s := at(k.Scope + "/" + k.Key.Key)
+		s.removed = append(s.removed, attemptOf(k))
+	}
+	seen := map[string]bool{}
+	for _, i := range a.plan.intents {
+		id := i.id()
+		if seen[id] {
+			continue
+		}
+		seen[id] = true
+		s := at(id)
+		if len(s.rows) > 1 {
+			a.violate("%s has %d rows", id, len(s.rows))
+		}
+		if !same(s.effects, append(s.rows, s.removed...)) {
+			a.violate("%s: effects of %v, rows of %v, removed %v", id, s.effects, s.rows, s.removed)
+		}
+	}
+}
+
+// attemptOf is the number of the attempt that made the row.
+func attemptOf(row store.Row) int64 {
+	n, _ := strconv.ParseInt(row.RequestID, 10, 64)
+	return n
+}
+
+// same says whether both have the same numbers, however often each.
+func same(one, other []int64) bool {
+	count := map[int64]int{}
+	for _, n := range one {
+		count[n]++
+	}
+	for _, n := range other {
+		count[n]--
+	}
+	for _, n := range count {
+		if n != 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// done says whether the attempt's effect stands.
+func (a *account) done(attempt int) bool {
+	for _, e := range a.effects {
+		if e.N == int64(attempt) {
+			return true
+		}
+	}
+	return false
+}
+
+// ownerOf is whose the effect with the id is.
+func (a *account) ownerOf(id int64) string {
+	for _, e := range a.effects {
+		if e.ID == id {
+			return e.Scope + "/" + e.Key
+		}
+	}
+	return ""
+}
+
+// checkAnswer holds one answer against what stands.
+func (a *account) checkAnswer(at *attempt) {
+	i := a.plan.intents[at.intent]
+	switch {
+	case at.heard == success:
+		v := at.value
+		if v.Scope+"/"+v.Key != i.id() || v.Payload != i.payload {
+			a.violate("%d of %s with payload %d was answered %+v", at.number, i.id(), i.payload, v)
+		}
+		if !i.kind.succeeds() {
+			a.violate("%d succeeded, and is %v", at.number, i.kind)
+		}
+		if owner := a.ownerOf(v.Effect); owner != i.id() {
+			a.violate("%d of %s was answered effect %d of %q", at.number, i.id(), v.Effect, owner)
+		}
+		if !a.done(v.Attempt) {
+			a.violate("%d was acknowledged the effect of %d, which is lost", at.number, v.Attempt)
+		}
+		if at.replayed != (v.Attempt != at.number) {
+			a.violate("%d was answered the effect of %d, replayed %t", at.number, v.Attempt, at.replayed)
+		}
+	case at.heard == refused:
+		if a.done(at.number) {
+			a.violate("%d was refused with %q, and its effect stands", at.number, at.err)
+		}
+		a.checkRefusal(at, i)
+	}
+}
+
+// checkRefusal: a call is refused for what it is itself, and for nothing else.
+func (a *account) checkRefusal(at *attempt, i intentPlan) {
+	switch {
+	case errors.Is(at.err, idempotency.ErrKeyReused):
+		for _, other := range a.plan.intents {
+			if other.id() == i.id() && (other.payload != i.payload || other.kind != i.kind) {
+				return
+			}
+		}
+		a.violate("%d is ErrKeyReused, and nobody sent another payload", at.number)
+	case errors.Is(at.err, idempotency.ErrKeyExpired):
+		if a.plan.family != ages && a.plan.family != mixed {
+			a.violate("%d is expired, and no time has passed", at.number)
+		}
+	case i.kind.succeeds():
+		a.violate("%d, which is %v, was refused with %v", at.number, i.kind, at.err)
+	}
+}
+
+// checkFirsts: of all who heard of an effect, one was told that it was the first.
+func (a *account) checkFirsts() {
+	firsts := map[int]int{}
+	values := map[int]result{}
+	for _, at := range a.attempts {
+		if at.heard != success {
+			continue
+		}
+		of := at.value.Attempt
+		if !at.replayed {
+			if other, told := firsts[of]; told {
+				a.violate("%d and %d were both told to be the first of %d", other, at.number, of)
+			}
+			firsts[of] = at.number
+		}
+		if value, known := values[of]; known && value != at.value {
+			a.violate("%d was answered %+v, and others %+v", at.number, at.value, value)
+		}
+		values[of] = at.value
+	}
+}
+
+// checkEnds: once the trouble is over every intent is done or refused in time.
+func (a *account) checkEnds() {
+	ended := make([]bool, len(a.plan.intents))
+	for _, at := range a.attempts {
+		ended[at.intent] = ended[at.intent] || at.heard != unknown
+	}
+	for n, i := range a.plan.intents {
+		if !ended[n] {
+			a.violate("%v was never done", i)
+		}
+	}
+}
+
+// checkNeighbours: where nothing goes wrong but calls that are bad in themselves, the
+// good ones hear of none of it.
+func (a *account) checkNeighbours() {
+	for _, at := range a.attempts {
+		i := a.plan.intents[at.intent]
+		if at.heard == unknown && i.patience == enough && i.kind.succeeds() && !a.plan.deploys() {
+			a.violate("%d, which is %v, heard %v of a server where nothing goes wrong", at.number, i.kind, at.err)
+		}
+	}
+}
+
+// checkLocks: where the locks are honest and there is one primary, no two executions
+// ever insert the same key.
+func (a *account) checkLocks() {
+	for _, e := range a.history {
+		if strings.HasPrefix(e.What, "unique violation") {
+			a.violate("with honest locks a key was inserted twice: %v", e)
+		}
+	}
+}
+

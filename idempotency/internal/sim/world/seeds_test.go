@@ -1,0 +1,176 @@
+package world_test
+
+import (
+	"flag"
+	"fmt"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// The worlds that TestSeeds runs: as many as seeds, from the seed first on, every
+// step-th.
+var (
+	seeds = flag.Int("seeds", 60, "how many worlds TestSeeds runs")
+	first = flag.Uint64("first", 1, "the seed of the first one")
+	step  = flag.Uint64("step", 1, "the distance between two seeds")
+)
+
+// TestSeeds runs worlds, and fails over the first that breaks a promise: it prints the
+// shortest plan that still does, and the history.
+func TestSeeds(t *testing.T) {
+	defer repeatable()()
+	var total tally
+	for n := range *seeds {
+		p := draw(*first + uint64(n)**step)
+		a := run(t, p)
+		total.add(a)
+		if len(a.violations) > 0 {
+			report(t, p, a)
+			break
+		}
+	}
+	t.Log(total.String())
+}
+
+// repeatable lets goroutines take turns in an order that depends on nothing else: on one
+// processor, and without a garbage collector that has goroutines of its own.
+func repeatable() (undo func()) {
+	processors, percent := runtime.GOMAXPROCS(1), debug.SetGCPercent(-1)
+	return func() {
+		runtime.GOMAXPROCS(processors)
+		debug.SetGCPercent(percent)
+	}
+}
+
+// report prints the shortest plan that breaks a promise, and what happened then.
+func report(t *testing.T, p plan, a account) {
+	t.Errorf("violation with seed %d: %s", p.seed, strings.Join(a.violations, "; "))
+	p, a = shrink(t, p, a)
+	t.Logf("the shortest plan that still fails:\n%v", p)
+	t.Logf("it breaks: %s", strings.Join(a.violations, "\n"))
+	t.Logf("its history:\n%s", a.text())
+}
+
+// shrink leaves out of the plan what a violation does not need.
+func shrink(t *testing.T, p plan, a account) (plan, account) {
+	for again := true; again; {
+		again = false
+		for _, less := range smaller(p) {
+			if b := run(t, less); len(b.violations) > 0 {
+				p, a, again = less, b, true
+				break
+			}
+		}
+	}
+	return p, a
+}
+
+// smaller are plans with a part less each: first large parts, then single ones.
+func smaller(p plan) []plan {
+	var plans []plan
+	for _, size := range []int{len(p.intents) / 2, 1} {
+		for i := 0; size > 0 && i+size <= len(p.intents); i += size {
+			less := p
+			less.intents = slices.Delete(slices.Clone(p.intents), i, i+size)
+			plans = append(plans, less)
+		}
+	}
+	for i := range p.faults {
+		less := p
+		less.faults = slices.Delete(slices.Clone(p.faults), i, i+1)
+		plans = append(plans, less)
+	}
+	for n, s := range p.servers {
+		if len(s.kills)+len(s.deploys) > 0 {
+			less := p
+			less.servers = slices.Clone(p.servers)
+			less.servers[n].kills, less.servers[n].deploys = nil, nil
+			plans = append(plans, less)
+		}
+	}
+	return plans
+}
+
+// TestSeeds_RepeatTheirHistory: without that a seed that fails tells nothing. Where the
+// machine takes the processor away for more than 10 ms, the runtime lets another
+// goroutine go first, so a seed has several tries.
+func TestSeeds_RepeatTheirHistory(t *testing.T) {
+	defer repeatable()()
+	for seed := range uint64(200) {
+		for try := 1; ; try++ {
+			one, other := run(t, draw(seed)).text(), run(t, draw(seed)).text()
+			if one == other {
+				break
+			}
+			if try == 5 {
+				t.Fatalf("seed %d differs: %s", seed, difference(one, other))
+			}
+		}
+	}
+}
+
+func difference(one, other string) string {
+	before, after := strings.Split(one, "\n"), strings.Split(other, "\n")
+	for n := range min(len(before), len(after)) {
+		if before[n] != after[n] {
+			return fmt.Sprintf("line %d\n%s\n%s", n, before[n], after[n])
+		}
+	}
+	return fmt.Sprintf("%d lines, and then %d", len(before), len(after))
+}
+
+// A tally counts what happened in all worlds.
+type tally struct {
+	worlds, attempts, successes, replays, refusals, unknown int
+	faults                                                  map[string]int
+}
+
+func (t *tally) add(a account) {
+	if t.faults == nil {
+		t.faults = map[string]int{}
+	}
+	t.worlds++
+	for _, at := range a.attempts {
+		t.attempts++
+		switch {
+		case at.heard == success && at.replayed:
+			t.replays++
+			t.successes++
+		case at.heard == success:
+			t.successes++
+		case at.heard == refused:
+			t.refusals++
+		default:
+			t.unknown++
+		}
+	}
+	for _, e := range a.history {
+		if what, fault := strings.CutPrefix(e.What, "fault "); fault || e.Who == "fault" {
+			t.faults[actionOf(what)]++
+		}
+	}
+}
+
+// actionOf is what the fault with the text does.
+func actionOf(text string) string {
+	_, do, _ := strings.Cut(text, ": ")
+	for _, action := range actions {
+		if strings.HasPrefix(do, string(action)) {
+			return string(action)
+		}
+	}
+	return text
+}
+
+func (t *tally) String() string {
+	var faults []string
+	for kind, n := range t.faults {
+		faults = append(faults, fmt.Sprintf("%s %d", kind, n))
+	}
+	slices.Sort(faults)
+	return fmt.Sprintf("%d worlds, %d requests: %d answered with an outcome, %d of them replays, %d refused, %d unknown; faults: %s",
+		t.worlds, t.attempts, t.successes, t.replays, t.refusals, t.unknown, strings.Join(faults, ", "))
+}
