@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/signal"
 	"regexp"
+	"slices"
 	"syscall"
 	"time"
 )
@@ -20,7 +21,7 @@ import (
 // options are the flags.
 type options struct {
 	check, tests, all bool
-	bugs              *regexp.Regexp
+	bugs, layers      *regexp.Regexp
 	seeds             int
 	chaos             time.Duration
 	logs              string
@@ -28,20 +29,17 @@ type options struct {
 
 func main() {
 	var o options
-	pattern := ""
+	pattern, which := "", ""
 	flag.BoolVar(&o.check, "check", false, "only say whether the patches apply and compile")
 	flag.BoolVar(&o.tests, "tests", false, "run the tests that the patches name in place of the layers")
 	flag.BoolVar(&o.all, "all", false, "run all layers, also once two have found a bug")
 	flag.StringVar(&pattern, "run", "", "a pattern of the names of the bugs to run")
+	flag.StringVar(&which, "layers", "", "a pattern of the names of the layers to run: simulation, model, chaos")
 	flag.IntVar(&o.seeds, "seeds", 1000, "how many worlds the simulation may need")
 	flag.DurationVar(&o.chaos, "chaos", 90*time.Second, "how long chaos may need")
 	flag.StringVar(&o.logs, "logs", "", "a directory for what the layers say")
 	flag.Parse()
-	var err error
-	if o.bugs, err = regexp.Compile(pattern); err != nil {
-		fmt.Fprintln(os.Stderr, "seeded:", err)
-		os.Exit(2)
-	}
+	o.bugs, o.layers = regexp.MustCompile(pattern), regexp.MustCompile(which)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM) //nolint:forbidigo // This is main.
 	defer stop()
 	if err := run(ctx, o); err != nil {
@@ -104,7 +102,7 @@ func checkAll(ctx context.Context, root string, bugs []bug) error {
 
 // prove runs the layers on each bug.
 func prove(ctx context.Context, o options, root string, bugs []bug) error {
-	start, layers := time.Now(), layersOf(o)
+	start, layers := time.Now(), slices.DeleteFunc(layersOf(o), func(l layer) bool { return !o.layers.MatchString(l.name) })
 	caught, found := map[string]int{}, 0
 	if err := inTree(ctx, root, func(tree string) error { return sound(ctx, o, tree, layers) }); err != nil {
 		return err
