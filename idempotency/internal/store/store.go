@@ -65,7 +65,10 @@ func (f *Failure) Told() bool {
 	case "", "08", "40", "53", "57", "58":
 		return false
 	default:
-		return c != "25006"
+		return c != "25006" &&
+			// The session waited for its next statement, or the transaction lasted, for too
+			// long by the server's clock, which may have been set.
+			c != "25P03" && c != "25P04"
 	}
 }
 
