@@ -21,6 +21,8 @@ package schedule
 import (
 	"context"
 	"errors"
+	"runtime/pprof"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -123,24 +125,24 @@ func New[C, O any](ctx context.Context, config Config, hooks Hooks[C, O]) *Sched
 	}
 	s.places.init(config.Queue)
 	for _, p := range []*pool{&s.singles, &s.batches} {
-		workers, delay := config.Singles, time.Duration(0)
+		kind, workers, delay := "single", config.Singles, time.Duration(0)
 		if p == &s.batches {
-			workers, delay = config.Batches, config.MaxBatchDelay
+			kind, workers, delay = "batch", config.Batches, config.MaxBatchDelay
 		}
 		p.init(workers, delay, func() {
 			s.mu.Lock()
 			defer s.mu.Unlock()
 			s.wake(p)
 		})
-		for range workers {
-			s.start(ctx, p, &worker{})
+		for n := range workers {
+			s.start(ctx, p, &worker{name: kind + " " + strconv.Itoa(n)})
 		}
 		if config.Reserve {
-			s.start(ctx, p, &worker{reserve: true})
+			s.start(ctx, p, &worker{name: kind + " reserve", reserve: true})
 		}
 	}
 	s.lookups.init(config.LookUpAfter)
-	s.workers.Go(func() { s.serveLookUps(ctx) })
+	s.workers.Go(func() { labelled(ctx, "look-ups", s.serveLookUps) })
 	go func() {
 		s.workers.Wait()
 		close(s.stopped)
@@ -335,8 +337,15 @@ func (s *Scheduler[C, O]) wake(p *pool) {
 	}
 }
 
+// labelled runs a worker. Profiles, and the hooks' context, tell its name by the label
+// "worker".
+func labelled(ctx context.Context, name string, run func(context.Context)) {
+	pprof.Do(ctx, pprof.Labels("worker", name), run)
+}
+
 // A worker is handed the calls that it runs.
 type worker struct {
+	name    string
 	reserve bool
 	node    node[worker]
 	entries []*entry
@@ -352,14 +361,16 @@ func (s *Scheduler[C, O]) start(ctx context.Context, p *pool, w *worker) {
 	w.handed = make(chan struct{}, 1)
 	p.release(w)
 	s.workers.Go(func() {
-		for range w.handed {
-			calls := make([]*Call[C, O], len(w.entries))
-			for i, e := range w.entries {
-				calls[i] = s.call(e)
+		labelled(ctx, w.name, func(ctx context.Context) {
+			for range w.handed {
+				calls := make([]*Call[C, O], len(w.entries))
+				for i, e := range w.entries {
+					calls[i] = s.call(e)
+				}
+				s.hooks.Execute(ctx, calls)
+				s.executed(p, w, calls)
 			}
-			s.hooks.Execute(ctx, calls)
-			s.executed(p, w, calls)
-		}
+		})
 	})
 }
 

@@ -95,18 +95,24 @@ func (c *Cluster) Dialer(client string) func(ctx context.Context, network, addr 
 		if err != nil {
 			return nil, err
 		}
+		// pgx dials for a cancel request what the connection says of its other end.
+		host, canceled, cancels := strings.Cut(host, " ")
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		n := c.node(host)
 		if n == nil {
 			return nil, &net.DNSError{Err: "no such host", Name: host, IsNotFound: true}
 		}
-		c.dials[client]++
-		l := newLink(c, n, client, c.dials[client])
+		name := canceled + " cancel"
+		if !cancels {
+			c.dials[client]++
+			name = fmt.Sprintf("%s#%d", client, c.dials[client])
+		}
+		l := newLink(c, n, client, name)
 		c.mu.Unlock()
 		err = pause(ctx, c.Instant(l.delay()))
 		c.mu.Lock()
-		if err == nil {
+		if err == nil && !cancels {
 			err = l.step(StepDial)
 		}
 		if err == nil && (n.down || c.closed) {
@@ -117,7 +123,7 @@ func (c *Cluster) Dialer(client string) func(ctx context.Context, network, addr 
 		}
 		s := newSession(n, l)
 		c.running.Go(s.serve)
-		return &conn{link: l, in: &l.down, out: &l.up, addr: address(addr)}, nil
+		return &conn{link: l, in: &l.down, out: &l.up, addr: address(host + " " + name + ":5432")}, nil
 	}
 }
 

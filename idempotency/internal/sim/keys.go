@@ -115,7 +115,11 @@ func claim(s *session, a *args, all, shared bool) result {
 	for i, id := range ids {
 		held[i] = t.tryLock(id, shared)
 	}
-	s.note("claims", fmt.Sprint(held))
+	if s.node.upstream != nil {
+		s.note("claims on a standby", fmt.Sprint(held))
+	} else {
+		s.note("claims", fmt.Sprint(held))
+	}
 	set.tenants = array(a.texts(2))
 	set.lock, set.statement, set.idle = a.text(3), a.text(4), a.text(5)
 	set.standBy()

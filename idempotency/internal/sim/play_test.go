@@ -39,6 +39,7 @@ type play struct {
 type player struct {
 	conn    *pgx.Conn
 	answer  chan string
+	asked   bool
 	notices []string
 }
 
@@ -76,10 +77,12 @@ func (p *play) do(name, do string, args ...any) string {
 		if !named {
 			sql = do
 		}
+		s.asked = true
 		go func() { s.answer <- ask(s.conn, do, sql, args) }()
 	}
 	select {
 	case answer := <-s.answer:
+		s.asked = false
 		return answer
 	case <-time.After(300*time.Millisecond + 1): // Longer than any statement takes, and shorter than what is waited for.
 		return "waits"
@@ -96,7 +99,13 @@ func (p *play) connect(name string) *player {
 	if s.conn, err = pgx.ConnectConfig(p.t.Context(), config); err != nil {
 		p.t.Fatal(err)
 	}
-	p.t.Cleanup(func() { _ = s.conn.Close(context.Background()) })
+	p.t.Cleanup(func() {
+		if s.asked {
+			_ = s.conn.PgConn().Conn().Close()
+			<-s.answer
+		}
+		_ = s.conn.Close(context.Background())
+	})
 	p.sessions[name] = s
 	return s
 }

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"context"
+	"runtime/pprof"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -21,9 +22,47 @@ func (c *Cluster) Pool(client string) *pgxpool.Config {
 	config.HealthCheckPeriod = 1000 * time.Hour
 	config.ConnConfig.DialFunc = c.Dialer(client)
 	config.ConnConfig.LookupFunc = Lookup
+	config.ConnConfig.Tracer = &pacer{cluster: c, client: client, workers: map[string]*Stream{}}
 	config.ShouldPing, config.PrepareConn = shouldPing, ping
 	return config
 }
+
+// A pacer parts the workers of an engine that something wakes at one instant: each takes
+// its connection a moment later, by a stream of its own. Then it does not matter in which
+// order the runtime lets them run.
+type pacer struct {
+	cluster *Cluster
+	client  string
+	workers map[string]*Stream
+}
+
+// TraceAcquireStart implements pgxpool.AcquireTracer.
+func (p *pacer) TraceAcquireStart(ctx context.Context, _ *pgxpool.Pool, _ pgxpool.TraceAcquireStartData) context.Context {
+	if worker, ok := pprof.Label(ctx, "worker"); ok {
+		c := p.cluster
+		c.mu.Lock()
+		stream := p.workers[worker]
+		if stream == nil {
+			stream = c.Stream(p.client + " " + worker)
+			p.workers[worker] = stream
+		}
+		d := c.instant(stream.Below(c.config.Delay / 20))
+		c.mu.Unlock()
+		time.Sleep(d)
+	}
+	return ctx
+}
+
+// TraceAcquireEnd implements pgxpool.AcquireTracer.
+func (*pacer) TraceAcquireEnd(context.Context, *pgxpool.Pool, pgxpool.TraceAcquireEndData) {}
+
+// TraceQueryStart implements pgx.QueryTracer.
+func (*pacer) TraceQueryStart(ctx context.Context, _ *pgx.Conn, _ pgx.TraceQueryStartData) context.Context {
+	return ctx
+}
+
+// TraceQueryEnd implements pgx.QueryTracer.
+func (*pacer) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
 
 // pinging is where a connection keeps that it is to be pinged.
 const pinging = "sim.ping"

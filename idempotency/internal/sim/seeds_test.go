@@ -81,6 +81,7 @@ func run(t *testing.T, seed uint64) string {
 				pool.Close()
 			})
 		}
+		var mu sync.Mutex
 		acknowledged := map[string]int64{}
 		var clients sync.WaitGroup
 		for i := range 8 {
@@ -103,10 +104,12 @@ func run(t *testing.T, seed uint64) string {
 					time.Sleep(c.Instant(random.Below(time.Millisecond))) // Others are answered at the same instant.
 					c.Note(name, fmt.Sprintf("%s %+v %v", key, o, err))
 					if err == nil {
+						mu.Lock()
 						if before, there := acknowledged[key]; there && before != o.Value {
 							t.Errorf("%s has the value %d and %d", key, before, o.Value)
 						}
 						acknowledged[key] = o.Value
+						mu.Unlock()
 						break
 					}
 					if !errors.Is(err, idempotency.ErrUnavailable) && !errors.Is(err, idempotency.ErrInProgress) && !errors.Is(err, context.DeadlineExceeded) {

@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"fmt"
 	"io"
 	"net"
 	"os"
@@ -27,8 +26,7 @@ type link struct {
 	late time.Duration
 }
 
-func newLink(c *Cluster, n *node, client string, dial int) *link {
-	name := fmt.Sprintf("%s#%d", client, dial)
+func newLink(c *Cluster, n *node, client, name string) *link {
 	l := &link{c: c, node: n, client: client, name: name, draws: c.Stream(name), cut: -1}
 	l.up.init(c)
 	l.down.init(c)

@@ -279,9 +279,14 @@ func (t *Tx) Commit(ctx context.Context, rows []Row, budget time.Duration) *Fail
 	return nil
 }
 
+// unrestored classifies the error of restoreSQL. An internal error of the server is not
+// what an effect set.
 func unrestored(err error) *Failure {
 	if failure := running(err); failure.Owner != Effect {
 		return failure
+	}
+	if class(code(err)) == "XX" {
+		return &Failure{Database, fmt.Errorf("restoring the settings: %w", err)}
 	}
 	return &Failure{Effect, fmt.Errorf("%w: %w", ErrSettings, err)}
 }

@@ -18,6 +18,7 @@ func (a *account) check() {
 	}
 	a.checkFirsts()
 	a.checkEnds()
+	a.checkHistory()
 	switch a.plan.family {
 	case calm:
 		a.checkNeighbours()
@@ -117,8 +118,9 @@ func (a *account) ownerOf(id int64) string {
 // checkAnswer holds one answer against what stands.
 func (a *account) checkAnswer(at *attempt) {
 	i := a.plan.intents[at.intent]
-	switch {
-	case at.heard == success:
+	switch at.heard {
+	case unknown:
+	case success:
 		v := at.value
 		if v.Scope+"/"+v.Key != i.id() || v.Payload != i.payload {
 			a.violate("%d of %s with payload %d was answered %+v", at.number, i.id(), i.payload, v)
@@ -135,7 +137,7 @@ func (a *account) checkAnswer(at *attempt) {
 		if at.replayed != (v.Attempt != at.number) {
 			a.violate("%d was answered the effect of %d, replayed %t", at.number, v.Attempt, at.replayed)
 		}
-	case at.heard == refused:
+	case refused:
 		if a.done(at.number) {
 			a.violate("%d was refused with %q, and its effect stands", at.number, at.err)
 		}
@@ -208,6 +210,21 @@ func (a *account) checkNeighbours() {
 	}
 }
 
+// checkHistory: a caller who leaves cancels nobody's COMMIT; nothing is claimed from a
+// standby; and no purge removes a row before its retention is over.
+func (a *account) checkHistory() {
+	for _, e := range a.history {
+		switch {
+		case strings.HasPrefix(e.What, "commit unknown") && strings.HasSuffix(e.What, "context canceled"):
+			a.violate("a caller cancelled a COMMIT: %v", e)
+		case strings.HasPrefix(e.What, "claims on a standby"):
+			a.violate("%v", e)
+		case strings.HasPrefix(e.What, "purges too early"):
+			a.violate("%v", e)
+		}
+	}
+}
+
 // checkLocks: where the locks are honest and there is one primary, no two executions
 // ever insert the same key.
 func (a *account) checkLocks() {
@@ -217,4 +234,3 @@ func (a *account) checkLocks() {
 		}
 	}
 }
-

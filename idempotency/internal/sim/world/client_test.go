@@ -34,11 +34,12 @@ const (
 
 func (a attempt) String() string {
 	text := fmt.Sprintf("%v..%v attempt %d of intent %d", a.began, a.ended, a.number, a.intent)
-	switch {
-	case a.heard == success:
+	switch a.heard {
+	case success:
 		return fmt.Sprintf("%s: %+v replayed %t", text, a.value, a.replayed)
-	case a.heard == refused:
+	case refused:
 		return fmt.Sprintf("%s: refused: %v", text, a.err)
+	case unknown:
 	}
 	return fmt.Sprintf("%s: %v", text, a.err)
 }

@@ -72,12 +72,9 @@ func connFault(random *rand.Rand, p plan, steps []string) sim.Fault {
 		f.N = random.IntN(200) - 20
 	case sim.Fail:
 		f.Code = codes[random.IntN(len(codes))]
+		if f.Step == "effects" && f.Code == "XX000" { // That would be the effect's own error.
+			f.Code = "57P01"
+		}
 	}
 	return f
 }
-
-// actions are all, the longer names first.
-var actions = append([]sim.Action{
-	sim.FreezeNode, sim.Crash, sim.PromoteUnfenced, sim.Promote, sim.Detach, sim.Lie, sim.Shift,
-	sim.Asynchronous, sim.Synchronous,
-}, connActions...)

@@ -53,6 +53,8 @@ type serverPlan struct {
 	// fingerprints of the other version; kills are when it dies.
 	deploys, kills []time.Duration
 	version        int16
+	// misled says that its connections lead to the standby for a while.
+	misled bool
 }
 
 // An intentPlan is what a client wants: one thing, once, however often it has to ask.
@@ -150,6 +152,7 @@ func draw(seed uint64) plan {
 		if random.IntN(4) == 0 {
 			s.deploys = append(s.deploys, at.within(trouble))
 		}
+		s.misled = p.family == failovers && random.IntN(4) == 0
 		p.servers = append(p.servers, s)
 	}
 	p.intents = drawIntents(random, at, p)
@@ -207,7 +210,7 @@ func (p plan) String() string {
 	var text strings.Builder
 	fmt.Fprintf(&text, "seed %d, %v\n", p.seed, p.family)
 	for n, s := range p.servers {
-		fmt.Fprintf(&text, "server %d writes version %d, deploys %v, kills %v\n", n, s.version, s.deploys, s.kills)
+		fmt.Fprintf(&text, "server %d writes version %d, misled %t, deploys %v, kills %v\n", n, s.version, s.misled, s.deploys, s.kills)
 	}
 	for _, i := range p.intents {
 		fmt.Fprintln(&text, i)

@@ -3,6 +3,7 @@ package world_test
 import (
 	"flag"
 	"fmt"
+	"os"
 	"runtime"
 	"runtime/debug"
 	"slices"
@@ -16,13 +17,15 @@ var (
 	seeds = flag.Int("seeds", 60, "how many worlds TestSeeds runs")
 	first = flag.Uint64("first", 1, "the seed of the first one")
 	step  = flag.Uint64("step", 1, "the distance between two seeds")
+	// A process has one thread, so the machine's processors have one process each.
+	figures = flag.String("figures", "", "the file that the counts are written to, a name and a number a line")
 )
 
 // TestSeeds runs worlds, and fails over the first that breaks a promise: it prints the
 // shortest plan that still does, and the history.
 func TestSeeds(t *testing.T) {
 	defer repeatable()()
-	var total tally
+	total := tally{}
 	for n := range *seeds {
 		p := draw(*first + uint64(n)**step)
 		a := run(t, p)
@@ -32,7 +35,12 @@ func TestSeeds(t *testing.T) {
 			break
 		}
 	}
-	t.Log(total.String())
+	t.Log(total)
+	if *figures != "" {
+		if err := os.WriteFile(*figures, []byte(total.lines()), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // repeatable lets goroutines take turns in an order that depends on nothing else: on one
@@ -120,57 +128,4 @@ func difference(one, other string) string {
 		}
 	}
 	return fmt.Sprintf("%d lines, and then %d", len(before), len(after))
-}
-
-// A tally counts what happened in all worlds.
-type tally struct {
-	worlds, attempts, successes, replays, refusals, unknown int
-	faults                                                  map[string]int
-}
-
-func (t *tally) add(a account) {
-	if t.faults == nil {
-		t.faults = map[string]int{}
-	}
-	t.worlds++
-	for _, at := range a.attempts {
-		t.attempts++
-		switch {
-		case at.heard == success && at.replayed:
-			t.replays++
-			t.successes++
-		case at.heard == success:
-			t.successes++
-		case at.heard == refused:
-			t.refusals++
-		default:
-			t.unknown++
-		}
-	}
-	for _, e := range a.history {
-		if what, fault := strings.CutPrefix(e.What, "fault "); fault || e.Who == "fault" {
-			t.faults[actionOf(what)]++
-		}
-	}
-}
-
-// actionOf is what the fault with the text does.
-func actionOf(text string) string {
-	_, do, _ := strings.Cut(text, ": ")
-	for _, action := range actions {
-		if strings.HasPrefix(do, string(action)) {
-			return string(action)
-		}
-	}
-	return text
-}
-
-func (t *tally) String() string {
-	var faults []string
-	for kind, n := range t.faults {
-		faults = append(faults, fmt.Sprintf("%s %d", kind, n))
-	}
-	slices.Sort(faults)
-	return fmt.Sprintf("%d worlds, %d requests: %d answered with an outcome, %d of them replays, %d refused, %d unknown; faults: %s",
-		t.worlds, t.attempts, t.successes, t.replays, t.refusals, t.unknown, strings.Join(faults, ", "))
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/onceql/onceql/idempotency"
@@ -20,6 +21,9 @@ type server struct {
 	number  int
 	version int16
 	lives   int
+	// misled says that its connections lead to the standby for a while, by a name that is
+	// late.
+	misled bool
 
 	mu      sync.Mutex
 	process *process // nil while there is none
@@ -37,8 +41,8 @@ type process struct {
 	conns []net.Conn
 }
 
-func newServer(w *world, number int, version int16) *server {
-	s := &server{world: w, number: number, version: version}
+func newServer(w *world, number int, p serverPlan) *server {
+	s := &server{world: w, number: number, version: p.version, misled: p.misled}
 	s.begin()
 	return s
 }
@@ -59,7 +63,18 @@ func (s *server) begin() {
 		return nil
 	}
 	dial := config.ConnConfig.DialFunc
+	misled := func() bool { return s.misled && s.world.elapsed() < trouble }
+	validate := config.ConnConfig.ValidateConnect
+	config.ConnConfig.ValidateConnect = func(ctx context.Context, conn *pgconn.PgConn) error {
+		if misled() { // Nothing asks whether it is the primary.
+			return nil
+		}
+		return validate(ctx, conn)
+	}
 	config.ConnConfig.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
+		if misled() {
+			address = "db2:5432"
+		}
 		return p.dial(dial(ctx, network, address))
 	}
 	var err error
@@ -67,7 +82,7 @@ func (s *server) begin() {
 		panic(err)
 	}
 	p.engine = idempotency.New(p.pool, idempotency.Config{
-		TTL: time.Hour, Retention: 2 * time.Hour, PurgeEvery: s.purgeEvery(),
+		TTL: time.Hour, Retention: s.retention(), PurgeEvery: s.purgeEvery(),
 		FingerprintVersion: s.version,
 		Observer: func(e idempotency.Event) {
 			// Of what callers hear at one moment the order is not known.
@@ -75,7 +90,7 @@ func (s *server) begin() {
 				s.world.cluster.Note(name, fmt.Sprintf("%v, attempt %s: %v", e.Kind, e.RequestID, e.Err))
 			}
 		},
-		Random:             rand.NewPCG(s.world.plan.seed, uint64(1000*s.number+s.lives)),
+		Random: rand.NewPCG(s.world.plan.seed, uint64(1000*s.number+s.lives)),
 	})
 	p.batch = idempotency.NewBatch(p.engine, operation, idempotency.AcrossScopes(), runBatch)
 	s.lives++
@@ -89,6 +104,10 @@ func (s *server) purgeEvery() time.Duration {
 	}
 	return -1
 }
+
+// retention differs between servers, and so between what a row says and what the server
+// that purges is told.
+func (s *server) retention() time.Duration { return time.Duration(2+4*s.number) * time.Hour }
 
 // dial keeps the connection, for the process may die.
 func (p *process) dial(conn net.Conn, err error) (net.Conn, error) {

@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/onceql/onceql/idempotency"
 	"github.com/onceql/onceql/idempotency/internal/sim"
 	"github.com/onceql/onceql/idempotency/internal/store"
 )
@@ -29,13 +30,13 @@ type world struct {
 
 // An account is what a world did, for those who check it.
 type account struct {
-	plan       plan
-	history    []sim.Event
-	attempts   []attempt
+	plan     plan
+	history  []sim.Event
+	attempts []attempt
 	// keys are the rows that stand, removed those that were purged or forgotten.
 	keys, removed []store.Row
 	effects       []sim.Effect
-	violations []string
+	violations    []string
 }
 
 // run lets the plan happen.
@@ -45,10 +46,12 @@ func run(t *testing.T, p plan) (a account) {
 		w := &world{plan: p, start: time.Now()}
 		w.cluster = sim.New(sim.Config{
 			Seed: p.seed, Faults: p.faults, Synchronous: p.synchronous,
-			Refused: func(sql string) { t.Errorf("seed %d: unknown statement %s", p.seed, sql) },
+			// As the schema has it, so that a schema without one is found out.
+			NoPrimaryKey: !strings.Contains(idempotency.Schema, "primary key (scope, key)"),
+			Refused:      func(sql string) { t.Errorf("seed %d: unknown statement %s", p.seed, sql) },
 		})
 		for n, s := range p.servers {
-			w.servers = append(w.servers, newServer(w, n, s.version))
+			w.servers = append(w.servers, newServer(w, n, s))
 		}
 		w.schedule()
 		var clients sync.WaitGroup
@@ -61,7 +64,7 @@ func run(t *testing.T, p plan) (a account) {
 			s.stop()
 		}
 		a = account{
-			plan: p, history: w.cluster.History(), attempts: w.attempts, 
+			plan: p, history: w.cluster.History(), attempts: w.attempts,
 			keys: w.cluster.Keys(), removed: w.cluster.Removed(), effects: w.cluster.Effects(),
 		}
 		w.cluster.Close()

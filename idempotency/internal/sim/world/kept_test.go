@@ -1,0 +1,29 @@
+package world_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/onceql/onceql/idempotency/internal/sim"
+)
+
+// kept are plans that broke a promise once, each as short as it could be made.
+var kept = map[string]plan{
+	"an internal error of the server while settings are restored is not the effect's": {
+		family:  mixed,
+		servers: []serverPlan{{version: 1}},
+		intents: []intentPlan{{at: time.Millisecond, scope: "tenant", key: "key", kind: rowLock, patience: enough}},
+		faults:  []sim.Fault{{Step: "restore", Count: 1, Client: "server0", Do: sim.Fail, Code: "XX000"}},
+	},
+}
+
+// TestKept runs the plans that broke a promise once.
+func TestKept(t *testing.T) {
+	defer repeatable()()
+	for name, p := range kept {
+		if a := run(t, p); len(a.violations) > 0 {
+			t.Errorf("%s: %s\n%s", name, strings.Join(a.violations, "\n"), a.text())
+		}
+	}
+}
