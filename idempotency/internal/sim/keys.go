@@ -272,6 +272,9 @@ func purge(s *session, a *args) (result, error) {
 		if err != nil {
 			return result{}, err
 		}
+		if n > 0 && now.Before(r.RetainedUntil) {
+			s.note("purges too early", r.Scope, r.Key.Key)
+		}
 		if removed += int64(n); n > 0 {
 			newest = &r.RetainedUntil
 		}
