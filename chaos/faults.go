@@ -18,6 +18,7 @@ const (
 	serverFrozen     = "server frozen"
 	serverRolled     = "server rolled"
 	bouncerKilled    = "pgbouncer killed"
+	bouncerMisled    = "pgbouncer led to the standby"
 	primaryKilled    = "primary killed"
 	primaryFrozen    = "primary frozen"
 	primaryImmediate = "primary shut immediately"

@@ -56,6 +56,14 @@ func (x *chaos) databases(random *rand.Rand) *stream {
 			by := between(random, -6*time.Hour, 6*time.Hour)
 			return x.cluster.Hosts()[random.IntN(2)].ShiftClock(by)
 		}),
+		bouncerMisled: happens(func(context.Context) error {
+			// As an address that is late does. The standby takes no writes.
+			if err := x.cluster.Bouncer.Lead(x.cluster.Standby().Port); err != nil {
+				return err
+			}
+			time.Sleep(between(random, 200*time.Millisecond, time.Second))
+			return x.cluster.Bouncer.Lead(x.cluster.Primary().Port)
+		}),
 		diskFull: happens(func(ctx context.Context) error { return x.fillDisk(ctx, random) }),
 	}}
 }

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -46,15 +47,15 @@ type experiment struct {
 	load    *load.Load
 
 	report report
-	// races are the lost races that were told already, unknown the unknown commits.
-	races, unknown int
-	answers        chan audit.Violation
+	// What was told already of lost races, of unknown commits and of cancelled ones.
+	races, unknown, cancelled int
+	answers                   chan audit.Violation
 }
 
 // run runs the experiment and says whether a promise was broken. An error is this
 // program's own.
 func run(ctx context.Context, o options, work string) (violated bool, err error) {
-	e := &experiment{options: o, work: work, answers: make(chan audit.Violation, 1000)}
+	e := &experiment{options: o, work: work, told: make(map[string]int)}
 	if err := e.report.open(o.record); err != nil {
 		return false, err
 	}
@@ -128,14 +129,16 @@ func (e *experiment) prepare(ctx context.Context) (err error) {
 		return err
 	}
 	e.engine = idempotency.New(pool, idempotency.Config{Budget: 3 * time.Second, PurgeEvery: -1})
-	e.load = &load.Load{Projects: projects, Forget: e.forget, Workers: workers, Pace: pace, Short: target(e.fleet.Short)}
+	e.load = &load.Load{Projects: projects, Forget: e.forget, Workers: workers, Pace: pace, Short: target(e.fleet.Short, program)}
 	for _, s := range e.fleet.Servers {
-		e.load.Servers = append(e.load.Servers, target(s))
+		e.load.Servers = append(e.load.Servers, target(s, program))
 	}
 	return nil
 }
 
-func target(s *fleet.Server) load.Target { return load.Target{Name: s.Name, URL: s.URL()} }
+func target(s *fleet.Server, program string) load.Target {
+	return load.Target{Name: s.Name, URL: s.URL(), Other: func() bool { return !s.Runs(program) }}
+}
 
 func (e *experiment) connect(ctx context.Context) (*pgx.Conn, error) {
 	return pgx.Connect(ctx, e.cluster.Primary().URL(cluster.Database))
@@ -168,7 +171,9 @@ func (e *experiment) run(ctx context.Context, n int, duration time.Duration) ([]
 	began := time.Now()
 	calls := new(history.History)
 	e.load.Client = load.NewClient(calls, began, func(key, what string) {
-		e.answers <- audit.Violation{Key: key, What: what}
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		e.answers = append(e.answers, audit.Violation{Key: key, What: what})
 	})
 	seed := e.seed<<16 + uint64(n)
 	e.chaos.draw(seed)
@@ -220,16 +225,19 @@ func (e *experiment) check(ctx context.Context, calls *history.History, now time
 			violated(audit.Violation{Key: key, What: "its callers can't have heard this one after another"})
 		}
 	}
-	for len(e.answers) > 0 {
-		violated(<-e.answers)
-	}
-	races, err := e.cluster.LostRaces()
-	if err != nil {
-		return found, err
-	}
-	if races > e.races {
-		violated(audit.Violation{What: fmt.Sprintf("%d keys' inserts lost a race, though their locks were held", races-e.races)})
-		e.races = races
+	e.mu.Lock()
+	found.Violations = append(found.Violations, e.answers...)
+	e.answers = nil
+	e.mu.Unlock()
+	for _, sign := range signs {
+		n, err := sign.count(e)
+		if err != nil {
+			return found, err
+		}
+		if n > e.told[sign.means] {
+			violated(audit.Violation{What: fmt.Sprintf("%d times: %s", n-e.told[sign.means], sign.means)})
+			e.told[sign.means] = n
+		}
 	}
 	return found, audit.Clear(ctx, conn)
 }

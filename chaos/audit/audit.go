@@ -6,6 +6,7 @@ package audit
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -69,8 +70,9 @@ type row struct {
 func (r row) variant() string { return variantOf(r.name) }
 
 // Name is that of the project that a call with the key and the variant makes, or changes
-// a project's name to.
-func Name(key, variant string) string { return key + "/" + variant }
+// a project's name to. The key stands in it backwards, so that names sort otherwise than
+// keys: whoever takes one's values for another's by their order is found out.
+func Name(key, variant string) string { return backwards(key) + "/" + variant }
 
 func variantOf(name string) string {
 	_, variant, _ := strings.Cut(name, "/")
@@ -79,7 +81,13 @@ func variantOf(name string) string {
 
 func keyOf(name string) string {
 	key, _, _ := strings.Cut(name, "/")
-	return key
+	return backwards(key)
+}
+
+func backwards(key string) string {
+	text := []byte(key)
+	slices.Reverse(text)
+	return string(text)
 }
 
 // An effect is one on a project.

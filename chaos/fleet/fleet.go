@@ -75,3 +75,14 @@ func (f *Fleet) UnknownCommits() int {
 	}
 	return n
 }
+
+// CommitsCancelled is how many COMMITs the servers cancelled too soon, see proxy.
+func (f *Fleet) CommitsCancelled() int {
+	n := 0
+	for _, s := range f.All() {
+		if s.Proxy != nil {
+			n += s.Proxy.CommitsCancelled()
+		}
+	}
+	return n
+}

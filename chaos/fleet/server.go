@@ -40,6 +40,8 @@ type Server struct {
 
 	mu      sync.Mutex
 	program string
+	// rolling says that the process may be of another program still.
+	rolling bool
 	process *sandbox.Process
 	over    chan struct{}
 	managed sync.WaitGroup
@@ -139,12 +141,22 @@ func (s *Server) Freeze(d time.Duration) {
 // Deploy has it drain and start again as another program.
 func (s *Server) Deploy(program string) {
 	s.mu.Lock()
-	s.program = program
+	s.program, s.rolling = program, true
 	process := s.process
 	s.mu.Unlock()
 	if process != nil {
 		process.Stop(syscall.SIGTERM, drainPatience)
 	}
+	s.mu.Lock()
+	s.rolling = false
+	s.mu.Unlock()
+}
+
+// Runs says whether the program is the one that serves now, and no other one still does.
+func (s *Server) Runs(program string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.program == program && !s.rolling
 }
 
 // Await waits until it says that it can serve, and reports whether it did in time.

@@ -7,14 +7,19 @@ import (
 	"io"
 	"net"
 	"sync"
+	"time"
 )
 
 // A link is one connection through the proxy.
 type link struct {
 	proxy          *Proxy
 	client, server net.Conn
+	// key cancels what the connection does. It is the proxy's to guard.
+	key [8]byte
 
 	mu sync.Mutex
+	// committing is since when a COMMIT is under way; zero for none.
+	committing time.Time
 	// pending are the requests that PostgreSQL has not answered, oldest first.
 	pending []request
 }
@@ -35,6 +40,7 @@ func (r request) and(other request) request {
 }
 
 func (l *link) cut() {
+	l.proxy.leave(l) // A client that loses its connection cancels too.
 	_ = l.client.Close()
 	_ = l.server.Close()
 }
@@ -44,7 +50,13 @@ func (l *link) requests() {
 	defer l.cut()
 	from := bufio.NewReaderSize(l.client, 32<<10)
 	start, err := startup(from)
-	if err != nil || write(l.server, start) != nil {
+	if err != nil {
+		return
+	}
+	if key, yes := cancels(start); yes {
+		l.proxy.cancel(key)
+	}
+	if write(l.server, start) != nil {
 		return
 	}
 	statements := map[string]request{} // Prepared ones, by name.
@@ -82,6 +94,7 @@ func (l *link) requests() {
 		}
 		pass := len(whole)
 		if now.commits {
+			l.commit(time.Now())
 			pass = l.proxy.meet(Commit, whole, func() {})
 		}
 		l.expect(now)
@@ -90,6 +103,13 @@ func (l *link) requests() {
 		}
 		whole, now = whole[:0], request{}
 	}
+}
+
+// commit says since when a COMMIT is under way.
+func (l *link) commit(since time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.committing = since
 }
 
 func (l *link) expect(r request) {
@@ -131,6 +151,9 @@ func (l *link) replies() {
 		if err != nil {
 			return
 		}
+		if message[0] == 'E' || message[0] == 'C' && bytes.Equal(message[5:], []byte("COMMIT\x00")) {
+			l.commit(time.Time{})
+		}
 		pass := len(message)
 		switch {
 		case !begun && l.answered().claims:
@@ -146,7 +169,12 @@ func (l *link) replies() {
 			return
 		}
 		begun = true
-		if message[0] == 'Z' {
+		switch message[0] {
+		case 'K':
+			if len(message) == 13 {
+				l.proxy.keep([8]byte(message[5:]), l)
+			}
+		case 'Z':
 			begun = false
 			l.end()
 		}

@@ -47,6 +47,11 @@ func Whole(something func()) Deed {
 type Proxy struct {
 	mu    sync.Mutex
 	armed []*Armed
+	// links are the connections that can be cancelled, by the key that PostgreSQL gave
+	// them.
+	links map[[8]byte]*link
+	// cancelled counts the COMMITs that were cancelled too soon.
+	cancelled int
 }
 
 // Armed is a Deed that waits for its message.
@@ -59,7 +64,7 @@ type Armed struct {
 }
 
 // New returns a proxy without a listener.
-func New() *Proxy { return new(Proxy) }
+func New() *Proxy { return &Proxy{links: make(map[[8]byte]*link)} }
 
 // Listen leads connections to the port on to the other one.
 func (p *Proxy) Listen(port, to int) error {

@@ -158,6 +158,24 @@ func TestPromote(t *testing.T) {
 	}
 }
 
+// A primary that crashed before another was promoted comes back as a standby alone.
+func TestPromote_AfterACrash(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPlay(t, sim.Config{Synchronous: true, Faults: []sim.Fault{
+			{At: time.Second, Do: sim.Crash, For: 5 * time.Second},
+			{At: 2 * time.Second, Do: sim.Promote, For: 10 * time.Second},
+			{At: 3 * time.Second, Do: sim.Promote}, // There is no standby.
+		}})
+		p.run(step{"a", "insert one", row("k"), "1 | SELECT 1"})
+		time.Sleep(7 * time.Second)
+		if _, err := p.cluster.Dialer("b")(t.Context(), "tcp", "db1:5432"); err == nil {
+			t.Error("the old primary is back")
+		}
+		time.Sleep(10 * time.Second)
+		p.run(step{"b", begin, nil, "0A000"}, step{"b", "find one", named("k"), "k | SELECT 1"})
+	})
+}
+
 func TestPromote_LeavesTheOldPrimaryAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPlay(t, sim.Config{Faults: []sim.Fault{{At: time.Second, Do: sim.PromoteUnfenced, For: time.Minute}}})

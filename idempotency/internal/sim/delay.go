@@ -28,7 +28,8 @@ func (r *residues) next(at time.Duration) time.Duration {
 }
 
 // Instant returns a duration that is a little more than d, if need be, so that nothing else
-// happens when it is over.
+// happens when it is over. Goroutines that may go on from one instant, as callers of one
+// key do, have to draw d from streams of their own.
 func (c *Cluster) Instant(d time.Duration) time.Duration {
 	c.mu.Lock()
 	defer c.mu.Unlock()

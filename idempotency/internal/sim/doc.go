@@ -22,5 +22,9 @@
 // model plans, policies, sequences that skip, nor locks of sessions.
 //
 // The same seed, and the same faults, give the same history, byte for byte, where nothing
-// else is left to chance: see Alone and Cluster.Instant.
+// else is left to chance. The cluster's part is that no two of its messages and timers fall
+// on one instant; so it decides nothing in which order the runtime lets goroutines run. A
+// test's part is to draw from a Stream for each client, to end each pause at an Instant, and
+// to pause before it notes something or calls again. Then histories are the same under the
+// race detector too, which draws the order of goroutines. Alone leaves less to that care.
 package sim

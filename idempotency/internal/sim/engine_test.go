@@ -3,10 +3,14 @@ package sim_test
 import (
 	"context"
 	"crypto/sha256"
+	"fmt"
+	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/onceql/onceql/idempotency"
 	"github.com/onceql/onceql/idempotency/internal/sim"
@@ -53,7 +57,11 @@ func writeAll(ctx context.Context, tx pgx.Tx, items []*item) error {
 
 func newEngine(t *testing.T, c *sim.Cluster, name string) *idempotency.Engine {
 	t.Helper()
-	pool := c.Pool(name)
+	return newEngineOn(t, c, name, c.Pool(name))
+}
+
+func newEngineOn(t *testing.T, c *sim.Cluster, name string, pool *pgxpool.Config) *idempotency.Engine {
+	t.Helper()
 	pool.MaxConns = 10
 	engine := idempotency.New(newPool(t, pool), idempotency.Config{Random: c.Stream(name + " engine"), PurgeEvery: -1})
 	t.Cleanup(func() {
@@ -64,26 +72,81 @@ func newEngine(t *testing.T, c *sim.Cluster, name string) *idempotency.Engine {
 	return engine
 }
 
+// The engine does the same in all ways in which pgx runs statements, but for that of
+// simple queries with arguments in their text.
 func TestEngine_CallsAndReplays(t *testing.T) {
+	for _, mode := range []pgx.QueryExecMode{
+		pgx.QueryExecModeCacheStatement, pgx.QueryExecModeCacheDescribe, pgx.QueryExecModeDescribeExec, pgx.QueryExecModeExec,
+	} {
+		t.Run(mode.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := newCluster(t, sim.Config{Seed: 1, Synchronous: true})
+				pool := c.Pool("server1")
+				pool.ConnConfig.DefaultQueryExecMode = mode
+				engine := newEngineOn(t, c, "server1", pool)
+				if err := engine.Check(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				batch := idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(), writeAll)
+				for _, replayed := range []bool{false, true} {
+					o, err := idempotency.Do(t.Context(), engine, call("single", "a"), write("single", 1))
+					if err != nil || o.Replayed != replayed || o.Value != 1 {
+						t.Errorf("single: %+v, %v", o, err)
+					}
+					var callers sync.WaitGroup
+					for n := range int64(5) {
+						callers.Go(func() {
+							key := fmt.Sprint("batch ", n)
+							if o, err := batch.Do(t.Context(), call(key, key), n); err != nil || o.Replayed != replayed {
+								t.Errorf("batch: %+v, %v", o, err)
+							}
+						})
+					}
+					callers.Wait()
+				}
+				if keys, effects := c.Keys(), c.Effects(); len(keys) != 6 || len(effects) != 6 {
+					t.Errorf("%d keys, %d effects, want 6 of each", len(keys), len(effects))
+				}
+			})
+		})
+	}
+}
+
+func TestEngine_LooksUpForgetsAndPurges(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(t, sim.Config{Seed: 1, Synchronous: true})
+		c := newCluster(t, sim.Config{Faults: []sim.Fault{
+			{At: time.Minute, Do: sim.Shift, For: 24 * time.Hour}, {At: 2 * time.Minute, Do: sim.Shift, For: 48 * time.Hour},
+		}})
 		engine := newEngine(t, c, "server1")
-		if err := engine.Check(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		batch := idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(), writeAll)
-		for _, replayed := range []bool{false, true} {
-			o, err := idempotency.Do(t.Context(), engine, call("single", "a"), write("single", 1))
-			if err != nil || o.Replayed != replayed || o.Value != 1 {
-				t.Errorf("single: %+v, %v", o, err)
-			}
-			o, err = batch.Do(t.Context(), call("batch", "b"), 2)
-			if err != nil || o.Replayed != replayed || o.Value != 2 {
-				t.Errorf("batch: %+v, %v", o, err)
+		for _, key := range []string{"forgotten", "purged"} {
+			if _, err := idempotency.Do(t.Context(), engine, call(key, "a"), write(key, 1)); err != nil {
+				t.Fatal(err)
 			}
 		}
-		if keys, effects := c.Keys(), c.Effects(); len(keys) != 2 || len(effects) != 2 {
-			t.Errorf("%d keys, %d effects, want 2 and 2", len(keys), len(effects))
+		info, there, err := engine.Lookup(t.Context(), "tenant", "purged")
+		if err != nil || !there || info.Expired || info.ExpiresAt.Sub(info.ExecutedAt) != 24*time.Hour || info.RequestID != "request of a" {
+			t.Errorf("looked up: %+v, %t, %v", info, there, err)
+		}
+		for _, want := range []bool{true, false} {
+			if there, err := engine.Forget(t.Context(), "tenant", "forgotten"); err != nil || there != want {
+				t.Errorf("forgotten: %t, %v; want %t", there, err, want)
+			}
+		}
+		for _, want := range []struct {
+			expired bool
+			purged  int64
+		}{{false, 0}, {true, 0}, {true, 1}} {
+			info, there, err := engine.Lookup(t.Context(), "tenant", "purged")
+			if err != nil || !there || info.Expired != want.expired {
+				t.Errorf("looked up: %+v, %t, %v; want expired %t", info, there, err, want.expired)
+			}
+			if n, err := engine.Purge(t.Context()); err != nil || n != want.purged {
+				t.Errorf("purged: %d, %v; want %d", n, err, want.purged)
+			}
+			time.Sleep(time.Minute)
+		}
+		if keys := c.Keys(); len(keys) != 0 {
+			t.Errorf("%d keys are left", len(keys))
 		}
 	})
 }

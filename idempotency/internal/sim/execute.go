@@ -32,6 +32,9 @@ func (s *session) execute(p *portal) error {
 	if err := s.step(p.statement.name); err != nil {
 		return err
 	}
+	if s.terminated {
+		return errTerminated
+	}
 	if s.tx == nil && !p.statement.control {
 		s.begin(true)
 	}
@@ -193,7 +196,6 @@ func (s *session) commit() (string, error) {
 		{StepStandby, func() error { return s.replicate(position) }},
 		{StepVisible, func() error {
 			s.node.reveal(t, r)
-			s.note("visible")
 			return s.work()
 		}},
 		{StepUnlock, func() error {
@@ -209,7 +211,10 @@ func (s *session) commit() (string, error) {
 			return "", err
 		}
 	}
-	if told != nil {
+	switch {
+	case s.terminated:
+		return "", errGone
+	case told != nil:
 		return "", told
 	}
 	s.note("answers COMMIT")
@@ -294,6 +299,8 @@ func (s *session) await(until time.Duration, done func() bool) (late bool, err e
 		}
 		now := s.c.now()
 		switch {
+		case s.terminated:
+			return false, errTerminated
 		case done():
 			return false, nil
 		case s.canceled:

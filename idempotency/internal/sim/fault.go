@@ -43,8 +43,11 @@ const (
 	// Cut ends the connection at once; or, at a step before something is sent, after N
 	// bytes of that when N is not less than zero.
 	Cut Action = "cut"
-	// Fail answers with the SQLSTATE Code. Those of class 57P end the connection.
+	// Fail answers with the SQLSTATE Code, at a step of a session's. Those of class 57P end
+	// the connection.
 	Fail Action = "fail"
+	// Terminate ends the session, as pg_terminate_backend does.
+	Terminate Action = "terminate"
 	// Freeze holds back what the connection carries, for For.
 	Freeze Action = "freeze"
 )
@@ -55,8 +58,9 @@ const (
 	FreezeNode Action = "freeze node"
 	// Crash stops the node. It starts again after For.
 	Crash Action = "crash"
-	// Promote makes the node the primary, with the commits that it has received. The old
-	// one is stopped, and follows after For. The default node is the standby.
+	// Promote makes a standby the primary, with the commits that it has received. The old
+	// one is stopped, and follows after For; until then no commit waits for a standby. The
+	// default node is the standby. Where there is none, nothing happens.
 	Promote Action = "promote"
 	// PromoteUnfenced is Promote, but the old primary goes on as one until it follows.
 	PromoteUnfenced Action = "promote unfenced"
@@ -135,7 +139,8 @@ func (c *Cluster) Arm(faults []Fault) {
 			for _, n := range c.nodes {
 				for _, s := range n.sessions {
 					if f.Client == "" || s.link.client == f.Client {
-						_ = s.link.suffer(&f)
+						// Each a moment later, so that they don't go on at one instant.
+						c.after(s.link.draws.Below(c.config.Delay), func() { _ = s.link.suffer(&f) })
 					}
 				}
 			}
@@ -205,6 +210,12 @@ func (l *link) suffer(f *Fault) error {
 		}
 	case Fail:
 		return &pgError{code: f.Code, message: "the simulation says so"}
+	case Terminate:
+		if s := l.session; s != nil {
+			s.terminated = true
+			s.cond.Broadcast()
+			l.up.cond.Broadcast()
+		}
 	case Freeze:
 		now := l.c.now()
 		l.up.frozen, l.down.frozen = now+l.c.instant(f.For), now+l.c.instant(f.For)
@@ -224,9 +235,9 @@ func (c *Cluster) onNode(f *Fault, at *node) bool {
 		n = c.primary
 	}
 	if f.Node == "" && (f.Do == Promote || f.Do == PromoteUnfenced || f.Do == Detach) {
-		for _, n = range c.nodes {
-			if n.upstream != nil {
-				break
+		for _, standby := range c.nodes {
+			if standby.upstream != nil {
+				n = standby
 			}
 		}
 	}
@@ -254,7 +265,7 @@ func (c *Cluster) onNode(f *Fault, at *node) bool {
 		for _, s := range n.sessions {
 			s.cond.Broadcast()
 		}
-	case Delay, Drop, Silence, Cut, Fail, Freeze:
+	case Delay, Drop, Silence, Cut, Fail, Terminate, Freeze:
 		return false
 	}
 	return true

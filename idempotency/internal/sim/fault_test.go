@@ -26,6 +26,8 @@ func TestFault_OfAConnection(t *testing.T) {
 		{sim.Fault{Step: "insert one", Do: sim.Drop}, "waits", "", false},
 		{sim.Fault{Step: "insert one", Do: sim.Silence}, "waits", "", false},
 		{sim.Fault{Step: "insert one", Do: sim.Freeze, For: 200 * time.Millisecond}, inserts, ok, true},
+		{sim.Fault{Step: "insert one", Do: sim.Terminate}, "57P01", "broken", false},
+		{sim.Fault{Step: sim.StepStandby, Do: sim.Terminate}, inserts, "broken", true},
 		{sim.Fault{Step: sim.StepCommit, Do: sim.Fail, Code: "53300"}, inserts, "53300", false},
 		{sim.Fault{Step: sim.StepCommit, Do: sim.Cut, N: -1}, inserts, "broken", true},
 		{sim.Fault{Step: sim.StepCommit, Do: sim.Drop}, inserts, "waits", false},
@@ -119,6 +121,34 @@ func TestFault_LocksLieAndClocksAreShifted(t *testing.T) {
 
 // bubble is when every bubble begins.
 var bubble = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
+
+func TestFault_TerminatesSessions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPlay(t, sim.Config{Synchronous: true, Faults: []sim.Fault{
+			{At: time.Second, Do: sim.Detach, For: time.Hour},
+			{At: 5 * time.Second, Client: "idle", Do: sim.Terminate},
+			{At: 5 * time.Second, Client: "waiting", Do: sim.Terminate},
+			{At: 5 * time.Second, Client: "committing", Do: sim.Terminate},
+		}})
+		p.run(
+			step{"idle", begin, nil, "BEGIN"},
+			step{"idle", "count", []any{int64(2)}, "1 | UPDATE 1"},
+			step{"busy", begin, nil, "BEGIN"},
+			step{"busy", "count", []any{int64(1)}, "1 | UPDATE 1"},
+			step{"waiting", "count", []any{int64(1)}, "waits"},
+		)
+		time.Sleep(time.Until(bubble.Add(2 * time.Second)))
+		p.run(step{"committing", "insert one", row("k"), "waits"})
+		time.Sleep(time.Until(bubble.Add(6 * time.Second)))
+		p.run(
+			step{"idle", "count", []any{int64(1)}, "57P01"},
+			step{"waiting", "", nil, "57P01"},
+			step{"committing", "", nil, "broken"},
+			step{"another", "find one", named("k"), "k | SELECT 1"},
+			step{"busy", "count", []any{int64(2)}, "1 | UPDATE 1"}, // The lock is free.
+		)
+	})
+}
 
 func TestFault_NoPrimaryKey(t *testing.T) {
 	rehearse(t, sim.Config{NoPrimaryKey: true},

@@ -22,12 +22,12 @@ type node struct {
 	detached bool
 	// synchronous says that commits wait for a standby.
 	synchronous bool
-	// down says that the server does not run, frozen that it stands still, lying that its
-	// advisory locks are given to everyone. shift is how far its clock is ahead.
-	down, frozen, lying bool
-	shift               time.Duration
-	// started counts how often it did; what belongs to an earlier time is void.
-	started  int
+	// down says that the server does not run, fenced that it must not start as what it was,
+	// frozen that it stands still, lying that its advisory locks are given to everyone. shift
+	// is how far its clock is ahead.
+	down, fenced, frozen, lying bool
+	shift                       time.Duration
+
 	sessions []*session
 	locks    map[int64]*advisory
 	rows     map[rowID]*txn
@@ -44,8 +44,7 @@ func newNode(c *Cluster, name string) *node {
 
 // start begins with what is durable.
 func (n *node) start() {
-	n.down, n.frozen = false, false
-	n.started++
+	n.down, n.fenced, n.frozen = false, false, false
 	n.locks, n.rows, n.inserting = map[int64]*advisory{}, map[rowID]*txn{}, map[store.Key][]*txn{}
 	n.state = replay(n.log)
 	n.sessions = nil
@@ -131,7 +130,7 @@ func (n *node) crash(pause time.Duration) {
 	n.c.note(n.name, "crashes")
 	n.stop()
 	n.c.after(pause, func() {
-		if n.down {
+		if n.down && !n.fenced {
 			n.start()
 			n.c.note(n.name, "starts")
 			for _, standby := range n.c.nodes {
@@ -141,28 +140,33 @@ func (n *node) crash(pause time.Duration) {
 	})
 }
 
-// promote makes the node the primary. Unless it is left alone, the old one is stopped
-// first, and comes back as a standby after a while.
+// promote makes a standby the primary. Unless it is left alone, the old primary is stopped
+// first; it comes back as a standby after a while.
 func (n *node) promote(alone bool, rejoin time.Duration) {
-	old := n.c.primary
-	if old == n || n.down {
+	if n.upstream == nil || n.down {
 		return
 	}
+	old := n.upstream
 	if !alone {
 		old.stop()
+		old.fenced = true
 	}
 	n.c.note(n.name, "is promoted")
 	n.upstream, n.detached, n.synchronous = nil, false, false
 	n.c.primary = n
-	n.c.after(rejoin, func() {
-		if n.c.primary != n || n.down {
-			return
-		}
-		old.stop()
-		old.log = slices.Clone(n.log)
-		old.start()
-		old.upstream, old.detached, old.synchronous = n, false, false
-		n.synchronous = n.c.config.Synchronous
-		n.c.note(old.name, "follows", n.name)
-	})
+	n.c.after(rejoin, func() { old.follow(n, rejoin) })
+}
+
+// follow makes the node a standby of the primary, with what that has, once that runs.
+func (n *node) follow(primary *node, pause time.Duration) {
+	if primary.down {
+		n.c.after(pause, func() { n.follow(primary, pause) })
+		return
+	}
+	n.stop()
+	n.log = slices.Clone(primary.log)
+	n.start()
+	n.upstream, n.detached, n.synchronous = primary, false, false
+	primary.synchronous = n.c.config.Synchronous
+	n.c.note(n.name, "follows", primary.name)
 }

@@ -33,6 +33,8 @@ type session struct {
 	// gone says that the node is; woken, that what the session waits for may be over;
 	// canceled, that a client asked for the statement's end; busy, that there is one.
 	gone, woken, canceled, busy bool
+	// terminated says that the session is to end as soon as it may.
+	terminated bool
 	// blocked is what the session waits for.
 	blocked *txn
 	// limit is when statement_timeout ends the statement; zero means never.
@@ -57,6 +59,9 @@ var (
 	errGone = errors.New("the session is over")
 	// errDropped says that the node does not get what it was about to do.
 	errDropped = errors.New("the request is lost")
+	// errInterrupted ends a wait for the client.
+	errInterrupted = errors.New("there is something else to do")
+	errTerminated  = &pgError{severity: "FATAL", code: "57P01", message: "terminating connection due to administrator command"}
 )
 
 func newSession(n *node, l *link) *session {
@@ -73,6 +78,8 @@ func newSession(n *node, l *link) *session {
 	}
 	s.cond.L = &c.mu
 	s.conn = &conn{link: l, in: &l.up, out: &l.down, server: true, addr: address(l.name)}
+	l.session = s
+	l.up.interrupted = func() bool { return s.terminated }
 	s.backend = pgproto3.NewBackend(s.conn, s.conn)
 	n.sessions = append(n.sessions, s)
 	return s
@@ -159,6 +166,9 @@ func (s *session) idledOut(err error) {
 
 // idled is what the end of the input means.
 func (s *session) idled(err error) error {
+	if errors.Is(err, errInterrupted) && !s.gone {
+		return errTerminated
+	}
 	var timeout interface{ Timeout() bool }
 	if errors.As(err, &timeout) && timeout.Timeout() && !s.gone {
 		s.note("was idle in its transaction for too long")

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"errors"
 	"io"
 	"net"
 	"os"
@@ -17,6 +18,8 @@ type link struct {
 	client string
 	name   string
 	draws  *Stream
+	// session is the node's end.
+	session *session
 	// up is what the client sends, and down what the node does.
 	up, down stream
 	// cut is how many bytes of the node's next write still pass before the connection is
@@ -58,7 +61,10 @@ type stream struct {
 	silent bool
 	// closed says that the reader has closed its end; err is what it reads, from the
 	// time end on, when there are no chunks.
-	closed   bool
+	closed bool
+	// interrupted tells a reader whether something else is to be done.
+	interrupted func() bool
+
 	err      error
 	end      time.Duration
 	deadline time.Time
@@ -93,6 +99,9 @@ func (s *stream) read(p []byte) (int, error) {
 		now, next := s.c.now(), time.Duration(0)
 		if s.closed {
 			return 0, net.ErrClosed
+		}
+		if s.interrupted != nil && s.interrupted() {
+			return 0, errInterrupted
 		}
 		if !s.deadline.IsZero() {
 			if next = time.Until(s.deadline); next <= 0 {
@@ -201,7 +210,7 @@ func (c *conn) write(p []byte) error {
 		return net.ErrClosed
 	case !c.until.IsZero() && !time.Now().Before(c.until):
 		return os.ErrDeadlineExceeded
-	case c.in.err != nil && c.in.end <= c.c.now():
+	case errors.Is(c.in.err, syscall.ECONNRESET) && c.in.end <= c.c.now():
 		return syscall.EPIPE
 	}
 	if !c.server {
