@@ -121,5 +121,19 @@ sim:
 sim-long:
 	@idempotency/internal/sim/world/run $(SEEDS) idempotency/internal/sim/world/record.tsv
 
+# Faults on real servers, a PostgreSQL with a standby, and the network between them, under
+# load, and whether every promise held: 8 minutes, in CI 2 with a seed that stays.
+chaos:
+	@.ci/install server chaos
+	cd chaos && go test ./... && go build -o ../bin/chaos .
+	cd chaos && ../bin/chaos -logs ../bin/chaos-logs $(if $(CI),-for 110s -epoch 110s -seed 14,-for 8m)
+
+# The same for an hour, or for CHAOS_FOR. The figures of all runs add up in a file.
+CHAOS_FOR ?= 1h
+chaos-long:
+	@.ci/install server chaos
+	cd chaos && go build -o ../bin/chaos .
+	cd chaos && ../bin/chaos -logs ../bin/chaos-logs -for $(CHAOS_FOR) -record ../bin/chaos.json
+
 clean:
 	rm -rf bin playground/dist/app clients/typescript/dist graph/transport/audit/node_modules clients/node_modules playground/node_modules

@@ -47,9 +47,33 @@ type experiment struct {
 	load    *load.Load
 
 	report report
-	// What was told already of lost races, of unknown commits and of cancelled ones.
-	races, unknown, cancelled int
-	answers                   chan audit.Violation
+	// unknown is how many unknown commits the report has.
+	unknown int
+	// told is how often each sign was seen before.
+	told map[string]int
+
+	mu sync.Mutex
+	// answers are those against the contract.
+	answers []audit.Violation
+}
+
+// A sign shows a bug that may do no harm yet. It is never to be seen.
+type sign struct {
+	means string
+	count func(*experiment) (int, error)
+}
+
+// said is the sign that PostgreSQL says so.
+func said(what, means string) sign {
+	return sign{means, func(e *experiment) (int, error) { return e.cluster.Said(what) }}
+}
+
+var signs = []sign{
+	said(`violates unique constraint "idempotency_keys_pkey"`, "a key's insert lost a race, though its lock was held"),
+	said(`in a read-only transaction`, "an effect ran on a standby"),
+	{"a COMMIT was cancelled by the server sooner than its budget is over", func(e *experiment) (int, error) {
+		return e.fleet.CommitsCancelled(), nil
+	}},
 }
 
 // run runs the experiment and says whether a promise was broken. An error is this
