@@ -140,6 +140,18 @@ func (l layer) on(ctx context.Context, o options, tree string, b bug) (result, e
 	return r, nil
 }
 
+// isSound makes sure that the layer finds nothing where there is no bug.
+func (l layer) isSound(ctx context.Context, o options, tree string) error {
+	r, err := l.on(ctx, o, tree, none)
+	if err != nil {
+		return fmt.Errorf("without a bug: %w", err)
+	}
+	if r.violation != "" {
+		return fmt.Errorf("without a bug: %s", r)
+	}
+	return nil
+}
+
 func keep(dir, name, text string) error {
 	if dir == "" {
 		return nil
