@@ -1,7 +1,7 @@
 # `make run` starts OnceQL with a PostgreSQL of its own; `make test` passes the
 # tests. Both install what they need on Debian as root, and else name it.
 
-.PHONY: run build playground test lint licences vulnerabilities generate bench bench-full bench-neighbours bench-against fuzz storm faults two-builds sim sim-long chaos chaos-long clean
+.PHONY: run build playground test lint licences vulnerabilities generate bench bench-full bench-neighbours bench-against fuzz storm faults two-builds sim sim-long chaos chaos-long seeded soak clean
 
 # A clone that belongs to another user must build too; git refuses to read it.
 export GOFLAGS += -buildvcs=false
@@ -134,6 +134,20 @@ chaos-long:
 	@.ci/install server chaos
 	cd chaos && go build -o ../bin/chaos .
 	cd chaos && ../bin/chaos -logs ../bin/chaos-logs -for $(CHAOS_FOR) -record ../bin/chaos.json
+
+# Whether the layers of the proof find bugs that are put in: about half an hour. BUG is a
+# pattern of their names, see seeded/README.md.
+seeded:
+	@.ci/install server chaos
+	go run ./seeded -run '$(BUG)' -logs bin/seeded-logs
+
+# Whether a server grows that works for 20 minutes, or for SOAK_FOR, at half of the load
+# that it can take. The samples are in bin/soak.csv.
+SOAK_FOR ?= 20m
+soak:
+	@.ci/install server tests
+	@mkdir -p bin
+	cd bench && go run ./soak -for $(SOAK_FOR) -out ../bin/soak.csv
 
 clean:
 	rm -rf bin playground/dist/app clients/typescript/dist graph/transport/audit/node_modules clients/node_modules playground/node_modules

@@ -272,8 +272,8 @@ func purge(s *session, a *args) (result, error) {
 		if err != nil {
 			return result{}, err
 		}
-		if n > 0 && r.RetainedUntil.After(now) {
-			s.note("purges too early", r.Key.Scope, r.Key.Key)
+		if n > 0 && now.Before(r.RetainedUntil) {
+			s.note("purges too early", r.Scope, r.Key.Key)
 		}
 		if removed += int64(n); n > 0 {
 			newest = &r.RetainedUntil

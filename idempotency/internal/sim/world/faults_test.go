@@ -27,12 +27,20 @@ func drawFaults(random *rand.Rand, at *instants, p plan) []sim.Fault {
 	}
 	atCommit := func() sim.Fault { return connFault(random, p, commitSteps) }
 	anywhere := func() sim.Fault { return connFault(random, p, otherSteps) }
+	// Between the locks and the look-up others may commit.
+	slowClaim := func() sim.Fault {
+		return sim.Fault{
+			Step: []string{"claim", "claim one", "find one"}[random.IntN(3)], Client: fmt.Sprint("server", random.IntN(len(p.servers))),
+			Count: 1 + random.IntN(20), Do: sim.Delay, For: time.Duration(1+random.IntN(20_000)) * time.Microsecond,
+		}
+	}
 	onNode := func(do sim.Action, most time.Duration) func() sim.Fault {
 		return func() sim.Fault { return sim.Fault{At: at.within(trouble), Do: do, For: at.within(most)} }
 	}
 	switch p.family {
 	case commits:
 		some(5, atCommit)
+		some(6, slowClaim)
 	case crashes:
 		some(2, onNode(sim.Crash, 2*time.Second))
 		some(2, atCommit)
@@ -48,6 +56,7 @@ func drawFaults(random *rand.Rand, at *instants, p plan) []sim.Fault {
 	case ages:
 		some(3, onNode(sim.Shift, 3*time.Hour))
 		some(2, atCommit)
+		some(6, slowClaim)
 	case mixed:
 		some(3, atCommit)
 		some(3, anywhere)
