@@ -61,10 +61,16 @@ func (f databaseFlags) open(ctx context.Context) (*database, error) {
 
 // migrate brings the database to this build's schema.
 func (d *database) migrate(ctx context.Context) error {
-	if err := migrations.Up(ctx, d.migrationURL); err != nil || d.role == "" {
+	cluster, err := db.NewCluster(d.migrationURL, slog.New(slog.DiscardHandler))
+	if err != nil {
 		return err
 	}
-	return migrations.Grant(ctx, d.migrationURL, d.role)
+	defer cluster.Close(ctx)
+	cluster.Find(ctx)
+	if err := migrations.Up(ctx, d.migrationURL, cluster.Prefer); err != nil || d.role == "" {
+		return err
+	}
+	return migrations.Grant(ctx, d.migrationURL, d.role, cluster.Prefer)
 }
 
 // warn says so when the database's last barrier between tenants does not hold the

@@ -70,12 +70,17 @@ func (c *serveCommand) Run(ctx context.Context) error {
 	if err := database.migrate(ctx); err != nil {
 		return err
 	}
-	keyed, err := db.Open(running, database.url, engineConns, log)
+	cluster, err := db.NewCluster(database.url, log)
+	if err != nil {
+		return err
+	}
+	cluster.Find(ctx)
+	keyed, err := cluster.Open(running, engineConns)
 	if err != nil {
 		return err
 	}
 	defer release(keyed)
-	pool, err := db.Open(running, database.url, queryConns, log)
+	pool, err := cluster.Open(running, queryConns)
 	if err != nil {
 		return err
 	}
@@ -100,11 +105,7 @@ func (c *serveCommand) Run(ctx context.Context) error {
 		May:        server.May,
 		Log:        log,
 	})
-	probe, err := db.NewProbe(database.url, log)
-	if err != nil {
-		return err
-	}
-	health := server.NewHealth(probe.Check, c.Wait, log)
+	health := server.NewHealth(cluster.Check, c.Wait, log)
 
 	mux := http.NewServeMux()
 	mux.Handle("/graphql", server.CORS(c.CORSOrigins, server.Authenticate(identify, health.Admit(engine.Refuses, server.RequestTimeout(c.RequestTimeout, api)))))
@@ -131,7 +132,7 @@ func (c *serveCommand) Run(ctx context.Context) error {
 	go func() { served <- web.Serve(listener) }()
 	go func() {
 		health.Watch(ctx)
-		probe.Close(running)
+		cluster.Close(running)
 	}()
 	announce(listener.Addr(), database)
 

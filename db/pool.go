@@ -1,4 +1,4 @@
-// Package db is the server's database: its pools, its probe and the queries on
+// Package db is the server's database: its servers, its pools and the queries on
 // projects. It knows nothing of idempotency keys or GraphQL.
 package db
 
@@ -11,23 +11,6 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
-
-// Open returns a pool of at most maxConns connections to the database at url. It
-// does not connect yet: a database that is away for the moment is no error.
-// Notices that Postgres sends, a warning on a COMMIT among them, go to log.
-func Open(ctx context.Context, url string, maxConns int32, log *slog.Logger) (*pgxpool.Pool, error) {
-	config, err := configure(url, log)
-	if err != nil {
-		return nil, err
-	}
-	config.MaxConns = maxConns
-	config.MaxConnLifetimeJitter = 5 * time.Minute
-	pool, err := pgxpool.NewWithConfig(ctx, config)
-	if err != nil {
-		return nil, fmt.Errorf("opening the pool: %w", err)
-	}
-	return pool, nil
-}
 
 // configure is what all connections to the database at url have in common.
 func configure(url string, log *slog.Logger) (*pgxpool.Config, error) {

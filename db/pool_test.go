@@ -2,7 +2,6 @@ package db_test
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"log/slog"
 	"net"
@@ -10,10 +9,25 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/onceql/onceql/db"
 	"github.com/onceql/onceql/internal/pgtest"
 )
+
+func open(t testing.TB, url string, maxConns int32, log *slog.Logger) *pgxpool.Pool {
+	t.Helper()
+	cluster, err := db.NewCluster(url, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool, err := cluster.Open(t.Context(), maxConns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pool.Close)
+	return pool
+}
 
 func TestOpen_LogsNotices(t *testing.T) {
 	t.Parallel()
@@ -26,11 +40,7 @@ func TestOpen_LogsNotices(t *testing.T) {
 			return attribute
 		},
 	}))
-	pool, err := db.Open(t.Context(), pgtest.URL(t), 1, log)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer pool.Close()
+	pool := open(t, pgtest.URL(t), 1, log)
 	// A COMMIT outside a transaction: Postgres warns, and says yes.
 	if _, err := pool.Exec(t.Context(), "commit"); err != nil {
 		t.Fatal(err)
@@ -52,11 +62,7 @@ func TestOpen_NamesItself(t *testing.T) {
 	t.Parallel()
 	address := pgtest.URL(t)
 	for added, want := range map[string]string{"": "onceql", "&application_name=mine": "mine"} {
-		pool, err := db.Open(t.Context(), address+added, 3, slog.New(slog.DiscardHandler))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer pool.Close()
+		pool := open(t, address+added, 3, slog.New(slog.DiscardHandler))
 		var name string
 		if err := pool.QueryRow(t.Context(), "show application_name").Scan(&name); err != nil {
 			t.Fatal(err)
@@ -76,11 +82,7 @@ func TestOpen_DoesNotConnect(t *testing.T) {
 	}
 	address := listener.Addr().String()
 	listener.Close()
-	pool, err := db.Open(t.Context(), "postgres://u:s3cret@"+address+"/db?sslmode=disable", 1, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer pool.Close()
+	pool := open(t, "postgres://u:s3cret@"+address+"/db?sslmode=disable", 1, slog.New(slog.DiscardHandler))
 	switch err := pool.Ping(t.Context()); {
 	case err == nil:
 		t.Error("somebody answered")
@@ -89,7 +91,7 @@ func TestOpen_DoesNotConnect(t *testing.T) {
 	}
 }
 
-func TestOpen_KeepsThePasswordOutOfItsError(t *testing.T) {
+func TestNewCluster_KeepsThePasswordOutOfItsError(t *testing.T) {
 	t.Parallel()
 	for _, address := range []string{
 		"postgres://u:s3cret@h:notaport/db",
@@ -103,9 +105,8 @@ func TestOpen_KeepsThePasswordOutOfItsError(t *testing.T) {
 		"u:s3cret@h/db",
 		"mysql://u:s3cret@h/db",
 	} {
-		pool, err := db.Open(context.WithoutCancel(t.Context()), address, 1, slog.New(slog.DiscardHandler))
+		_, err := db.NewCluster(address, slog.New(slog.DiscardHandler))
 		if err == nil {
-			pool.Close()
 			t.Errorf("%s was taken", address)
 			continue
 		}

@@ -16,19 +16,19 @@ import (
 	"github.com/onceql/onceql/internal/pgtest"
 )
 
-func newProbe(t testing.TB, url string) *db.Probe {
+func newCluster(t testing.TB, url string) *db.Cluster {
 	t.Helper()
-	probe, err := db.NewProbe(url, slog.New(slog.DiscardHandler))
+	cluster, err := db.NewCluster(url, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { probe.Close(context.WithoutCancel(t.Context())) })
-	return probe
+	t.Cleanup(func() { cluster.Close(context.WithoutCancel(t.Context())) })
+	return cluster
 }
 
-func wantChecked(t testing.TB, probe *db.Probe) {
+func wantChecked(t testing.TB, cluster *db.Cluster) {
 	t.Helper()
-	if err := probe.Check(t.Context()); err != nil {
+	if err := cluster.Check(t.Context()); err != nil {
 		t.Errorf("a database that takes writes: %v", err)
 	}
 }
@@ -54,82 +54,103 @@ func connect(t testing.TB, url string) *pgx.Conn {
 	return conn
 }
 
-func TestProbe_TellsAStandbyAndADatabaseThatIsAway(t *testing.T) {
+func TestCheck_TellsAStandbyAndADatabaseThatIsAway(t *testing.T) {
 	t.Parallel()
 	server := pgtest.NewServer(t)
-	probe := newProbe(t, server.URL())
-	wantChecked(t, probe)
+	cluster := newCluster(t, server.URL())
+	wantChecked(t, cluster)
 	server.Stop(t)
 	for range 2 {
-		if err := probe.Check(t.Context()); err == nil || errors.Is(err, db.ErrReadOnly) {
+		if err := cluster.Check(t.Context()); err == nil || errors.Is(err, db.ErrReadOnly) {
 			t.Errorf("a server that is stopped: %v", err)
 		}
 	}
 	server.Start(t)
-	wantChecked(t, probe)
+	wantChecked(t, cluster)
 	server.StandBy(t)
 	for range 2 {
-		if err := probe.Check(t.Context()); !errors.Is(err, db.ErrReadOnly) {
+		if err := cluster.Check(t.Context()); !errors.Is(err, db.ErrReadOnly) {
 			t.Errorf("a standby: %v, want ErrReadOnly", err)
 		}
 	}
 	server.Promote(t)
-	wantChecked(t, probe)
+	wantChecked(t, cluster)
 }
 
 // The transactions of mutations say that they write, so the default is no matter.
-func TestProbe_IgnoresADefaultThatMutationsDoNotTake(t *testing.T) {
+func TestCheck_IgnoresADefaultThatMutationsDoNotTake(t *testing.T) {
 	t.Parallel()
-	wantChecked(t, newProbe(t, pgtest.URL(t)+"&options=-c%20default_transaction_read_only%3Don"))
+	wantChecked(t, newCluster(t, pgtest.URL(t)+"&options=-c%20default_transaction_read_only%3Don"))
 }
 
-func TestProbe_KeepsItsConnection(t *testing.T) {
+func TestCheck_KeepsItsConnection(t *testing.T) {
 	t.Parallel()
 	url := pgtest.URL(t)
-	probe, conn := newProbe(t, url), connect(t, url)
-	wantChecked(t, probe)
+	cluster, conn := newCluster(t, url), connect(t, url)
+	wantChecked(t, cluster)
 	pid := probing(t, conn)
-	wantChecked(t, probe)
+	wantChecked(t, cluster)
 	if again := probing(t, conn); again != pid {
 		t.Errorf("the second check used another connection, process %d after %d", again, pid)
 	}
 }
 
 // An operator, a proxy or a firewall may end a connection, and one may hang.
-func TestProbe_AsksAgainWhenItsConnectionIsOfNoUse(t *testing.T) {
+func TestCheck_AsksAgainWhenItsConnectionIsOfNoUse(t *testing.T) {
 	t.Parallel()
 	url := pgtest.URL(t)
-	probe, conn := newProbe(t, url), connect(t, url)
-	wantChecked(t, probe)
+	cluster, conn := newCluster(t, url), connect(t, url)
+	wantChecked(t, cluster)
 	if _, err := conn.Exec(t.Context(), `select pg_terminate_backend($1, 60000)`, probing(t, conn)); err != nil {
 		t.Fatal(err)
 	}
-	wantChecked(t, probe)
+	wantChecked(t, cluster)
 
 	pid := probing(t, conn)
 	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = syscall.Kill(pid, syscall.SIGCONT) }()
-	wantChecked(t, probe)
+	wantChecked(t, cluster)
 }
 
-func TestProbe_TakesADatabaseWithoutAFreeConnectionForBusy(t *testing.T) {
+// Where a failover moves an address, all connections of before hang.
+func TestCheck_HasPoolsReplaceConnectionsWhenItsOwnHangs(t *testing.T) {
+	t.Parallel()
+	url := pgtest.URL(t)
+	cluster, conn := newCluster(t, url), connect(t, url)
+	wantChecked(t, cluster)
+	pool := poolOf(t, cluster)
+	var idle int
+	if err := pool.QueryRow(t.Context(), `select pg_backend_pid()`).Scan(&idle); err != nil {
+		t.Fatal(err)
+	}
+	for _, pid := range []int{probing(t, conn), idle} {
+		if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = syscall.Kill(pid, syscall.SIGCONT) }()
+	}
+	wantChecked(t, cluster)
+	wantPort(t, pool, url)
+}
+
+func TestCheck_TakesADatabaseWithoutAFreeConnectionForBusy(t *testing.T) {
 	t.Parallel()
 	server := pgtest.NewServer(t)
-	probe, conn := newProbe(t, pgtest.AsRole(t, server.URL())), connect(t, server.URL())
+	cluster, conn := newCluster(t, pgtest.AsRole(t, server.URL())), connect(t, server.URL())
 	for _, sql := range []string{`alter role onceql_tests connection limit 0`, `alter role onceql_tests connection limit -1`} {
 		if _, err := conn.Exec(t.Context(), sql); err != nil {
 			t.Fatal(err)
 		}
-		wantChecked(t, probe)
+		wantChecked(t, cluster)
 	}
 	if probing(t, conn) == 0 {
 		t.Error("the last check had a connection")
 	}
 }
 
-func TestProbe_GivesUpAHostThatHangs(t *testing.T) {
+func TestCheck_GivesUpAHostThatHangs(t *testing.T) {
 	t.Parallel()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -137,9 +158,9 @@ func TestProbe_GivesUpAHostThatHangs(t *testing.T) {
 	}
 	defer listener.Close() // It accepts nobody; the kernel does.
 	hanging := listener.Addr().String()
-	probe := newProbe(t, "postgres://u:s3cret@"+hanging+"/db?sslmode=disable")
+	cluster := newCluster(t, "postgres://u:s3cret@"+hanging+"/db?sslmode=disable")
 	began := time.Now()
-	err = probe.Check(t.Context())
+	err = cluster.Check(t.Context())
 	if err == nil || strings.Contains(err.Error(), "s3cret") {
 		t.Errorf("the check: %v", err)
 	}
@@ -148,5 +169,5 @@ func TestProbe_GivesUpAHostThatHangs(t *testing.T) {
 	}
 	// The next host of the address is asked all the same.
 	address := strings.Replace(pgtest.URL(t), "127.0.0.1:", hanging+",127.0.0.1:", 1)
-	wantChecked(t, newProbe(t, address))
+	wantChecked(t, newCluster(t, address))
 }

@@ -122,6 +122,8 @@ type request struct {
 	// outcome is unknown.
 	undone, lost, races, commits int
 	commitFailure                *store.Failure
+	// refusals counts the COMMITs that Postgres answered with an error of its own.
+	refusals int
 	// peers is how many calls of its scope the batch had that the call has left.
 	peers int
 }

@@ -52,6 +52,10 @@
 // the wait, or 250 ms where that is more; effects that differ much in time are best
 // run with [Do], or in a batch WithinScope.
 //
+// Connections. pgxpool tries a connection that was idle for a second, and waits for it as
+// long as the call's budget, unless the pool's PingTimeout is shorter. Set it to some
+// seconds: a firewall may have forgotten the connection.
+//
 // Payloads. A result is stored as JSON of at most [MaxPayload] bytes, 1 MiB, and
 // every answer is decoded from it, the first one too. encoding/json has to read
 // back what it wrote: a type with fields of interface types needs a [Codec]. A

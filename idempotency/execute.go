@@ -153,7 +153,7 @@ func (x *execution) replayFound(tx *store.Tx, calls []*call, keys []store.Key) [
 			c.Resolve(result{Row: row})
 		case !tx.Held[i]:
 			c.Again(schedule.Elsewhere, nil)
-		case r.commits > 1 && r.commitFailure.Told():
+		case r.refusals > 1 && r.commitFailure.Told():
 			x.refuse(c, r.commitFailure.Err)
 		case r.commits >= maxTries:
 			x.fail(c, unavailable(r.commitFailure.Err))

@@ -5,6 +5,8 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/onceql/onceql/idempotency"
 )
 
@@ -110,6 +112,30 @@ func TestCommit_IsResolvedAfterTheCallerLeft(t *testing.T) {
 	<-met
 	if o := mustDo(t, engine, "k", "a"); !o.Replayed {
 		t.Errorf("the call after it: %+v", o)
+	}
+	f.effects(1)
+}
+
+// A server whose clock is set forward, or that is stopped for a while, ends sessions that
+// wait for their next statement. That is no fault of the call's, however often it happens.
+func TestCommit_AfterTheSessionWasTooIdleIsTriedAgain(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	engine := f.engine(idempotency.Config{})
+	tries := 0
+	o, err := run(t.Context(), engine, call("k", "a"), func(ctx context.Context, tx pgx.Tx) (note, error) {
+		tries++
+		written, err := write("a")(ctx, tx)
+		if err != nil || tries > 2 {
+			return written, err
+		}
+		if _, err := tx.Exec(ctx, `set local idle_in_transaction_session_timeout = '1ms'`); err != nil {
+			return written, err
+		}
+		return written, f.gone(ctx, tx.Conn().PgConn().PID())
+	})
+	if err != nil || o.Replayed {
+		t.Errorf("%+v, %v, want an execution", o, err)
 	}
 	f.effects(1)
 }

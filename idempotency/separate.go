@@ -273,6 +273,9 @@ func (x *execution) again(c *call, err error) {
 func (x *execution) unknown(i *item, failure *store.Failure) {
 	x.observe(Event{Kind: CommitUnknown, Err: failure.Err}, i.request)
 	i.request.commits++
+	if failure.Told() {
+		i.request.refusals++
+	}
 	i.request.commitFailure = failure
 	i.call.Single = true
 	i.call.Again(schedule.Found, fmt.Errorf("the commit's outcome is unknown: %w", failure.Err))

@@ -32,11 +32,14 @@ type Migration struct {
 	AppliedAt time.Time
 }
 
+// An Option changes how the database is connected to.
+type Option func(*pgx.ConnConfig)
+
 // Up applies every pending migration to the database at databaseURL. It is safe
 // to call from several servers at once: one applies, the others wait up to a
 // minute and then find nothing left to do.
-func Up(ctx context.Context, databaseURL string) error {
-	return withProvider(databaseURL, func(provider *goose.Provider) error {
+func Up(ctx context.Context, databaseURL string, options ...Option) error {
+	return withProvider(databaseURL, options, func(provider *goose.Provider) error {
 		_, err := provider.Up(ctx)
 		return err
 	})
@@ -45,8 +48,12 @@ func Up(ctx context.Context, databaseURL string) error {
 // Grant lets the role work on the tables, and no more than that: it can insert and
 // delete the rows of keys, but not change them, and can't alter, drop or truncate a
 // table.
-func Grant(ctx context.Context, databaseURL, role string) error {
-	conn, err := pgx.Connect(ctx, databaseURL)
+func Grant(ctx context.Context, databaseURL, role string, options ...Option) error {
+	config, err := configure(databaseURL, options)
+	if err != nil {
+		return err
+	}
+	conn, err := pgx.ConnectConfig(ctx, config)
 	if err != nil {
 		return fmt.Errorf("connecting to grant rights: %w", err)
 	}
@@ -69,7 +76,7 @@ func Grant(ctx context.Context, databaseURL, role string) error {
 // Status lists every migration of this build, oldest first.
 func Status(ctx context.Context, databaseURL string) ([]Migration, error) {
 	var list []Migration
-	err := withProvider(databaseURL, func(provider *goose.Provider) error {
+	err := withProvider(databaseURL, nil, func(provider *goose.Provider) error {
 		statuses, err := provider.Status(ctx)
 		for _, status := range statuses {
 			list = append(list, Migration{
@@ -116,10 +123,27 @@ func name(source *goose.Source) string {
 	return source.Path
 }
 
-func withProvider(databaseURL string, use func(*goose.Provider) error) (err error) {
+// connectTimeout is how long one server may take to be connected to, unless the URL says.
+const connectTimeout = 5 * time.Second
+
+func configure(databaseURL string, options []Option) (*pgx.ConnConfig, error) {
 	config, err := pgx.ParseConfig(databaseURL)
 	if err != nil {
-		return fmt.Errorf("reading the migrations' database URL: %w", err)
+		return nil, fmt.Errorf("reading the migrations' database URL: %w", err)
+	}
+	if config.ConnectTimeout == 0 {
+		config.ConnectTimeout = connectTimeout
+	}
+	for _, option := range options {
+		option(config)
+	}
+	return config, nil
+}
+
+func withProvider(databaseURL string, options []Option, use func(*goose.Provider) error) (err error) {
+	config, err := configure(databaseURL, options)
+	if err != nil {
+		return err
 	}
 	database := stdlib.OpenDB(*config)
 	defer func() { err = errors.Join(err, database.Close()) }()

@@ -30,7 +30,11 @@ func main() {
 }
 
 func serve(ctx context.Context, database string) error {
-	pool, err := db.Open(ctx, database, connections, slog.Default())
+	cluster, err := db.NewCluster(database, slog.Default())
+	if err != nil {
+		return err
+	}
+	pool, err := cluster.Open(ctx, connections)
 	if err != nil {
 		return err
 	}

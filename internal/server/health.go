@@ -41,8 +41,10 @@ type outage struct {
 }
 
 func (o *outage) String() string {
-	if errors.Is(o.err, db.ErrReadOnly) {
-		return db.ErrReadOnly.Error()
+	for _, known := range []error{db.ErrReadOnly, db.ErrCommitsWait} {
+		if errors.Is(o.err, known) {
+			return known.Error()
+		}
 	}
 	return "the database can't be reached"
 }

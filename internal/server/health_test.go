@@ -84,6 +84,7 @@ func TestHealth_OfADatabaseThatGoesAndComesBack(t *testing.T) {
 	for what, err := range map[string]error{
 		"the database can't be reached": errAway,
 		"the database is read-only":     fmt.Errorf("asking: %w", db.ErrReadOnly),
+		"commits wait for a standby":    fmt.Errorf("asking: %w", db.ErrCommitsWait),
 	} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()

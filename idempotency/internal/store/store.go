@@ -62,10 +62,13 @@ type Failure struct {
 // when it comes again, it is the call's own.
 func (f *Failure) Told() bool {
 	switch c := code(f.Err); class(c) {
-	case "", "08", "40", "53", "57", "58":
+	case "", "08", "40", "53", "57", "58", "XX":
 		return false
 	default:
-		return c != "25006"
+		return c != "25006" &&
+			// The session waited for its next statement, or the transaction lasted, for too
+			// long by the server's clock, which may have been set.
+			c != "25P03" && c != "25P04"
 	}
 }
 

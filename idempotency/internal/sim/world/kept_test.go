@@ -16,6 +16,24 @@ var kept = map[string]plan{
 		intents: []intentPlan{{at: time.Millisecond, scope: "tenant", key: "key", kind: rowLock, patience: enough}},
 		faults:  []sim.Fault{{Step: "restore", Count: 1, Client: "server0", Do: sim.Fail, Code: "XX000"}},
 	},
+	"a COMMIT that was lost, and then one that Postgres refused, are not the same answer twice": {
+		family:  commits,
+		servers: []serverPlan{{version: 1}},
+		intents: []intentPlan{{at: time.Millisecond, scope: "tenant", key: "key", patience: enough}},
+		faults: []sim.Fault{
+			{Step: sim.StepCommit, Count: 1, Client: "server0", Do: sim.Fail, Code: "57P02"},
+			{Step: sim.StepFlush, Count: 1, Client: "server0", Do: sim.Fail, Code: "23503"},
+		},
+	},
+	"an internal error of the server at COMMIT is not the effect's, however often it comes": {
+		family:  commits,
+		servers: []serverPlan{{version: 1}},
+		intents: []intentPlan{{at: time.Millisecond, scope: "tenant", key: "key", patience: enough}},
+		faults: []sim.Fault{
+			{Step: sim.StepFlush, Count: 1, Client: "server0", Do: sim.Fail, Code: "XX000"},
+			{Step: sim.StepFlush, Count: 2, Client: "server0", Do: sim.Fail, Code: "XX000"},
+		},
+	},
 }
 
 // TestKept runs the plans that broke a promise once.

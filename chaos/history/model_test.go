@@ -1,0 +1,57 @@
+package history_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/onceql/onceql/chaos/history"
+)
+
+// call is one of the key's, from a moment to another.
+func call(from, to int, variant string, outcome history.Outcome, payload string) history.Call {
+	return history.Call{
+		Key: "k", Variant: variant, Outcome: outcome, Payload: payload,
+		Called: time.Duration(from), Returned: time.Duration(to),
+	}
+}
+
+func TestLinearizable(t *testing.T) {
+	t.Parallel()
+	const (
+		unknown, executed, replayed, reused = history.Unknown, history.Executed, history.Replayed, history.Reused
+		invalid, refused, expired, stored   = history.Invalid, history.Refused, history.Expired, history.Stored
+		forgotten, nothing                  = history.Forgotten, history.NothingToForget
+	)
+	for name, test := range map[string]struct {
+		calls []history.Call
+		want  bool
+	}{
+		"an execution and its replay":             {[]history.Call{call(0, 1, "a", executed, "p"), call(2, 3, "a", replayed, "p"), call(4, 5, "a", stored, "")}, true},
+		"two executions":                          {[]history.Call{call(0, 3, "a", executed, "p"), call(1, 2, "a", executed, "p")}, false},
+		"a replay of nothing":                     {[]history.Call{call(0, 1, "a", replayed, "p"), call(2, 3, "a", executed, "p")}, false},
+		"a replay while it executes":              {[]history.Call{call(0, 3, "a", executed, "p"), call(1, 2, "a", replayed, "p")}, true},
+		"another payload's replay":                {[]history.Call{call(0, 1, "a", executed, "p"), call(2, 3, "a", replayed, "q")}, false},
+		"replays of an unknown execution":         {[]history.Call{call(0, 1, "a", unknown, ""), call(2, 3, "a", replayed, "p"), call(4, 5, "a", replayed, "p")}, true},
+		"replays that differ":                     {[]history.Call{call(0, 1, "a", unknown, ""), call(2, 3, "a", replayed, "p"), call(4, 5, "a", replayed, "q")}, false},
+		"an unknown call that never ran":          {[]history.Call{call(0, 1, "a", unknown, ""), call(2, 3, "b", executed, "p"), call(4, 5, "a", reused, "")}, true},
+		"an execution beside a used key":          {[]history.Call{call(0, 1, "a", executed, "p"), call(2, 3, "b", executed, "q")}, false},
+		"reused, though nothing was done":         {[]history.Call{call(0, 1, "a", reused, ""), call(2, 3, "b", executed, "p")}, false},
+		"reused by its own payload":               {[]history.Call{call(0, 1, "a", executed, "p"), call(2, 3, "a", reused, "")}, false},
+		"an invalid input before":                 {[]history.Call{call(0, 1, "x", invalid, ""), call(2, 3, "a", executed, "p")}, true},
+		"an invalid input under a used key":       {[]history.Call{call(0, 1, "a", executed, "p"), call(2, 3, "x", invalid, "")}, false},
+		"an acknowledged row that is lost":        {[]history.Call{call(0, 1, "a", executed, "p"), call(2, 3, "", stored, "")}, false},
+		"a refused call that was executed":        {[]history.Call{call(0, 1, "a", refused, ""), call(2, 3, "a", stored, "")}, false},
+		"an unknown call that was executed":       {[]history.Call{call(0, 1, "a", unknown, ""), call(2, 3, "a", stored, "")}, true},
+		"the key expires early":                   {[]history.Call{call(0, 1, "a", executed, "p"), call(2, 3, "a", expired, "")}, false},
+		"forgotten and executed again":            {[]history.Call{call(0, 1, "a", executed, "p"), call(2, 3, "forget", forgotten, ""), call(4, 5, "a", executed, "q")}, true},
+		"forgotten by an unknown call":            {[]history.Call{call(0, 1, "a", executed, "p"), call(2, 3, "forget", unknown, ""), call(4, 5, "a", executed, "q")}, true},
+		"replayed though forgotten":               {[]history.Call{call(0, 1, "a", executed, "p"), call(2, 3, "forget", forgotten, ""), call(4, 5, "a", replayed, "p")}, false},
+		"nothing to forget of a used key":         {[]history.Call{call(0, 1, "a", executed, "p"), call(2, 3, "forget", nothing, "")}, false},
+		"two unknown calls, a forget apart":       {[]history.Call{call(0, 1, "a", unknown, ""), call(0, 1, "a", unknown, ""), call(2, 3, "forget", forgotten, ""), call(4, 5, "a", replayed, "p")}, true},
+		"only one call, and it took effect twice": {[]history.Call{call(0, 1, "a", unknown, ""), call(2, 3, "forget", forgotten, ""), call(4, 5, "a", replayed, "p")}, false},
+	} {
+		if got := history.Linearizable(test.calls); got != test.want {
+			t.Errorf("%s: %v, want %v", name, got, test.want)
+		}
+	}
+}
