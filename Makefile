@@ -94,12 +94,12 @@ two-builds:
 	go test -race -count=1 -run TestBuilds_ ./e2e
 
 # The simulated PostgreSQL beside real ones of four versions, the same histories on each,
-# from the seed FIRST on: about 5 minutes. A part of `make test`, with fewer.
+# from the seed FIRST on: about 3 minutes. A part of `make test`, with fewer.
 FIRST ?= 0
 fidelity:
 	@.ci/install server tests versions
 	@mkdir -p bin
-	@go test -count=1 -timeout 1h ./idempotency/internal/sim/fidelity -args -first $(FIRST) -histories 1000 -others 500 -figures $(CURDIR)/bin/fidelity.txt
+	@go test -count=1 -parallel 4 -timeout 1h ./idempotency/internal/sim/fidelity -args -first $(FIRST) -histories 400 -others 200 -figures $(CURDIR)/bin/fidelity.txt
 	@cat bin/fidelity.txt
 
 # The fuzz targets, two minutes each.
