@@ -132,6 +132,10 @@ func TestCheck_HasPoolsReplaceConnectionsWhenItsOwnHangs(t *testing.T) {
 		defer func() { _ = syscall.Kill(pid, syscall.SIGCONT) }()
 	}
 	wantChecked(t, cluster)
+	// Whoever comes first would wait for the idle one else.
+	if n := pool.Stat().TotalConns(); n != 0 {
+		t.Errorf("the pool keeps %d connections", n)
+	}
 	wantPort(t, pool, url)
 }
 
