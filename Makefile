@@ -1,7 +1,7 @@
 # `make run` starts OnceQL with a PostgreSQL of its own; `make test` passes the
 # tests. Both install what they need on Debian as root, and else name it.
 
-.PHONY: run build playground test lint licences vulnerabilities generate bench bench-full bench-neighbours bench-against fuzz storm faults two-builds sim sim-long chaos chaos-long seeded soak clean
+.PHONY: run build playground test lint licences vulnerabilities generate bench bench-full bench-neighbours bench-against fuzz storm faults two-builds sim sim-long fidelity chaos chaos-long seeded soak clean
 
 # A clone that belongs to another user must build too; git refuses to read it.
 export GOFLAGS += -buildvcs=false
@@ -26,7 +26,7 @@ playground/dist/app/index.html.gz: $(addprefix playground/,index.html package-lo
 	echo "the playground could not be built; the server has a plain page in its place"
 
 test:
-	@.ci/install server tests
+	@.ci/install server tests versions
 	@$(MAKE) --no-print-directory playground
 	go test -race -shuffle=on ./...
 
@@ -93,6 +93,15 @@ two-builds:
 	@.ci/install server tests
 	go test -race -count=1 -run TestBuilds_ ./e2e
 
+# The simulated PostgreSQL beside real ones of four versions, the same histories on each,
+# from the seed FIRST on: about 3 minutes. A part of `make test`, with fewer.
+FIRST ?= 0
+fidelity:
+	@.ci/install server tests versions
+	@mkdir -p bin
+	@go test -count=1 -parallel 4 -timeout 1h ./idempotency/internal/sim/fidelity -args -first $(FIRST) -histories 400 -others 200 -figures $(CURDIR)/bin/fidelity.txt
+	@cat bin/fidelity.txt
+
 # The fuzz targets, two minutes each.
 fuzz:
 	@.ci/install server tests
@@ -150,4 +159,4 @@ soak:
 	cd bench && go run ./soak -for $(SOAK_FOR) -out ../bin/soak.csv
 
 clean:
-	rm -rf bin playground/dist/app clients/typescript/dist graph/transport/audit/node_modules clients/node_modules playground/node_modules
+	rm -rf bin internal/pgtest/versions/node_modules playground/dist/app clients/typescript/dist graph/transport/audit/node_modules clients/node_modules playground/node_modules

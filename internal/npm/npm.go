@@ -1,4 +1,5 @@
-// Package npm runs the tests that are written for Node.js.
+// Package npm runs the tests that are written for Node.js, and installs packages for
+// others.
 package npm
 
 import (
@@ -15,9 +16,20 @@ import (
 // standard error is the test's output.
 func Command(t testing.TB, dir, name string, args ...string) *exec.Cmd {
 	t.Helper()
+	Install(t, dir)
+	cmd := exec.CommandContext(t.Context(), name, args...)
+	cmd.Dir = dir
+	cmd.Stderr = t.Output()
+	return cmd
+}
+
+// Install installs the packages of dir, a directory with a package-lock.json, where they
+// are not.
+func Install(t testing.TB, dir string) {
+	t.Helper()
 	for _, program := range []string{"node", "npm"} {
 		if _, err := exec.LookPath(program); err != nil {
-			t.Fatal("this test runs on Node.js: install Node 20 or newer, with npm")
+			t.Fatal("this test needs Node.js: install Node 20 or newer, with npm")
 		}
 	}
 	if stale(dir) {
@@ -27,10 +39,6 @@ func Command(t testing.TB, dir, name string, args ...string) *exec.Cmd {
 			t.Fatalf("npm could not install the packages of %s, it needs its registry once: %v\n%s", dir, err, out)
 		}
 	}
-	cmd := exec.CommandContext(t.Context(), name, args...)
-	cmd.Dir = dir
-	cmd.Stderr = t.Output()
-	return cmd
 }
 
 // stale tells whether the packages are not those of the lock file: npm writes what

@@ -49,6 +49,7 @@ func Main(m *testing.M) {
 		if shared.server != nil {
 			shared.server.remove()
 		}
+		removePrograms()
 	}()
 	m.Run()
 }
@@ -57,7 +58,7 @@ func Main(m *testing.M) {
 // test, unless the test failed.
 func URL(t testing.TB) string {
 	t.Helper()
-	server, err := sharedServer()
+	server, err := sharedServer(t)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -134,13 +135,14 @@ func (migrator) Migrate(ctx context.Context, _ *sql.DB, config pgtestdb.Config) 
 	return migrations.Up(ctx, config.URL())
 }
 
-func sharedServer() (*Server, error) {
+func sharedServer(t testing.TB) (*Server, error) {
+	t.Helper()
 	shared.Lock()
 	defer shared.Unlock()
 	if shared.server != nil {
 		return shared.server, nil
 	}
-	server, err := newServer()
+	server, err := newServer(t, os.Getenv(VersionVariable))
 	if err != nil {
 		return nil, err
 	}
@@ -152,6 +154,8 @@ func sharedServer() (*Server, error) {
 type Server struct {
 	dir  string
 	port int
+	// installations are where its programs are; nil means those of this machine.
+	installations []string
 	// primary is the address that a standby follows.
 	primary  string
 	embedded *embeddedpg.Server
@@ -161,19 +165,20 @@ type Server struct {
 // after the test.
 func NewServer(t testing.TB) *Server {
 	t.Helper()
-	server, err := newServer()
-	if err == nil {
-		t.Cleanup(server.remove)
-		err = migrations.Up(t.Context(), server.URL())
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	return server
+	return NewVersion(t, os.Getenv(VersionVariable))
 }
 
-func newServer() (*Server, error) {
-	s, err := newDir()
+func newServer(t testing.TB, version string) (*Server, error) {
+	t.Helper()
+	var installations []string
+	if version != "" {
+		dir, err := programs(t, version)
+		if err != nil {
+			return nil, err
+		}
+		installations = []string{dir}
+	}
+	s, err := newDir(installations)
 	if err != nil {
 		return nil, err
 	}
@@ -185,13 +190,19 @@ func newServer() (*Server, error) {
 }
 
 // newDir is a server with a directory and nothing in it.
-func newDir() (*Server, error) {
+func newDir(installations []string) (*Server, error) {
+	dir, err := publicDir()
+	return &Server{dir: dir, installations: installations}, err
+}
+
+// publicDir makes a directory that others may read: for root it is another user that
+// runs PostgreSQL in there.
+func publicDir() (string, error) {
 	dir, err := os.MkdirTemp("", "onceql-test-")
-	if err != nil {
-		return nil, err
+	if err == nil {
+		err = os.Chmod(dir, 0o755) //nolint:gosec // No secrets.
 	}
-	// For root it is another user that runs PostgreSQL in there.
-	return &Server{dir: dir}, os.Chmod(dir, 0o755) //nolint:gosec // No secrets.
+	return dir, err
 }
 
 // home is where PostgreSQL keeps everything.
@@ -202,7 +213,9 @@ func (s *Server) start() error {
 	defer cancel()
 	parameters := maps.Clone(parameters)
 	parameters["primary_conninfo"] = s.primary
-	embedded, err := embeddedpg.Start(ctx, embeddedpg.Config{Dir: s.home(), Port: s.port, Parameters: parameters})
+	embedded, err := embeddedpg.Start(ctx, embeddedpg.Config{
+		Dir: s.home(), Port: s.port, Parameters: parameters, Installations: s.installations,
+	})
 	if err != nil {
 		return err
 	}

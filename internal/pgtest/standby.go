@@ -42,7 +42,7 @@ func (s *Server) Promote(t testing.TB) {
 // it after the test. The server is away meanwhile.
 func (s *Server) Follower(t testing.TB) *Server {
 	t.Helper()
-	follower, err := newDir()
+	follower, err := newDir(s.installations)
 	if err != nil {
 		t.Fatal(err)
 	}

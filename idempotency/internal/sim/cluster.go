@@ -19,6 +19,9 @@ type Config struct {
 	// Delay bounds how long a message takes from one end of a connection to the other, and
 	// ten times of it how long a statement takes. Zero means a millisecond.
 	Delay time.Duration
+	// DeadlockTimeout is how long a session waits for another before it looks for a
+	// deadlock. Zero means a second, as Postgres has it.
+	DeadlockTimeout time.Duration
 	// Synchronous makes commits wait until a standby has them.
 	Synchronous bool
 	// NoPrimaryKey leaves out the primary key of idempotency_keys.
@@ -58,6 +61,9 @@ type Cluster struct {
 func New(config Config) *Cluster {
 	if config.Delay == 0 {
 		config.Delay = time.Millisecond
+	}
+	if config.DeadlockTimeout == 0 {
+		config.DeadlockTimeout = time.Second
 	}
 	c := &Cluster{config: config, began: time.Now(), types: pgtype.NewMap(), dials: map[string]int{}}
 	for _, name := range []string{"db1", "db2"} {

@@ -106,12 +106,12 @@ func (s *session) effect(scope, key string, n int64) (Effect, error) {
 	if err := s.writes("INSERT"); err != nil {
 		return Effect{}, err
 	}
+	s.c.effects++ // Before the check, as Postgres does it.
 	if n < 0 {
 		return Effect{}, &pgError{
 			code: "23514", message: `new row for relation "effects" violates check constraint "effects_n_check"`, constraint: "effects_n_check",
 		}
 	}
-	s.c.effects++
 	e := Effect{ID: s.c.effects, Scope: scope, Key: key, N: n}
 	s.tx.do(op{kind: insertEffect, effect: e})
 	s.note("effect", scope, key, fmt.Sprint(n))

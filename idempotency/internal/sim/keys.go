@@ -124,7 +124,7 @@ func claim(s *session, a *args, all, shared bool) result {
 	set.lock, set.statement, set.idle = a.text(3), a.text(4), a.text(5)
 	set.standBy()
 	return one(t.now, s.node.synchronous, came, "", held,
-		set.tenants, set.lock, set.statement, set.idle, set.synchronousCommit, "on", "off")
+		set.tenants, shown(set.lock), shown(set.statement), shown(set.idle), set.synchronousCommit, "on", "off")
 }
 
 // standBy makes the commit wait for a standby, where there is one.
@@ -167,7 +167,7 @@ func restore(s *session, a *args) (result, error) {
 	set.tenants = array(a.texts(4))
 	set.lock, set.statement = a.text(5), a.text(5)
 	set.standBy()
-	return one(int32(1), set.role, set.rowSecurity, nil, set.tenants, set.lock, set.statement, set.synchronousCommit, "off", nil), nil
+	return one(int32(1), set.role, set.rowSecurity, nil, set.tenants, shown(set.lock), shown(set.statement), set.synchronousCommit, "off", nil), nil
 }
 
 func insert(s *session, a *args) (result, error) {
@@ -231,8 +231,13 @@ func (s *session) remove(key store.Key, due func(store.Row) bool) (n int, err er
 	if !slices.ContainsFunc(s.tx.rowsOf(key), due) {
 		return 0, nil
 	}
+	kept := len(s.tx.locks)
 	if err := s.tx.lockRow(rowID{table: "idempotency_keys", key: key}); err != nil {
 		return 0, err
+	}
+	if !slices.ContainsFunc(s.tx.rowsOf(key), due) { // Who was waited for removed it: there is nothing to lock.
+		s.tx.unlock(kept)
+		return 0, nil
 	}
 	for _, r := range s.tx.rowsOf(key) {
 		if due(r) {

@@ -55,16 +55,26 @@ type rowID struct {
 	id    int64
 }
 
-// lockRow takes the lock of a row, once nobody else has it.
+// lockRow takes the lock of a row, once nobody else has it, nor has waited for it longer.
 func (t *txn) lockRow(id rowID) error {
-	rows := t.session.node.rows
+	rows, queues := t.session.node.rows, t.session.node.queues
+	if rows[id] == t {
+		return nil
+	}
+	queues[id] = append(queues[id], t)
 	err := t.session.waitFor(func() *txn {
-		if other := rows[id]; other != t {
+		if other := rows[id]; other != nil {
 			return other
+		}
+		if first := queues[id][0]; first != t {
+			return first
 		}
 		return nil
 	})
-	if err == nil && rows[id] == nil {
+	if queues[id] = slices.DeleteFunc(queues[id], func(other *txn) bool { return other == t }); len(queues[id]) == 0 {
+		delete(queues, id)
+	}
+	if err == nil {
 		rows[id] = t
 		t.locks = append(t.locks, func() { delete(rows, id) })
 	}
@@ -121,10 +131,6 @@ func (t *txn) do(o op) {
 	t.ops = append(t.ops, o)
 }
 
-// deadlockTimeout is how long a session waits before it looks for a deadlock, which is
-// Postgres's default.
-const deadlockTimeout = time.Second
-
 // waitFor waits as long as there is a transaction in the way.
 func (s *session) waitFor(holder func() *txn) error {
 	for {
@@ -145,7 +151,7 @@ func (s *session) waitFor(holder func() *txn) error {
 
 func (s *session) waitForEnd(t *txn) error {
 	now := s.c.now()
-	check := now + deadlockTimeout
+	check := now + s.c.config.DeadlockTimeout
 	var until time.Duration
 	if timeout := milliseconds(s.tx.settings.lock); timeout > 0 {
 		until = now + timeout

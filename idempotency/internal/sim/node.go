@@ -31,6 +31,8 @@ type node struct {
 	sessions []*session
 	locks    map[int64]*advisory
 	rows     map[rowID]*txn
+	// queues are who waits for a row, in the order in which they get it.
+	queues map[rowID][]*txn
 	// inserting has the transactions that have put a key in and are not visible yet.
 	inserting map[store.Key][]*txn
 	draws     *Stream
@@ -45,7 +47,8 @@ func newNode(c *Cluster, name string) *node {
 // start begins with what is durable.
 func (n *node) start() {
 	n.down, n.fenced, n.frozen = false, false, false
-	n.locks, n.rows, n.inserting = map[int64]*advisory{}, map[rowID]*txn{}, map[store.Key][]*txn{}
+	n.locks, n.inserting = map[int64]*advisory{}, map[store.Key][]*txn{}
+	n.rows, n.queues = map[rowID]*txn{}, map[rowID][]*txn{}
 	n.state = replay(n.log)
 	n.sessions = nil
 }

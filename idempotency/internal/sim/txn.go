@@ -141,6 +141,23 @@ func milliseconds(text string) time.Duration {
 	return time.Duration(n) * time.Millisecond
 }
 
+// shown is a time-out as Postgres shows it: in the largest unit that it is whole in.
+func shown(timeout string) string {
+	d := milliseconds(timeout)
+	for _, unit := range []struct {
+		name string
+		is   time.Duration
+	}{{"d", 24 * time.Hour}, {"h", time.Hour}, {"min", time.Minute}, {"s", time.Second}} {
+		if d > 0 && d%unit.is == 0 {
+			return strconv.Itoa(int(d/unit.is)) + unit.name
+		}
+	}
+	if d == 0 {
+		return "0"
+	}
+	return strconv.Itoa(int(d.Milliseconds())) + "ms"
+}
+
 // rowsOf returns the rows of the key that the transaction sees.
 func (t *txn) rowsOf(key store.Key) []store.Row {
 	rows := slices.Clone(t.session.node.state.keys[key])
@@ -180,11 +197,17 @@ func (t *txn) back(i int) {
 }
 
 func (t *txn) undo(w work) {
-	for i := len(t.locks) - 1; i >= len(w.locks); i-- {
+	t.unlock(len(w.locks))
+	t.ops = t.ops[:len(w.ops)]
+	t.deferred, t.immediate, t.settings = slices.Clone(w.deferred), w.immediate, w.settings
+}
+
+// unlock lets all but the first locks go. Who waits for the transaction looks again.
+func (t *txn) unlock(kept int) {
+	for i := len(t.locks) - 1; i >= kept; i-- {
 		t.locks[i]()
 	}
-	t.locks, t.ops = t.locks[:len(w.locks)], t.ops[:len(w.ops)]
-	t.deferred, t.immediate, t.settings = slices.Clone(w.deferred), w.immediate, w.settings
+	t.locks = t.locks[:kept]
 	t.wakeWaiters()
 }
 
