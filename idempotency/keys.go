@@ -53,7 +53,7 @@ func (e *Engine) Forget(ctx context.Context, scope, key string) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, e.config.Budget)
 	defer cancel()
 	for wait := time.Millisecond; ; wait = min(2*wait, 200*time.Millisecond) {
-		there, failure := e.store.Forget(ctx, store.Key{Scope: scope, Key: key})
+		there, failure := e.store.Forget(ctx, store.Key{Scope: scope, Key: key}, e.config.Budget)
 		switch {
 		case failure == nil:
 			return there, nil
@@ -103,7 +103,7 @@ func (e *Engine) Purge(ctx context.Context) (int64, error) {
 func (e *Engine) purgeSome(ctx context.Context, oldest *time.Time) (int64, *time.Time, *store.Failure) {
 	ctx, cancel := context.WithTimeout(ctx, e.config.Budget)
 	defer cancel()
-	return e.store.Purge(ctx, purgeBatch, oldest)
+	return e.store.Purge(ctx, purgeBatch, oldest, e.config.Budget)
 }
 
 // purgeRegularly purges until ctx ends, at moments that differ between servers.

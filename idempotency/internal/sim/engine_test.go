@@ -3,6 +3,7 @@ package sim_test
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"sync"
 	"testing"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/onceql/onceql/idempotency"
 	"github.com/onceql/onceql/idempotency/internal/sim"
+	"github.com/onceql/onceql/idempotency/internal/store"
 )
 
 func call(key, payload string) idempotency.Call {
@@ -148,5 +150,38 @@ func TestEngine_LooksUpForgetsAndPurges(t *testing.T) {
 		if keys := c.Keys(); len(keys) != 0 {
 			t.Errorf("%d keys are left", len(keys))
 		}
+	})
+}
+
+// A transaction of Forget, or of the purge, whose server vanishes without a word lets its
+// lock go.
+func TestEngine_LocksEndWithTheBudget(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, sim.Config{Faults: []sim.Fault{
+			{Step: "forget", Client: "server1", Count: 1, Do: sim.Drop}, {Step: "purge", Client: "server1", Count: 1, Do: sim.Drop},
+		}})
+		vanishing, other := newEngine(t, c, "server1"), newEngine(t, c, "server2")
+		if _, err := idempotency.Do(t.Context(), other, call("k", "a"), write("k", 1)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := vanishing.Forget(t.Context(), "tenant", "k"); !errors.Is(err, idempotency.ErrUnavailable) {
+			t.Errorf("forgetting: %v", err)
+		}
+		if _, err := vanishing.Purge(t.Context()); !errors.Is(err, idempotency.ErrUnavailable) {
+			t.Errorf("purging: %v", err)
+		}
+		time.Sleep(idempotency.DefaultBudget)
+		if there, err := other.Forget(t.Context(), "tenant", "k"); err != nil || !there {
+			t.Errorf("forgetting: %t, %v", there, err)
+		}
+		tx, err := newPool(t, c.Pool("other")).Begin(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var free bool
+		if err := tx.QueryRow(t.Context(), store.Texts(sim.Table)["purge lock"], store.PurgeLock, "1000").Scan(&free); err != nil || !free {
+			t.Errorf("the purge's lock: free %t, %v", free, err)
+		}
+		_ = tx.Rollback(t.Context())
 	})
 }

@@ -64,13 +64,20 @@ func keyStatements() map[string]*statement {
 			return one(s.tx.settings.tenants), nil
 		}},
 		"info": {params: []uint32{text, text}, columns: []uint32{text, text, timestamptz, timestamptz, timestamptz, boolean}, run: info},
+		"forgetting": {params: []uint32{text, text}, columns: []uint32{text, text}, run: func(s *session, a *args) (result, error) {
+			s.tx.settings.tenants, s.tx.settings.idle = array([]string{a.text(1)}), a.text(2)
+			return one(s.tx.settings.tenants, s.tx.settings.idle), nil
+		}},
 		"lock": {params: []uint32{int8}, columns: []uint32{boolean}, run: tryLock},
 		"exists": {params: []uint32{text, text}, columns: []uint32{boolean}, run: func(s *session, a *args) (result, error) {
 			return one(len(s.tx.rowsOf(a.key())) > 0), nil
 		}},
-		"forget":     {params: []uint32{text, text}, run: forget},
-		"purge lock": {params: []uint32{int8}, columns: []uint32{boolean}, run: tryLock},
-		"purge":      {params: []uint32{timestamptz, int8}, columns: []uint32{int8, timestamptz}, run: purge},
+		"forget": {params: []uint32{text, text}, run: forget},
+		"purge lock": {params: []uint32{int8, text}, columns: []uint32{boolean}, run: func(s *session, a *args) (result, error) {
+			s.tx.settings.idle = a.text(2)
+			return tryLock(s, a)
+		}},
+		"purge": {params: []uint32{timestamptz, int8}, columns: []uint32{int8, timestamptz}, run: purge},
 	}
 }
 

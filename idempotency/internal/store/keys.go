@@ -13,9 +13,12 @@ import (
 // A batch is a transaction, where it has no other.
 const scopeSQL = `select set_config('onceql.tenants', array[$1::text]::text, true)`
 
+// Transactions that hold a lock end by themselves where the server hears nothing more of
+// their client, not even that it is gone.
 const (
-	lockSQL      = `select pg_try_advisory_xact_lock($1)`
-	purgeLockSQL = `select pg_try_advisory_xact_lock($1) from set_config('onceql.purge', 'on', true)`
+	forgettingSQL = `select set_config('onceql.tenants', array[$1::text]::text, true), set_config('idle_in_transaction_session_timeout', $2, true)`
+	lockSQL       = `select pg_try_advisory_xact_lock($1)`
+	purgeLockSQL  = `select pg_try_advisory_xact_lock($1) from set_config('onceql.purge', 'on', true) as purge, set_config('idle_in_transaction_session_timeout', $2, true) as idle`
 )
 
 // Find returns the key's row, without its response, and false when there is none.
@@ -40,13 +43,14 @@ func (s *Store) Find(ctx context.Context, key Key) (Row, bool, *Failure) {
 var ErrBusy = errors.New("the key is executed at this moment")
 
 // Forget removes the key's row, and says whether there was one. When the key's lock is
-// another transaction's, the failure is ErrBusy, and there says whether there is a row.
-func (s *Store) Forget(ctx context.Context, key Key) (there bool, failure *Failure) {
+// another transaction's, the failure is ErrBusy, and there says whether there is a row. The
+// transaction is idle for no longer than idle.
+func (s *Store) Forget(ctx context.Context, key Key, idle time.Duration) (there bool, failure *Failure) {
 	busy := false
 	failure = s.using(ctx, "forgetting the key", func(conn *pgx.Conn, sql *statements) error {
 		return pgx.BeginTxFunc(ctx, conn, txOptions, func(tx pgx.Tx) error {
 			var locked bool
-			if _, err := tx.Exec(ctx, scopeSQL, key.Scope); err != nil {
+			if _, err := tx.Exec(ctx, forgettingSQL, key.Scope, milliseconds(idle)); err != nil {
 				return err
 			}
 			if err := tx.QueryRow(ctx, lockSQL, key.Lock()).Scan(&locked); err != nil {
@@ -73,11 +77,12 @@ var PurgeLock = Key{Scope: "purge"}.Lock()
 // returns how many, and until when the newest was retained. It begins with rows that
 // were retained until oldest: from the start it would pass over all that the last batch
 // removed and that is not vacuumed yet. While another server purges it removes nothing.
-func (s *Store) Purge(ctx context.Context, limit int, oldest *time.Time) (removed int64, newest *time.Time, failure *Failure) {
+// The transaction is idle for no longer than idle.
+func (s *Store) Purge(ctx context.Context, limit int, oldest *time.Time, idle time.Duration) (removed int64, newest *time.Time, failure *Failure) {
 	failure = s.using(ctx, "purging", func(conn *pgx.Conn, sql *statements) error {
 		return pgx.BeginTxFunc(ctx, conn, txOptions, func(tx pgx.Tx) error {
 			var locked bool
-			if err := tx.QueryRow(ctx, purgeLockSQL, PurgeLock).Scan(&locked); err != nil || !locked {
+			if err := tx.QueryRow(ctx, purgeLockSQL, PurgeLock, milliseconds(idle)).Scan(&locked); err != nil || !locked {
 				return err
 			}
 			return tx.QueryRow(ctx, sql.purge, oldest, limit).Scan(&removed, &newest)

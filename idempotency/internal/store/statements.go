@@ -193,7 +193,7 @@ func Texts(table string) map[string]string {
 		"insert": sql.insert, "insert one": sql.insertOne,
 		"acknowledge": acknowledgeSQL,
 		"scope":       scopeSQL, "info": sql.info,
-		"lock": lockSQL, "exists": sql.exists, "forget": sql.forget,
+		"forgetting": forgettingSQL, "lock": lockSQL, "exists": sql.exists, "forget": sql.forget,
 		"purge lock": purgeLockSQL, "purge": sql.purge,
 	}
 }
