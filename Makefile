@@ -1,7 +1,7 @@
 # `make run` starts OnceQL with a PostgreSQL of its own; `make test` passes the
 # tests. Both install what they need on Debian as root, and else name it.
 
-.PHONY: run build playground test lint licences vulnerabilities generate bench bench-full bench-neighbours bench-against fuzz storm faults two-builds sim sim-long fidelity chaos chaos-long seeded soak clean
+.PHONY: run build playground test lint licences vulnerabilities generate bench bench-full bench-neighbours bench-against fuzz storm faults two-builds model sim sim-long fidelity chaos chaos-long seeded soak clean
 
 # A clone that belongs to another user must build too; git refuses to read it.
 export GOFLAGS += -buildvcs=false
@@ -119,6 +119,11 @@ faults:
 	@.ci/install server tests
 	.ci/busy go test -race -count=20 -timeout 2h -run 'Budget|Commit|Trip|Server|Failure|Neighbours|Settings|Standby|Lost' ./idempotency
 	.ci/busy go test -race -count=20 -timeout 2h -run 'Crash|Database|Interruption|Admission|Readiness|Drain' ./e2e
+
+# The model of the protocol: spin tries every order of its steps. About a minute.
+model:
+	@.ci/install model
+	@docs/model/run
 
 # The engine in simulated worlds, where everything goes wrong: 10,000 of them, under 3
 # minutes. Each seed is a world, and the same seed is the same one. SEEDS says how many.

@@ -215,6 +215,13 @@ end: do
   :: d_step { call[c].at == acknowledging && row[c % K].copied -> // internal/store/transaction.go Acknowledge
        i = c; resolve(row[KEY].fp, row[KEY].pay, 1, clock); rest() }
   :: d_step { call[c].at == polled && !row[c % K].seen && !owner[c % K] -> i = c; next(); rest() } // internal/schedule/lookups.go Missed
+  :: atomic { leaves && call[c].waits[0] + call[c].waits[1] > 0 -> // internal/schedule/schedule.go leave
+       i = c; leaves--; if :: call[c].waits[0] :: call[c].waits[1] -> f = 1 fi;
+       if :: !(call[c].led && call[c].lead == f && call[c].waits[f] == 1) /* a follower */
+          :: call[c].led && call[c].lead == f -> d_step { part(0) }
+       fi;
+       d_step { call[c].waits[f]--; when(call[c].at != running && !WAITED) next() fi };
+       rest() }
   od
 }
 
@@ -224,13 +231,6 @@ end: do
   :: atomic { idle -> idle--; // internal/schedule/schedule.go join
        when(begun) select(i : 0 .. S*K-1) fi; when(begun || BAD) select(f : 0 .. 1) fi; begun = 1; /* The first is any. */
        call[i].waits[f]++; when(call[i].at == none) call[i].at = queued fi; rest() }
-  :: atomic { leaves -> select(i : 0 .. S*K-1); select(f : 0 .. 1); // internal/schedule/schedule.go leave
-       if :: !call[i].waits[f] -> goto left
-          :: call[i].waits[f] && !(call[i].led && call[i].lead == f && call[i].waits[f] == 1)
-          :: call[i].waits[f] && call[i].led && call[i].lead == f -> d_step { part(0) }
-       fi;
-       d_step { leaves--; call[i].waits[f]--; when(call[i].at != running && !WAITED) next() fi };
-left:  rest() }
   :: atomic { CRASH && faults && begun -> faults--; select(s : 0 .. S-1); select(f : 0 .. 1); /* kill -9 of server s; its callers come again. */
        d_step {
          each(i,S*K) { when(i / K == s) idle = idle + call[i].waits[0] + call[i].waits[1]; call[i].waits[0] = 0; call[i].waits[1] = 0 fi };
