@@ -90,7 +90,7 @@ func (h *host) askConn(ctx context.Context, timeline bool) (found finding) {
 const timelineSQL = `select system_identifier, left(pg_walfile_name(pg_current_wal_insert_lsn()), 8) from pg_control_system() -- probe`
 
 func (h *host) askTimeline(ctx context.Context, found *finding) error {
-	row, err := h.row(ctx, timelineSQL, &h.noTimeline)
+	row, err := h.row(ctx, timelineSQL, 2, &h.noTimeline)
 	if row == nil {
 		return err
 	}
@@ -112,20 +112,20 @@ const (
 )
 
 func (h *host) askStandby(ctx context.Context, found *finding) error {
-	if row, err := h.row(ctx, synchronousSQL, &h.noStandby); row == nil {
+	if row, err := h.row(ctx, synchronousSQL, 1, &h.noStandby); row == nil {
 		return err
 	}
-	row, err := h.row(ctx, standbySQL, &h.noStandby)
+	row, err := h.row(ctx, standbySQL, 2, &h.noStandby)
 	if row != nil {
 		found.commitsWait, found.alone = row[0] == "t", row[1] == "t"
 	}
 	return err
 }
 
-// row returns the only row of the result. Where there is none it is nil. When the server
-// has no such function, or no right on it for the role, unable is set besides: the question
-// would fill its log.
-func (h *host) row(ctx context.Context, sql string, unable *bool) ([]string, error) {
+// row returns the only row of the result, which has to have so many columns. Where there is
+// none it is nil. When the server has no such function, or no right on it for the role,
+// unable is set besides: the question would fill its log.
+func (h *host) row(ctx context.Context, sql string, columns int, unable *bool) ([]string, error) {
 	results, err := h.conn.Exec(ctx, sql).ReadAll()
 	if state := sqlState(err); state != "" && !h.conn.IsClosed() {
 		*unable = strings.HasPrefix(state, "42") || strings.HasPrefix(state, "0A")
@@ -133,6 +133,9 @@ func (h *host) row(ctx context.Context, sql string, unable *bool) ([]string, err
 	}
 	if err != nil || len(results) != 1 || len(results[0].Rows) != 1 {
 		return nil, err
+	}
+	if got := len(results[0].Rows[0]); got != columns { // Whatever answers there, it is no PostgreSQL.
+		return nil, fmt.Errorf("%d columns in place of %d", got, columns)
 	}
 	var row []string
 	for _, value := range results[0].Rows[0] {
