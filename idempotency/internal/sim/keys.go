@@ -63,21 +63,15 @@ func keyStatements() map[string]*statement {
 			s.tx.settings.tenants = array([]string{a.text(1)})
 			return one(s.tx.settings.tenants), nil
 		}},
-		"info": {params: []uint32{text, text}, columns: []uint32{text, text, timestamptz, timestamptz, timestamptz, boolean}, run: info},
-		"forgetting": {params: []uint32{text, text}, columns: []uint32{text, text}, run: func(s *session, a *args) (result, error) {
-			s.tx.settings.tenants, s.tx.settings.idle = array([]string{a.text(1)}), a.text(2)
-			return one(s.tx.settings.tenants, s.tx.settings.idle), nil
-		}},
-		"lock": {params: []uint32{int8}, columns: []uint32{boolean}, run: tryLock},
+		"info":       {params: []uint32{text, text}, columns: []uint32{text, text, timestamptz, timestamptz, timestamptz, boolean}, run: info},
+		"forgetting": {params: []uint32{text, text}, columns: []uint32{text, text}, run: forgetting},
+		"lock":       {params: []uint32{int8}, columns: []uint32{boolean}, run: tryLock},
 		"exists": {params: []uint32{text, text}, columns: []uint32{boolean}, run: func(s *session, a *args) (result, error) {
 			return one(len(s.tx.rowsOf(a.key())) > 0), nil
 		}},
-		"forget": {params: []uint32{text, text}, run: forget},
-		"purge lock": {params: []uint32{int8, text}, columns: []uint32{boolean}, run: func(s *session, a *args) (result, error) {
-			s.tx.settings.idle = a.text(2)
-			return tryLock(s, a)
-		}},
-		"purge": {params: []uint32{timestamptz, int8}, columns: []uint32{int8, timestamptz}, run: purge},
+		"forget":     {params: []uint32{text, text}, run: forget},
+		"purge lock": {params: []uint32{int8, text}, columns: []uint32{boolean}, run: purgeLock},
+		"purge":      {params: []uint32{timestamptz, int8}, columns: []uint32{int8, timestamptz}, run: purge},
 	}
 }
 
@@ -224,6 +218,17 @@ func info(s *session, a *args) (result, error) {
 }
 
 func tryLock(s *session, a *args) (result, error) { return one(s.tx.tryLock(a.int8(1), false)), nil }
+
+func forgetting(s *session, a *args) (result, error) {
+	set := &s.tx.settings
+	set.tenants, set.idle = array([]string{a.text(1)}), a.text(2)
+	return one(set.tenants, shown(set.idle)), nil
+}
+
+func purgeLock(s *session, a *args) (result, error) {
+	s.tx.settings.idle = a.text(2)
+	return tryLock(s, a)
+}
 
 func forget(s *session, a *args) (result, error) {
 	n, err := s.remove(a.key(), func(store.Row) bool { return true })

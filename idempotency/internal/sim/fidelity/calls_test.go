@@ -134,7 +134,7 @@ func (h *history) forget(s *session) {
 	key := keys[h.random.IntN(len(keys))]
 	s.short = false
 	s.call("forget", func(ctx context.Context) string {
-		there, failure := s.store.Forget(ctx, key)
+		there, failure := s.store.Forget(ctx, key, hour)
 		return of(failure, there)
 	})
 }
@@ -149,7 +149,7 @@ func (h *history) purge(s *session) {
 	}
 	s.short = false
 	s.call("purge", func(ctx context.Context) string {
-		removed, newest, failure := s.store.Purge(ctx, limit, oldest)
+		removed, newest, failure := s.store.Purge(ctx, limit, oldest, hour)
 		s.oldest = cmp.Or(newest, s.oldest)
 		return of(failure, removed)
 	})
