@@ -152,7 +152,7 @@ chaos-long:
 # Whether the layers of the proof find bugs that are put in: about half an hour. BUG is a
 # pattern of their names, see seeded/README.md.
 seeded:
-	@.ci/install server chaos
+	@.ci/install server chaos model
 	go run ./seeded -run '$(BUG)' -logs bin/seeded-logs
 
 # Whether a server grows that works for 20 minutes, or for SOAK_FOR, at half of the load
