@@ -129,10 +129,12 @@ model:
 # minutes. Each seed is a world, and the same seed is the same one. SEEDS says how many.
 SEEDS ?= 10000
 sim:
+	@.ci/install
 	@idempotency/internal/sim/world/run $(SEEDS)
 
 # As many more as SEEDS says, behind those that the record names.
 sim-long:
+	@.ci/install
 	@idempotency/internal/sim/world/run $(SEEDS) idempotency/internal/sim/world/record.tsv
 
 # Faults on real servers, a PostgreSQL with a standby, and the network between them, under

@@ -89,8 +89,10 @@ const healing = 30 * time.Second
 func (w *world) ask(n, try, server int, patience time.Duration) attempt {
 	i := w.plan.intents[n]
 	a := attempt{number: 1000*(n+1) + try, intent: n, began: w.elapsed()}
-	ctx, cancel := context.WithTimeout(context.Background(), w.cluster.Instant(patience))
+	// A caller who leaves: a budget that is over has another error.
+	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
+	defer time.AfterFunc(w.cluster.Instant(patience), cancel).Stop()
 	outcome, err := w.servers[server].do(ctx, i, a.number)
 	a.value, a.replayed, a.err = outcome.Value, outcome.Replayed, err
 	a.ended, a.heard = w.elapsed(), meaning(err)
