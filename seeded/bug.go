@@ -173,8 +173,11 @@ func (b bug) runTests(ctx context.Context, tree string) error {
 	start := time.Now()
 	said, err := output(ctx, tree, "go", "test", "-count=1", "-timeout", testsTimeout.String(), "-run", b.tests, b.pkg)
 	failed := regexp.MustCompile(`(?m)^\s*--- FAIL: (\S+)`).FindStringSubmatch(said)
-	if err == nil || failed == nil {
-		return fmt.Errorf("%s of %s do not fail: %w", b.tests, b.pkg, err)
+	switch {
+	case err == nil:
+		return fmt.Errorf("%s of %s do not fail", b.tests, b.pkg)
+	case failed == nil:
+		return fmt.Errorf("%s of %s end without a test that fails: %w", b.tests, b.pkg, err)
 	}
 	fmt.Printf("%s: %s fails, %.0f s\n", b.name, failed[1], time.Since(start).Seconds())
 	return nil

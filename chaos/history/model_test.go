@@ -55,6 +55,12 @@ func TestLinearizable(t *testing.T) {
 		"replayed by a call that was joined":      {[]history.Call{call(0, 1, "a", executed, "p"), call(2, 3, "a", unknown, ""), call(4, 5, history.Forget, forgotten, ""), call(6, 7, "a", replayed, "p")}, true},
 		"nothing to forget of a used key":         {[]history.Call{call(0, 1, "a", executed, "p"), call(2, 3, "forget", nothing, "")}, false},
 		"two unknown calls, a forget apart":       {[]history.Call{call(0, 1, "a", unknown, ""), call(0, 1, "a", unknown, ""), call(2, 3, "forget", forgotten, ""), call(4, 5, "a", replayed, "p")}, true},
+		"two unknown calls, heard elsewhere":      {[]history.Call{call(0, 1, "a", unknown, ""), call(0, 1, "a", unknown, ""), call(2, 3, "forget", forgotten, ""), elsewhere(call(4, 5, "a", replayed, "p"))}, true},
+		"replayed with one that was not done":     {[]history.Call{call(0, 1, "a", executed, "p"), call(2, 6, "a", replayed, "p"), call(3, 4, "forget", forgotten, ""), call(5, 7, "a", replayed, "p")}, true},
+		"replayed elsewhere, though forgotten":    {[]history.Call{call(0, 1, "a", executed, "p"), call(2, 6, "a", replayed, "p"), call(3, 4, "forget", forgotten, ""), elsewhere(call(5, 7, "a", replayed, "p"))}, false},
+		"another payload's, while one is right":   {[]history.Call{call(0, 1, "a", executed, "p"), call(2, 9, "a", replayed, "q"), call(3, 4, "a", replayed, "p")}, false},
+		"reused by its own, while one is right":   {[]history.Call{call(0, 1, "a", executed, "p"), call(2, 9, "a", reused, ""), call(3, 4, "b", reused, "")}, false},
+		"a replay of nothing, and one of a row":   {[]history.Call{call(0, 1, "a", replayed, "p"), call(2, 3, "a", executed, "p"), call(4, 5, "a", replayed, "p")}, false},
 		"only one call, and it took effect twice": {[]history.Call{call(0, 1, "a", unknown, ""), call(2, 3, "forget", forgotten, ""), elsewhere(call(4, 5, "a", replayed, "p"))}, false},
 	} {
 		if got := history.Linearizable(test.calls); got != test.want {
