@@ -232,11 +232,18 @@ func (c *Cluster) elect() {
 		}
 	}
 	for _, h := range c.hosts {
-		if h.found.err == nil && !h.found.full {
+		if h.found.err == nil && !h.found.full && !c.foreign(h) {
 			c.follow(h)
 			return
 		}
 	}
+}
+
+// foreign says whether the host is of another system than the primary: its data are
+// others, so nobody is led there, however long the primary is away. The caller holds the
+// mutex.
+func (c *Cluster) foreign(h *host) bool {
+	return c.primary != nil && c.primary.found.system != "" && h.found.system != c.primary.found.system
 }
 
 // stale says whether a promotion left the server behind. The caller holds the mutex.
@@ -250,9 +257,12 @@ func (c *Cluster) follow(h *host) {
 	if c.primary != nil {
 		c.log.Warn("the primary is another server", "host", h.name, "before", c.primary.name)
 	}
+	old := c.primary
 	c.primary = h
 	for l := range c.links {
-		if l.host != h {
+		// Without a promotion both lead to one primary, and what runs may go on: unless
+		// the old way there is silent.
+		if l.host != h && (old == nil || h.found.timeline != old.found.timeline || errors.Is(old.found.err, context.DeadlineExceeded)) {
 			l.cut()
 		}
 	}

@@ -170,10 +170,17 @@ func TestCluster_OfTwoSystemsStaysWhereItIs(t *testing.T) {
 	wantChecked(t, cluster)
 	second.Promote(t)
 	wantPort(t, wantStays(t, cluster), first.URL())
+	// The other one's data are not these: a key that was used would be new there.
 	first.Stop(t)
-	wantChecked(t, cluster)
+	if err := cluster.Check(t.Context()); err == nil {
+		t.Error("the other system counts as this database")
+	}
+	if port, err := portOf(t, poolOf(t, cluster)); err == nil {
+		t.Errorf("the pool leads to port %s", port)
+	}
 	first.Start(t)
-	wantPort(t, wantStays(t, cluster), second.URL())
+	wantChecked(t, cluster)
+	wantPort(t, wantStays(t, cluster), first.URL())
 }
 
 // wantStays checks that nothing becomes of connections over some checks.
