@@ -118,6 +118,9 @@ func run(ctx context.Context, o options, work string) (violated bool, err error)
 		}
 	}
 	fmt.Println(e.report.line(e.seed))
+	if e.report.Calls == 0 || len(e.report.Faults) == 0 {
+		return violated, errors.New("nothing was tried, so nothing was shown")
+	}
 	return violated, nil
 }
 
