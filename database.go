@@ -61,16 +61,24 @@ func (f databaseFlags) open(ctx context.Context) (*database, error) {
 
 // migrate brings the database to this build's schema.
 func (d *database) migrate(ctx context.Context) error {
+	return d.onPrimary(ctx, func(prefer migrations.Option) error {
+		if err := migrations.Up(ctx, d.migrationURL, prefer); err != nil || d.role == "" {
+			return err
+		}
+		return migrations.Grant(ctx, d.migrationURL, d.role, prefer)
+	})
+}
+
+// onPrimary calls do with what makes the migrations' connections go to the primary first,
+// where the address names several hosts.
+func (d *database) onPrimary(ctx context.Context, do func(prefer migrations.Option) error) error {
 	cluster, err := db.NewCluster(d.migrationURL, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return err
 	}
 	defer cluster.Close(ctx)
 	cluster.Find(ctx)
-	if err := migrations.Up(ctx, d.migrationURL, cluster.Prefer); err != nil || d.role == "" {
-		return err
-	}
-	return migrations.Grant(ctx, d.migrationURL, d.role, cluster.Prefer)
+	return do(cluster.Prefer)
 }
 
 // warn says so when the database's last barrier between tenants does not hold the
@@ -114,7 +122,7 @@ func (c *migrateUp) Run(ctx context.Context) error {
 		if err := d.migrate(ctx); err != nil {
 			return err
 		}
-		return printStatus(ctx, d.migrationURL)
+		return d.printStatus(ctx)
 	})
 }
 
@@ -122,7 +130,7 @@ type migrateStatus struct{ databaseFlags }
 
 // Run lists the migrations.
 func (c *migrateStatus) Run(ctx context.Context) error {
-	return c.use(ctx, func(d *database) error { return printStatus(ctx, d.migrationURL) })
+	return c.use(ctx, func(d *database) error { return d.printStatus(ctx) })
 }
 
 func (f databaseFlags) use(ctx context.Context, use func(*database) error) error {
@@ -134,8 +142,12 @@ func (f databaseFlags) use(ctx context.Context, use func(*database) error) error
 	return use(database)
 }
 
-func printStatus(ctx context.Context, url string) error {
-	list, err := migrations.Status(ctx, url)
+func (d *database) printStatus(ctx context.Context) error {
+	var list []migrations.Migration
+	err := d.onPrimary(ctx, func(prefer migrations.Option) (err error) {
+		list, err = migrations.Status(ctx, d.migrationURL, prefer)
+		return err
+	})
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"net"
@@ -209,6 +210,13 @@ func TestFailover_FromAPrimaryThatIsAwake(t *testing.T) {
 	p.wantKept()
 	if log := p.stderr.String(); !strings.Contains(log, `msg="an old primary takes writes: fence it"`) {
 		t.Errorf("the log does not say that there is an old primary:\n%s", log)
+	}
+
+	// What an operator is told of the schema is the new primary's.
+	p.database.exec(`delete from goose_db_version where version_id = (select max(version_id) from goose_db_version)`)
+	status, err := command(t, p.env, "migrate", "status").Output()
+	if err != nil || bytes.Contains(status, []byte("pending")) {
+		t.Errorf("onceql migrate status: %v\n%s", err, status)
 	}
 }
 

@@ -74,9 +74,9 @@ func Grant(ctx context.Context, databaseURL, role string, options ...Option) err
 }
 
 // Status lists every migration of this build, oldest first.
-func Status(ctx context.Context, databaseURL string) ([]Migration, error) {
+func Status(ctx context.Context, databaseURL string, options ...Option) ([]Migration, error) {
 	var list []Migration
-	err := withProvider(databaseURL, nil, func(provider *goose.Provider) error {
+	err := withProvider(databaseURL, options, func(provider *goose.Provider) error {
 		statuses, err := provider.Status(ctx)
 		for _, status := range statuses {
 			list = append(list, Migration{
