@@ -11,8 +11,8 @@ import (
 	"github.com/onceql/onceql/idempotency/internal/store"
 )
 
-// check holds what happened against what is promised.
-func (a *account) check() {
+// check holds what happened against what is promised, and returns what does not agree.
+func (a *account) check() []string {
 	a.checkEffects()
 	for n := range a.attempts {
 		a.checkAnswer(&a.attempts[n])
@@ -27,6 +27,7 @@ func (a *account) check() {
 	case commits, crashes, ages:
 		a.checkLocks()
 	}
+	return a.violations
 }
 
 func (a *account) violate(format string, arguments ...any) {
