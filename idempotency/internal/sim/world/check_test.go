@@ -140,7 +140,7 @@ func (a *account) checkAnswer(at *attempt) {
 			a.violate("%d was answered the effect of %d, replayed %t", at.number, v.Attempt, at.replayed)
 		}
 	case refused:
-		if a.done(at.number) {
+		if a.done(at.number) && !a.forgotten(at.number) {
 			a.violate("%d was refused with %q, and its effect stands", at.number, at.err)
 		}
 		a.checkRefusal(at, i)
