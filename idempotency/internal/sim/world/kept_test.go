@@ -47,7 +47,6 @@ var kept = map[string]plan{
 
 // TestKept runs the plans that broke a promise once.
 func TestKept(t *testing.T) {
-	defer repeatable()()
 	for name, p := range kept {
 		if a := run(t, p); len(a.violations) > 0 {
 			t.Errorf("%s: %s\n%s", name, strings.Join(a.violations, "\n"), a.text())

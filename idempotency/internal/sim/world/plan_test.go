@@ -114,13 +114,14 @@ func (k kind) String() string { return kindNames[k] }
 // succeeds says whether the effect can: all others are refused for what they are.
 func (k kind) succeeds() bool { return k == good || k == rowLock || k == slow }
 
-// within draws a duration up to most. It is a whole number of microseconds, of which no
-// two of a plan are equal, for what falls on one instant has no order.
+// instants draws moments of which no two of a plan are equal: what falls on one has no
+// order.
 type instants struct {
 	random *rand.Rand
 	used   map[time.Duration]bool
 }
 
+// within draws a duration up to most, a whole number of microseconds.
 func (d *instants) within(most time.Duration) time.Duration {
 	for {
 		at := time.Duration(d.random.Int64N(int64(most/time.Microsecond))+1) * time.Microsecond

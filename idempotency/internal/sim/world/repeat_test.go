@@ -13,7 +13,6 @@ import (
 // goroutine go first, so a seed has several tries. The race detector makes the runtime
 // choose by chance, always; so this runs without it, in `make sim`.
 func TestSeeds_RepeatTheirHistory(t *testing.T) {
-	defer repeatable()()
 	for seed := range uint64(200) {
 		for try := 1; ; try++ {
 			one, other := run(t, draw(seed)).text(), run(t, draw(seed)).text()

@@ -3,8 +3,6 @@ package world_test
 import (
 	"flag"
 	"os"
-	"runtime"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"testing"
@@ -23,7 +21,6 @@ var (
 // TestSeeds runs worlds, and fails over the first that breaks a promise: it prints the
 // shortest plan that still does, and the history.
 func TestSeeds(t *testing.T) {
-	defer repeatable()()
 	total := tally{}
 	for n := range *seeds {
 		p := draw(*first + uint64(n)**step)
@@ -39,16 +36,6 @@ func TestSeeds(t *testing.T) {
 		if err := os.WriteFile(*figures, []byte(total.lines()), 0o600); err != nil {
 			t.Fatal(err)
 		}
-	}
-}
-
-// repeatable lets goroutines take turns in an order that depends on nothing else: on one
-// processor, and without a garbage collector that has goroutines of its own.
-func repeatable() (undo func()) {
-	processors, percent := runtime.GOMAXPROCS(1), debug.SetGCPercent(-1)
-	return func() {
-		runtime.GOMAXPROCS(processors)
-		debug.SetGCPercent(percent)
 	}
 }
 

@@ -3,7 +3,6 @@ package world_test
 import (
 	"cmp"
 	"fmt"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -41,7 +40,7 @@ type account struct {
 
 // run lets the plan happen.
 func run(t *testing.T, p plan) (a account) {
-	runtime.GC()
+	sim.Collect()
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{plan: p, start: time.Now()}
 		w.cluster = sim.New(sim.Config{
