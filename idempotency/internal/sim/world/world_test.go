@@ -54,8 +54,9 @@ func run(t *testing.T, p plan) (a account) {
 		}
 		w.schedule()
 		var clients sync.WaitGroup
-		for n := range p.intents {
-			clients.Go(func() { w.pursue(n) })
+		for n, i := range p.intents {
+			after := w.cluster.Instant(i.at)
+			clients.Go(func() { w.pursue(n, after) })
 		}
 		clients.Wait()
 		w.sleepUntil(trouble + time.Second)
