@@ -35,7 +35,7 @@ type account struct {
 	// keys are the rows that stand, removed those that were purged or forgotten.
 	keys, removed []store.Row
 	effects       []sim.Effect
-	violations    []string
+	violations    violations
 }
 
 // run lets the plan happen.
