@@ -187,10 +187,11 @@ func (c *Cluster) verdict(since time.Time) (known bool, err error) {
 func (c *Cluster) note(ctx context.Context, h *host, found finding) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	before, newest := h.found, c.newest[found.system]
+	before := h.found
 	if found.err != nil || found.full { // It does not say what it is.
 		found.system, found.timeline = before.system, before.timeline
 	}
+	newest := c.newest[found.system]
 	if found.err == nil && found.timeline > newest {
 		c.newest[found.system] = found.timeline
 	}

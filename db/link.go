@@ -46,7 +46,7 @@ func (c *Cluster) leader() *host {
 // the primary first, as far as Check has found one.
 func (c *Cluster) Prefer(config *pgx.ConnConfig) {
 	h := c.leader()
-	if h == nil || !c.several() {
+	if h == nil {
 		return
 	}
 	all := append([]*pgconn.FallbackConfig{{Host: config.Host, Port: config.Port, TLSConfig: config.TLSConfig}}, config.Fallbacks...)
