@@ -175,3 +175,56 @@ func TestCheck_GivesUpAHostThatHangs(t *testing.T) {
 	address := strings.Replace(pgtest.URL(t), "127.0.0.1:", hanging+",127.0.0.1:", 1)
 	wantChecked(t, newCluster(t, address))
 }
+
+// What the role may not ask is asked once, or it fills the server's log. What failed once
+// for another reason is asked again.
+func TestCheck_AsksNoFurtherForWhatItMayNotAsk(t *testing.T) {
+	t.Parallel()
+	for state, want := range map[string]int{
+		"42501": 1, // insufficient_privilege
+		"0A000": 1, // feature_not_supported
+		"57014": 3, // query_canceled
+	} {
+		server := pgtest.NewServer(t)
+		exec(t, server.URL(), `create schema other`, `grant usage on schema other to public`,
+			`create function other.pg_control_system() returns table (system_identifier bigint) language plpgsql as
+				$$ begin raise 'it was asked' using errcode = '`+state+`'; end $$`)
+		address := strings.Replace(pgtest.AsRole(t, server.URL()), "127.0.0.1:", refusing(t)+",127.0.0.1:", 1)
+		cluster := newCluster(t, address+"&options=-c%20search_path%3Dother,pg_catalog")
+		wantAsked := func(want int) {
+			t.Helper()
+			if got := strings.Count(server.Log(t), "ERROR:  it was asked"); got != want {
+				t.Errorf("asked %d times for what fails with %s, want %d", got, state, want)
+			}
+		}
+		for range 3 {
+			wantChecked(t, cluster)
+		}
+		wantAsked(want)
+		cluster.Close(t.Context())
+		wantChecked(t, cluster) // Who answers a new connection may be another server.
+		wantAsked(want + 1)
+	}
+}
+
+// Each commit that is tried waits as long as there is no standby.
+func TestCheck_TriesOneCommitAtATime(t *testing.T) {
+	t.Parallel()
+	server := pgtest.NewServer(t)
+	cluster, conn := newCluster(t, pgtest.AsRole(t, server.URL())), connect(t, server.URL())
+	set(t, conn, "nobody")
+	eventually(t, "the check to tell", func() bool { return errors.Is(cluster.Check(t.Context()), db.ErrCommitsWait) })
+	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
+		if err := cluster.Check(t.Context()); !errors.Is(err, db.ErrCommitsWait) {
+			t.Errorf("the check: %v, want ErrCommitsWait", err)
+		}
+	}
+	var waiting int
+	if err := conn.QueryRow(t.Context(), `select count(*) from pg_stat_activity where wait_event = 'SyncRep'`).Scan(&waiting); err != nil {
+		t.Fatal(err)
+	}
+	if waiting != 1 {
+		t.Errorf("%d commits wait, want one", waiting)
+	}
+	set(t, conn, "")
+}

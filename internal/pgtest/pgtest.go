@@ -247,6 +247,16 @@ func (s *Server) remove() {
 // stops and starts.
 func (s *Server) URL() string { return s.embedded.URL() }
 
+// Log is what the server has written to its log since it was started.
+func (s *Server) Log(t testing.TB) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(s.home(), "postgres.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
 // Stop shuts the server down, as an operator would.
 func (s *Server) Stop(t testing.TB) {
 	t.Helper()
