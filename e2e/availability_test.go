@@ -45,7 +45,7 @@ func TestAdmission_RefusesOnceTheDatabaseIsAwayForLongerThanTheWait(t *testing.T
 		}
 	}
 	wantLogged(t, s, 2, "the database can't be reached")
-	wantLogged(t, s, 2, "the database is back")
+	wantLogged(t, s, 2, "the database takes writes again")
 }
 
 func TestReadiness_FailsOnAStandby(t *testing.T) {

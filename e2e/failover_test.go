@@ -256,7 +256,7 @@ func TestReadiness_FailsWhileCommitsWaitForAStandby(t *testing.T) {
 	}
 	eventually(t, "the key to go through", func() bool { return p.send(create("during", "Apollo")).project().Name == "Apollo" })
 	wantLogged(t, p.server, 2, why)
-	wantLogged(t, p.server, 2, "the database is back")
+	wantLogged(t, p.server, 2, "the database takes writes again")
 }
 
 func TestStart_GivesUpADatabaseThatIsSilent(t *testing.T) {

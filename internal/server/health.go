@@ -56,8 +56,8 @@ func NewHealth(check func(context.Context) error, wait time.Duration, log *slog.
 	return &Health{check: check, wait: wait, log: log}
 }
 
-// Watch checks the database over and over, until ctx ends. When the database goes
-// away and when it is back, the log says so.
+// Watch checks the database over and over, until ctx ends. When the database takes no
+// writes, or commits wait, and when that is over, the log says so.
 func (h *Health) Watch(ctx context.Context) {
 	for {
 		began := time.Now()
@@ -84,11 +84,15 @@ func (h *Health) note(began time.Time, err error) {
 	switch {
 	case err == nil && before != nil:
 		h.outage.Store(nil)
-		h.log.Info("the database is back", "away", time.Since(before.since))
+		h.log.Info("the database takes writes again", "after", time.Since(before.since))
 	case err != nil && before == nil:
 		now := &outage{began, err}
 		h.outage.Store(now)
-		h.log.Error(now.String(), "err", err)
+		if what := now.String(); what == err.Error() {
+			h.log.Error(what)
+		} else {
+			h.log.Error(what, "err", err)
+		}
 	case err != nil:
 		h.outage.Store(&outage{before.since, err})
 	}
