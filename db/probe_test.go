@@ -228,3 +228,22 @@ func TestCheck_TriesOneCommitAtATime(t *testing.T) {
 	}
 	set(t, conn, "")
 }
+
+// Where the commit can't be tried at all, it is not tried at each check.
+func TestCheck_TriesACommitNowAndThen(t *testing.T) {
+	t.Parallel()
+	server := pgtest.NewServer(t)
+	cluster := newCluster(t, pgtest.AsRole(t, server.URL()))
+	exec(t, server.URL(), `alter role onceql_tests connection limit 1`) // The probe's own.
+	set(t, connect(t, server.URL()), "nobody")
+	began := time.Now()
+	tried := func() int {
+		wantChecked(t, cluster)
+		return strings.Count(server.Log(t), "too many connections for role")
+	}
+	eventually(t, "a commit to be tried twice", func() bool { return tried() >= 2 })
+	times := tried()
+	if took := time.Since(began); times > 1+int(took/(2*time.Second)) {
+		t.Errorf("tried %d times in %s, want one each 2 s", times, took)
+	}
+}
