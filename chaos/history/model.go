@@ -61,8 +61,11 @@ func step(s state, c Call) (possible bool, next state) {
 const checkTimeout = time.Minute
 
 // Linearizable says whether one caller after another could have heard what the callers
-// of one key heard, none of them before it called or after it returned.
-func Linearizable(calls []Call) bool {
+// of one key heard, none of them before it called or after it returned. What takes longer
+// than a minute to find out counts as no.
+func Linearizable(calls []Call) bool { return linearizable(calls, checkTimeout) }
+
+func linearizable(calls []Call, timeout time.Duration) bool {
 	var operations []porcupine.Operation
 	for i, c := range reduce(joined(calls)) {
 		returned := int64(c.Returned)
@@ -71,7 +74,7 @@ func Linearizable(calls []Call) bool {
 		}
 		operations = append(operations, porcupine.Operation{ClientId: i, Input: c, Call: int64(c.Called), Return: returned})
 	}
-	return porcupine.CheckOperationsTimeout(model, operations, checkTimeout) == porcupine.Ok
+	return porcupine.CheckOperationsTimeout(model, operations, timeout) == porcupine.Ok
 }
 
 // joined has a call begin with the one that it joined: a server may hear of a key for

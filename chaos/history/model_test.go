@@ -1,6 +1,7 @@
 package history_test
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -53,6 +54,7 @@ func TestLinearizable(t *testing.T) {
 		"forgotten by an unknown call":            {[]history.Call{call(0, 1, "a", executed, "p"), call(2, 3, "forget", unknown, ""), call(4, 5, "a", executed, "q")}, true},
 		"replayed though forgotten":               {[]history.Call{call(0, 1, "a", executed, "p"), call(2, 3, "forget", forgotten, ""), call(4, 5, "a", replayed, "p")}, false},
 		"replayed by a call that was joined":      {[]history.Call{call(0, 1, "a", executed, "p"), call(2, 3, "a", unknown, ""), call(4, 5, history.Forget, forgotten, ""), call(6, 7, "a", replayed, "p")}, true},
+		"replayed by another's that was joined":   {[]history.Call{call(0, 1, "a", executed, "p"), call(2, 3, "b", unknown, ""), call(4, 5, history.Forget, forgotten, ""), call(6, 7, "a", replayed, "p")}, true},
 		"nothing to forget of a used key":         {[]history.Call{call(0, 1, "a", executed, "p"), call(2, 3, "forget", nothing, "")}, false},
 		"two unknown calls, a forget apart":       {[]history.Call{call(0, 1, "a", unknown, ""), call(0, 1, "a", unknown, ""), call(2, 3, "forget", forgotten, ""), call(4, 5, "a", replayed, "p")}, true},
 		"two unknown calls, heard elsewhere":      {[]history.Call{call(0, 1, "a", unknown, ""), call(0, 1, "a", unknown, ""), call(2, 3, "forget", forgotten, ""), elsewhere(call(4, 5, "a", replayed, "p"))}, true},
@@ -66,5 +68,18 @@ func TestLinearizable(t *testing.T) {
 		if got := history.Linearizable(test.calls); got != test.want {
 			t.Errorf("%s: %v, want %v", name, got, test.want)
 		}
+	}
+}
+
+// What nobody has found out is not shown.
+func TestLinearizable_DoesNotTakeAnUnfinishedSearchForAnAnswer(t *testing.T) {
+	t.Parallel()
+	var calls []history.Call
+	for i := range 40 {
+		calls = append(calls, call(0, 1, fmt.Sprint(i), history.Unknown, ""), call(0, 1, history.Forget, history.Unknown, ""))
+	}
+	calls = append(calls, call(2, 3, "never sent", history.Stored, ""))
+	if history.LinearizableWithin(calls, time.Millisecond) {
+		t.Error("a search that did not end says yes")
 	}
 }

@@ -1,0 +1,4 @@
+package history
+
+// Exported to the tests.
+var LinearizableWithin = linearizable
