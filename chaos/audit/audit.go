@@ -49,7 +49,6 @@ func Install(ctx context.Context, conn *pgx.Conn, ids []string) error {
 func Clear(ctx context.Context, conn *pgx.Conn) error {
 	_, err := conn.Exec(ctx, `
 		begin;
-		set local session_replication_role = replica; -- Without the triggers.
 		truncate audit.effects, audit.removed, idempotency_keys;
 		delete from projects where name like '%/create%';
 		commit`)
