@@ -37,6 +37,7 @@ lint:
 	go vet ./...
 	GOOS=darwin go vet ./...
 	bin/golangci-lint run
+	for module in bench chaos; do (cd $$module && ../bin/golangci-lint run) || exit; done
 	cd clients && npm ci --silent --no-audit --no-fund
 	clients/node_modules/.bin/prettier --check --ignore-path .gitignore 'clients/**/*.ts' 'playground/**/*.{ts,tsx,css,html,mjs}'
 

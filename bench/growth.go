@@ -108,7 +108,7 @@ func (g growth) load(ctx context.Context, database, kind string, meanwhile func(
 			key := kinds[kind](time.Now())
 			return server.requests.create(out, []byte(key.String()), n)
 		}
-		result, err := server.run(l, 0)
+		result, err := server.run(l)
 		perSecond = append(perSecond, result.PerSecond())
 		return err
 	}
@@ -154,7 +154,7 @@ func (g growth) purge(ctx context.Context) ([]measure, error) {
 			n, err := engine.Purge(ctx)
 			removed, took = n, time.Since(begin)
 			if ctx.Err() != nil {
-				return nil
+				return nil //nolint:nilerr // The load is over.
 			}
 			return err
 		})

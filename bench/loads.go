@@ -52,7 +52,7 @@ func distinct(t *target, connections int, duration time.Duration) ([]measure, er
 	t.resetMemory()
 	l := t.loadOf(connections, prefix(), itself, never)
 	l.Duration = duration
-	result, err := t.run(l, 0)
+	result, err := t.run(l)
 	name := fmt.Sprintf("distinct keys, %d", connections)
 	measures := []measure{
 		{name, t.name, result.PerSecond(), "/s"},
@@ -72,7 +72,7 @@ func ofTenants(t *target, connections, tenants int, duration time.Duration) ([]m
 	l.Header = func(out []byte, n int) []byte {
 		return append(strconv.AppendInt(append(out, "X-Tenant: tenant "...), int64(n%tenants), 10), "\r\n"...)
 	}
-	result, err := t.run(l, 0)
+	result, err := t.run(l)
 	return []measure{{fmt.Sprintf("tenants: %d, %d", tenants, connections), t.name, result.PerSecond(), "/s"}}, err
 }
 
@@ -95,12 +95,12 @@ func replaysWith(write func(out, key []byte, n int) []byte, name string, t *targ
 	names := prefix()
 	first := t.loadWith(write, connections, names, itself, never)
 	first.Requests = keys
-	if _, err := t.run(first, 0); err != nil {
+	if _, err := t.run(first); err != nil {
 		return nil, err
 	}
 	again := t.loadWith(write, connections, names, func(n int) int { return n % keys }, always)
 	again.Duration = duration
-	result, err := t.run(again, 0)
+	result, err := t.run(again)
 	return []measure{{name, t.name, result.PerSecond(), "/s"}}, err
 }
 
@@ -110,7 +110,7 @@ func mix(t *target, connections int, duration time.Duration) ([]measure, error) 
 	const every = 20
 	first := t.loadOf(connections, names, itself, never)
 	first.Requests = 1000
-	if _, err := t.run(first, 0); err != nil {
+	if _, err := t.run(first); err != nil {
 		return nil, err
 	}
 	l := t.loadOf(connections, names,
@@ -122,7 +122,7 @@ func mix(t *target, connections int, duration time.Duration) ([]measure, error) 
 		},
 		func(n int) bool { return n%every == 0 })
 	l.Duration = duration
-	result, err := t.run(l, 0)
+	result, err := t.run(l)
 	return []measure{{fmt.Sprintf("5 %% replays, %d", connections), t.name, result.PerSecond(), "/s"}}, err
 }
 
@@ -137,7 +137,7 @@ func burst(t *target, callers int) ([]measure, error) {
 		}
 		return t.requests.check(status, answer, 0, true)
 	}
-	result, err := t.run(l, 0)
+	result, err := t.run(l)
 	return []measure{{fmt.Sprintf("burst of %d on one key", callers), t.name, milliseconds(result.Elapsed), "ms"}}, err
 }
 
@@ -175,7 +175,7 @@ func poisoned(t *target, connections int, poison poison, duration time.Duration)
 		}
 		return nil
 	}
-	result, err := t.run(l, 0)
+	result, err := t.run(l)
 	return []measure{{fmt.Sprintf("1 %% refused %s, %d", poison.kind, connections), t.name, result.PerSecond(), "/s"}}, err
 }
 
@@ -217,7 +217,7 @@ func neighbour(t *target, connections int, slow bool, duration time.Duration) ([
 			return nil
 		}
 	}
-	result, err := t.run(l, 0)
+	result, err := t.run(l)
 	return []measure{{"p99 of createProject " + name, t.name, milliseconds(result.Quantile(0, 0.99)), "ms"}}, err
 }
 

@@ -97,13 +97,13 @@ func (t *target) peakMemory() int64 {
 }
 
 // run sends the load to the target.
-func (t *target) run(l load.Load, first int) (load.Result, error) {
+func (t *target) run(l load.Load) (load.Result, error) {
 	l.Address, l.Path = t.address, t.path
 	before, err := t.cpu()
 	if err != nil {
 		return load.Result{}, err
 	}
-	result, err := load.Run(l, first)
+	result, err := load.Run(l)
 	if err != nil {
 		return result, fmt.Errorf("%s: %w", t.name, err)
 	}

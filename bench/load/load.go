@@ -48,9 +48,8 @@ func (r Result) Quantile(class int, q float64) time.Duration {
 	return sorted[min(len(sorted)-1, int(q*float64(len(sorted))))]
 }
 
-// Run sends the load, whose requests are numbered from first on, and stops at the
-// first answer that is wrong.
-func Run(load Load, first int) (Result, error) {
+// Run sends the load, and stops at the first answer that is wrong.
+func Run(load Load) (Result, error) {
 	clients := make([]*client, load.Connections)
 	for i := range clients {
 		c, err := dial(load.Address, load.Path)
@@ -90,7 +89,6 @@ func Run(load Load, first int) (Result, error) {
 				if load.Requests > 0 && n >= load.Requests || load.Duration > 0 && sent.After(deadline) {
 					return
 				}
-				n += first
 				body = load.Request(body[:0], n)
 				if load.Header != nil {
 					header = load.Header(header[:0], n)

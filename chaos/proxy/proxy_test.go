@@ -32,8 +32,8 @@ var (
 	committed = append(message('C', "COMMIT\x00"), message('Z', "I")...)
 )
 
-// connect returns both ends of a connection through the proxy that has begun.
-func connect(t *testing.T, p *proxy.Proxy, port int, server net.Listener) (client, backend net.Conn) {
+// connect returns both ends of a connection through the proxy at the port that has begun.
+func connect(t *testing.T, port int, server net.Listener) (client, backend net.Conn) {
 	t.Helper()
 	client = dial(t, port)
 	send(t, client, startup(version, ""))
@@ -104,7 +104,7 @@ func listen(t *testing.T) (*proxy.Proxy, int, net.Listener) {
 func TestProxy_LosesACommit(t *testing.T) {
 	t.Parallel()
 	p, port, server := listen(t)
-	client, backend := connect(t, p, port, server)
+	client, backend := connect(t, port, server)
 	armed := p.Next(proxy.Commit, func([]byte) int { return 0 })
 	send(t, client, commit)
 	<-armed.Met
@@ -119,7 +119,7 @@ func TestProxy_LosesACommit(t *testing.T) {
 func TestProxy_CutsACommitsAnswer(t *testing.T) {
 	t.Parallel()
 	p, port, server := listen(t)
-	client, backend := connect(t, p, port, server)
+	client, backend := connect(t, port, server)
 	p.Next(proxy.CommitAnswer, func([]byte) int { return 3 })
 	send(t, client, commit)
 	receive(t, backend, commit)
@@ -132,7 +132,7 @@ func TestProxy_CutsACommitsAnswer(t *testing.T) {
 func TestProxy_NoticesACommitThatIsCancelled(t *testing.T) {
 	t.Parallel()
 	p, port, server := listen(t)
-	client, backend := connect(t, p, port, server)
+	client, backend := connect(t, port, server)
 	interrupt := func() {
 		second := dial(t, port)
 		send(t, second, startup(cancel, key))

@@ -180,7 +180,7 @@ func again(stage string, attributes *syscall.SysProcAttr, env ...string) (status
 
 // program is this program, to be run in the stage.
 func program(stage string, attributes *syscall.SysProcAttr, env ...string) *exec.Cmd {
-	command := exec.Command("/proc/self/exe", os.Args[1:]...)
+	command := exec.Command("/proc/self/exe", os.Args[1:]...) //nolint:gosec // This program, with its own arguments.
 	command.Env = append(append(os.Environ(), stageMarker+"="+stage), env...)
 	command.Stdin, command.Stdout, command.Stderr = os.Stdin, os.Stdout, os.Stderr
 	command.SysProcAttr = attributes
