@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 )
 
@@ -109,6 +110,24 @@ func scanRow(row pgx.CollectableRow) (Row, error) {
 	err := row.Scan(&r.Scope, &r.Key.Key, &r.Operation, &r.Hash, &r.HashVersion, &r.Response,
 		&r.RequestID, &r.ExecutionID, &r.CreatedAt, &r.ExpiresAt, &r.RetainedUntil)
 	return r, err
+}
+
+// arguments are the insert's. Ids are text: pgx can't tell the type of [][16]byte
+// without asking Postgres, and in the mode that poolers need it does not ask.
+func arguments(rows []Row) []any {
+	n := len(rows)
+	scopes, keys, operations := make([]string, n), make([]string, n), make([]string, n)
+	hashes, versions, responses := make([][]byte, n), make([]int16, n), make([]string, n)
+	requestIDs, executionIDs := make([]string, n), make([]string, n)
+	for i, r := range rows {
+		scopes[i], keys[i], operations[i] = r.Scope, r.Key.Key, r.Operation
+		hashes[i], versions[i], responses[i] = r.Hash, r.HashVersion, string(r.Response)
+		requestIDs[i], executionIDs[i] = r.RequestID, uuid.UUID(r.ExecutionID).String()
+	}
+	return []any{
+		scopes, keys, operations, hashes, versions, responses, requestIDs, executionIDs,
+		rows[0].CreatedAt, rows[0].ExpiresAt, rows[0].RetainedUntil,
+	}
 }
 
 // stored inserts rows and fails by itself when one of them is missing, as a trigger can

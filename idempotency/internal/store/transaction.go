@@ -291,24 +291,6 @@ func unrestored(err error) *Failure {
 	return &Failure{Effect, fmt.Errorf("%w: %w", ErrSettings, err)}
 }
 
-// arguments are the insert's. Ids are text: pgx can't tell the type of [][16]byte
-// without asking Postgres, and in the mode that poolers need it does not ask.
-func arguments(rows []Row) []any {
-	n := len(rows)
-	scopes, keys, operations := make([]string, n), make([]string, n), make([]string, n)
-	hashes, versions, responses := make([][]byte, n), make([]int16, n), make([]string, n)
-	requestIDs, executionIDs := make([]string, n), make([]string, n)
-	for i, r := range rows {
-		scopes[i], keys[i], operations[i] = r.Scope, r.Key.Key, r.Operation
-		hashes[i], versions[i], responses[i] = r.Hash, r.HashVersion, string(r.Response)
-		requestIDs[i], executionIDs[i] = r.RequestID, uuid.UUID(r.ExecutionID).String()
-	}
-	return []any{
-		scopes, keys, operations, hashes, versions, responses, requestIDs, executionIDs,
-		rows[0].CreatedAt, rows[0].ExpiresAt, rows[0].RetainedUntil,
-	}
-}
-
 // Acknowledge ends a transaction that found rows, where commits wait for a standby: so
 // does it. A row may be visible whose own commit was cut off before any standby had it,
 // and a failover would lose what is told here. A commit waits for all that was written
