@@ -59,14 +59,15 @@ func (f databaseFlags) open(ctx context.Context) (*database, error) {
 	}, nil
 }
 
-// migrate brings the database to this build's schema.
-func (d *database) migrate(ctx context.Context) error {
-	return d.onPrimary(ctx, func(prefer migrations.Option) error {
-		if err := migrations.Up(ctx, d.migrationURL, prefer); err != nil || d.role == "" {
-			return err
-		}
-		return migrations.Grant(ctx, d.migrationURL, d.role, prefer)
+// migrate brings the database to this build's schema, or finds that it is there.
+func (d *database) migrate(ctx context.Context, log *slog.Logger) error {
+	err := d.onPrimary(ctx, func(prefer migrations.Option) error {
+		return migrations.Up(ctx, d.migrationURL, prefer, migrations.ForRole(d.role), migrations.WithLog(log))
 	})
+	if errors.Is(err, migrations.ErrRights) {
+		return fmt.Errorf("%w: run `onceql migrate up` with DATABASE_URL, and in MIGRATION_DATABASE_URL the tables' owner", err)
+	}
+	return err
 }
 
 // onPrimary calls do with what makes the migrations' connections go to the primary first,
@@ -78,7 +79,7 @@ func (d *database) onPrimary(ctx context.Context, do func(prefer migrations.Opti
 	}
 	defer cluster.Close(ctx)
 	cluster.Find(ctx)
-	return do(cluster.Prefer)
+	return do(migrations.WithConfig(cluster.Prefer))
 }
 
 // warn says so when the database's last barrier between tenants does not hold the
@@ -114,12 +115,15 @@ type migrateCommand struct {
 	Status migrateStatus `cmd:"" help:"List the migrations and when they were applied."`
 }
 
-type migrateUp struct{ databaseFlags }
+type migrateUp struct {
+	databaseFlags
+	logFlags
+}
 
 // Run applies what is pending.
 func (c *migrateUp) Run(ctx context.Context) error {
 	return c.use(ctx, func(d *database) error {
-		if err := d.migrate(ctx); err != nil {
+		if err := d.migrate(ctx, c.logger()); err != nil {
 			return err
 		}
 		return d.printStatus(ctx)

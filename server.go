@@ -67,7 +67,7 @@ func (c *serveCommand) Run(ctx context.Context) error {
 		return err
 	}
 	defer database.close(running)
-	if err := database.migrate(ctx); err != nil {
+	if err := database.migrate(ctx, log); err != nil {
 		return err
 	}
 	cluster, err := db.NewCluster(database.url, log)

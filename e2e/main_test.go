@@ -153,7 +153,12 @@ func launch(t testing.TB, env ...string) *server {
 
 func (b build) launch(t testing.TB, env ...string) *server {
 	t.Helper()
-	cmd := b.command(t, append([]string{"LOG_LEVEL=debug"}, env...))
+	return start(t, b.command(t, append([]string{"LOG_LEVEL=debug"}, env...)))
+}
+
+// start starts the command, which is a server.
+func start(t testing.TB, cmd *exec.Cmd) *server {
+	t.Helper()
 	s := &server{t: t, stdout: &output{}, stderr: &output{}, ended: make(chan struct{})}
 	cmd.Stdout, cmd.Stderr = s.stdout, s.stderr
 	if err := cmd.Start(); err != nil {

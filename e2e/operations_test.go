@@ -94,51 +94,6 @@ func TestDrain_FinishesWorkWhoseCallerLeft(t *testing.T) {
 	}
 }
 
-func TestStart_OfSeveralServersAtOnceMigratesOnce(t *testing.T) {
-	t.Parallel()
-	url := emptyDatabase(t)
-	servers := make([]*server, 4)
-	for i := range servers {
-		servers[i] = launch(t, "DATABASE_URL="+url)
-	}
-	for _, s := range servers {
-		s.awaitURL()
-	}
-	wantOneExecution(t, sendBurst(t, 40, servers, func(int) request { return create("k", "Apollo") }))
-	connect(t, url).wantStored(1, 1)
-}
-
-// emptyDatabase is one that no migration has seen.
-func emptyDatabase(t *testing.T) string {
-	t.Helper()
-	url := pgtest.URL(t)
-	connect(t, url).exec(`drop schema public cascade; create schema public`)
-	return url
-}
-
-func TestMigrate_UpAndStatus(t *testing.T) {
-	t.Parallel()
-	url := emptyDatabase(t)
-	run := func(args ...string) string {
-		output, err := command(t, []string{"DATABASE_URL=" + url}, args...).CombinedOutput()
-		if err != nil {
-			t.Fatalf("onceql %s: %v\n%s", strings.Join(args, " "), err, output)
-		}
-		return string(output)
-	}
-	if got := run("migrate", "status"); strings.Count(got, "pending") != strings.Count(got, "\n") || !strings.Contains(got, "00001_idempotency_keys") {
-		t.Errorf("status of an empty database:\n%s", got)
-	}
-	first := run("migrate", "up")
-	if strings.Contains(first, "pending") {
-		t.Errorf("up leaves something pending:\n%s", first)
-	}
-	if again := run("migrate", "up"); again != first || run("migrate", "status") != first {
-		t.Errorf("up again:\n%s\nbefore:\n%s", again, first)
-	}
-	wantStatus(t, serve(t, url).send(create("k", "Apollo")), "EXECUTED")
-}
-
 func TestPaths_ServeTheSchemaThePlaygroundAndHealth(t *testing.T) {
 	t.Parallel()
 	s := serve(t, pgtest.URL(t))

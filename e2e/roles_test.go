@@ -1,8 +1,11 @@
 package e2e_test
 
 import (
+	"fmt"
 	"net/url"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -11,35 +14,34 @@ import (
 	"github.com/onceql/onceql/internal/pgtest"
 )
 
-// The statements stand in the docs for people who begin with an empty PostgreSQL.
+// The statements and commands stand in the docs for people who begin with an empty
+// PostgreSQL. They are run as they are, but for the passwords and the host.
 func TestOperations_RolesCanBeMadeFromNothing(t *testing.T) {
 	t.Parallel()
 	postgres := pgtest.NewServer(t)
-	superuser, err := pgx.Connect(t.Context(), postgres.URL())
+	superuser := connect(t, postgres.URL())
+	for statement := range strings.SplitSeq(block(t, "sql", "create role"), ";\n") {
+		superuser.exec(strings.ReplaceAll(statement, "…", "secret"))
+	}
+	address, err := url.Parse(postgres.URL())
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer superuser.Close(t.Context())
-	for _, statement := range statements(t, "operations.md", "create role") {
-		if _, err := superuser.Exec(t.Context(), strings.ReplaceAll(statement, "…", "secret")); err != nil {
-			t.Fatalf("%s: %v", statement, err)
-		}
+	shell := func(script string) *exec.Cmd {
+		script = strings.NewReplacer("…", "secret", "db.example.com", address.Host).Replace(script)
+		return inShell(t, script)
 	}
-	as := func(role string) string {
-		address, err := url.Parse(postgres.URL())
-		if err != nil {
-			t.Fatal(err)
-		}
-		address.User, address.Path = url.UserPassword(role, "secret"), "/onceql"
-		return address.String()
+	if output, err := shell(block(t, "sh", "onceql migrate up")).CombinedOutput(); err != nil || strings.Contains(string(output), "pending") {
+		t.Fatalf("%v\n%s", err, output)
 	}
-	s := launch(t, "DATABASE_URL="+as("onceql"), "MIGRATION_DATABASE_URL="+as("onceql_owner"))
+	s := start(t, shell(strings.Replace(block(t, "sh", "onceql serve"), "onceql serve", "exec onceql serve", 1)))
 	s.awaitURL()
 	wantStatus(t, s.send(create("k", "Apollo")), "EXECUTED")
 	if log := s.stderr.String(); strings.Contains(log, "row-level security") {
 		t.Errorf("the server says that its role is above row-level security:\n%s", log)
 	}
-	role, err := pgx.Connect(t.Context(), as("onceql"))
+	address.User, address.Path = url.UserPassword("onceql", "secret"), "/onceql"
+	role, err := pgx.Connect(t.Context(), address.String())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,18 +53,29 @@ func TestOperations_RolesCanBeMadeFromNothing(t *testing.T) {
 	}
 }
 
-// statements returns those of the block of SQL in the file of docs/ that begins with
-// the words.
-func statements(t testing.TB, file, begin string) []string {
+// inShell is a command that runs the script, where onceql is the program under test.
+func inShell(t testing.TB, script string) *exec.Cmd {
 	t.Helper()
-	text, err := os.ReadFile(moduleRoot + "/docs/" + file)
+	cmd := command(t, nil)
+	onceql := cmd.Path
+	cmd.Path, cmd.Args = "/bin/sh", []string{"sh", "-e", "-c", script}
+	cmd.Env = append(cmd.Env, fmt.Sprintf("PATH=%s:%s", filepath.Dir(onceql), os.Getenv("PATH")))
+	return cmd
+}
+
+// block returns the block of docs/operations.md in the language that has the words.
+func block(t testing.TB, language, words string) string {
+	t.Helper()
+	text, err := os.ReadFile(moduleRoot + "/docs/operations.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, block, found := strings.Cut(string(text), "```sql\n"+begin)
-	block, _, closed := strings.Cut(block, ";\n```")
-	if !found || !closed {
-		t.Fatalf("docs/%s has no SQL that begins with %q", file, begin)
+	for _, block := range strings.Split(string(text), "```"+language+"\n")[1:] {
+		block, _, closed := strings.Cut(block, "\n```")
+		if closed && strings.Contains(block, words) {
+			return block
+		}
 	}
-	return strings.Split(begin+block, ";\n")
+	t.Fatalf("docs/operations.md has no block of %s with %q", language, words)
+	return ""
 }

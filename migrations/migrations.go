@@ -11,12 +11,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
-	"github.com/pressly/goose/v3/lock"
 
 	"github.com/onceql/onceql/idempotency"
 )
@@ -32,58 +32,69 @@ type Migration struct {
 	AppliedAt time.Time
 }
 
-// An Option changes how the database is connected to.
-type Option func(*pgx.ConnConfig)
+// An Option changes how the database is migrated.
+type Option func(*options)
 
-// Up applies every pending migration to the database at databaseURL. It is safe
-// to call from several servers at once: one applies, the others wait up to a
-// minute and then find nothing left to do.
-func Up(ctx context.Context, databaseURL string, options ...Option) error {
-	return withProvider(databaseURL, options, func(provider *goose.Provider) error {
-		_, err := provider.Up(ctx)
-		return err
+type options struct {
+	configure func(*pgx.ConnConfig)
+	role      string
+	log       *slog.Logger
+}
+
+// WithConfig has the function change the configuration of each connection.
+func WithConfig(configure func(*pgx.ConnConfig)) Option {
+	return func(o *options) { o.configure = configure }
+}
+
+// ForRole has the role granted what a server needs, and no more than that: it can read
+// the schema's version, insert and delete the rows of keys, but not change them, and
+// can't alter, drop or truncate a table. An empty role is granted nothing.
+func ForRole(role string) Option { return func(o *options) { o.role = role } }
+
+// WithLog has the log say when another server migrates and is waited for, and that the
+// schema is newer than this build's.
+func WithLog(log *slog.Logger) Option { return func(o *options) { o.log = log } }
+
+// Up brings the database at databaseURL to this build's schema. Any number of servers may
+// call it at once: one applies what is pending and grants, the others wait, until ctx
+// ends, and find nothing left to do. Where there is nothing to do Up only reads, so that a
+// role will do that may do no more.
+//
+// It returns ErrRights when something is pending that the URL's role may not do, and
+// ErrNewer when a newer build has migrated the database to a schema that this build can't
+// serve.
+func Up(ctx context.Context, databaseURL string, with ...Option) error {
+	return withProvider(databaseURL, with, func(m *migrator) error {
+		found, err := m.inspect(ctx)
+		if err != nil {
+			return err
+		}
+		if found.pending == 0 {
+			if found.newer {
+				m.log.Warn("the database's schema is newer than this build", "schema", found.version, "build", m.version())
+			}
+			return m.grantOnce(ctx)
+		}
+		err = m.locked(ctx, m.prepare)
+		if err == nil {
+			_, err = m.provider.Up(ctx)
+		}
+		if state := sqlState(err); state == insufficientPrivilege || state == invalidSchemaName {
+			return fmt.Errorf("%w: the role sees migration %d, and this build needs %d", ErrRights, found.version, m.version())
+		} else if err != nil {
+			return fmt.Errorf("migrating the database: %w", err)
+		}
+		return m.grantOnce(ctx)
 	})
 }
 
-// Grant lets the role work on the tables, and no more than that: it can insert and
-// delete the rows of keys, but not change them, and can't alter, drop or truncate a
-// table.
-func Grant(ctx context.Context, databaseURL, role string, options ...Option) error {
-	config, err := configure(databaseURL, options)
-	if err != nil {
-		return err
-	}
-	conn, err := pgx.ConnectConfig(ctx, config)
-	if err != nil {
-		return fmt.Errorf("connecting to grant rights: %w", err)
-	}
-	defer func() { _ = conn.Close(ctx) }()
-	var schema string
-	if err := conn.QueryRow(ctx, `select current_schema()`).Scan(&schema); err != nil {
-		return fmt.Errorf("granting rights: %w", err)
-	}
-	name := pgx.Identifier{role}.Sanitize()
-	_, err = conn.Exec(ctx, `
-		grant usage on schema `+pgx.Identifier{schema}.Sanitize()+` to `+name+`;
-		grant select, insert, delete on idempotency_keys to `+name+`;
-		grant select, insert, update on projects to `+name)
-	if err != nil {
-		return fmt.Errorf("granting rights to the role of DATABASE_URL: %w", err)
-	}
-	return nil
-}
-
-// Status lists every migration of this build, oldest first.
-func Status(ctx context.Context, databaseURL string, options ...Option) ([]Migration, error) {
+// Status lists every migration of this build, oldest first. It only reads.
+func Status(ctx context.Context, databaseURL string, with ...Option) ([]Migration, error) {
 	var list []Migration
-	err := withProvider(databaseURL, options, func(provider *goose.Provider) error {
-		statuses, err := provider.Status(ctx)
-		for _, status := range statuses {
-			list = append(list, Migration{
-				Version:   status.Source.Version,
-				Name:      name(status.Source),
-				AppliedAt: status.AppliedAt,
-			})
+	err := withProvider(databaseURL, with, func(m *migrator) error {
+		applied, err := m.applied(ctx)
+		for _, source := range m.provider.ListSources() {
+			list = append(list, Migration{Version: source.Version, Name: name(source), AppliedAt: applied[source.Version]})
 		}
 		return err
 	})
@@ -126,34 +137,32 @@ func name(source *goose.Source) string {
 // connectTimeout is how long one server may take to be connected to, unless the URL says.
 const connectTimeout = 5 * time.Second
 
-func configure(databaseURL string, options []Option) (*pgx.ConnConfig, error) {
+// A migrator is the connections to one database, and what is done there.
+type migrator struct {
+	options
+	database *sql.DB
+	provider *goose.Provider
+	locker   locker
+}
+
+func withProvider(databaseURL string, with []Option, use func(*migrator) error) (err error) {
+	m := &migrator{options: options{log: slog.New(slog.DiscardHandler), configure: func(*pgx.ConnConfig) {}}}
+	for _, option := range with {
+		option(&m.options)
+	}
 	config, err := pgx.ParseConfig(databaseURL)
 	if err != nil {
-		return nil, fmt.Errorf("reading the migrations' database URL: %w", err)
+		return fmt.Errorf("reading the migrations' database URL: %w", err)
 	}
 	if config.ConnectTimeout == 0 {
 		config.ConnectTimeout = connectTimeout
 	}
-	for _, option := range options {
-		option(config)
-	}
-	return config, nil
-}
-
-func withProvider(databaseURL string, options []Option, use func(*goose.Provider) error) (err error) {
-	config, err := configure(databaseURL, options)
-	if err != nil {
-		return err
-	}
-	database := stdlib.OpenDB(*config)
-	defer func() { err = errors.Join(err, database.Close()) }()
-
-	locker, err := lock.NewPostgresSessionLocker(lock.WithLockTimeout(1, 60))
-	if err != nil {
-		return err
-	}
-	provider, err := goose.NewProvider(goose.DialectPostgres, database, files,
-		goose.WithSessionLocker(locker),
+	m.configure(config)
+	m.database = stdlib.OpenDB(*config)
+	defer func() { err = errors.Join(err, m.database.Close()) }()
+	m.locker = locker{m.log}
+	m.provider, err = goose.NewProvider(goose.DialectPostgres, m.database, files,
+		goose.WithSessionLocker(m.locker),
 		goose.WithDisableGlobalRegistry(true),
 		goose.WithGoMigrations(goose.NewGoMigration(
 			idempotencyKeysVersion, &goose.GoFunc{RunTx: createIdempotencyKeys}, nil)),
@@ -161,8 +170,5 @@ func withProvider(databaseURL string, options []Option, use func(*goose.Provider
 	if err != nil {
 		return fmt.Errorf("reading the migrations: %w", err)
 	}
-	if err := use(provider); err != nil {
-		return fmt.Errorf("migrating the database: %w", err)
-	}
-	return nil
+	return use(m)
 }
