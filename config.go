@@ -64,7 +64,8 @@ type serveCommand struct {
 	Wait           time.Duration `name:"idempotency-wait" env:"IDEMPOTENCY_WAIT" default:"${wait}" help:"How long a call waits for its outcome before it is told to come again (${default})."`
 	Budget         time.Duration `name:"idempotency-budget" env:"IDEMPOTENCY_BUDGET" default:"${budget}" help:"How long one execution may take (${default})."`
 	GroupBy        string        `name:"idempotency-group-by" env:"IDEMPOTENCY_GROUP_BY" default:"all" enum:"all,scope" help:"Whose calls may share a transaction: those of all tenants, or of one (scope), for a distributed engine (${default})."`
-	DrainTimeout   time.Duration `env:"DRAIN_TIMEOUT" default:"15s" help:"How long running requests may take to end after SIGTERM (${default})."`
+	DrainDelay     time.Duration `env:"DRAIN_DELAY" default:"0s" help:"How long the server takes requests after SIGTERM, while /readyz says that it drains (${default})."`
+	DrainTimeout   time.Duration `env:"DRAIN_TIMEOUT" default:"15s" help:"How long running requests may take to end after that (${default})."`
 	MaxBodyBytes   int64         `env:"MAX_BODY_BYTES" default:"${max_body}" help:"Size of the largest request body (${default})."`
 	limitFlags
 	timeoutFlags
@@ -113,8 +114,8 @@ func (c *serveCommand) Validate() error {
 		return fmt.Errorf("LISTEN_ADDR %s can be reached from other machines, and nobody is authenticated: set AUTH_ISSUER and AUTH_AUDIENCE, listen on 127.0.0.1, or set ALLOW_ANONYMOUS=true to serve everyone as one tenant", c.ListenAddr)
 	}
 	switch {
-	case c.DrainTimeout < 0:
-		return errors.New("DRAIN_TIMEOUT is negative")
+	case c.DrainDelay < 0 || c.DrainTimeout < 0:
+		return errors.New("DRAIN_DELAY and DRAIN_TIMEOUT must not be negative")
 	case c.MaxBodyBytes < 1:
 		return errors.New("MAX_BODY_BYTES is less than 1")
 	case c.TTL <= 0 || c.Retention <= 0 || c.Wait <= 0 || c.Budget <= 0:

@@ -11,9 +11,7 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/signal"
 	"runtime/debug"
-	"syscall"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -50,8 +48,7 @@ func main() {
 		debug.SetGCPercent(collectAt)
 	}
 	command := parse(os.Args[1:])
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
+	ctx := untilSignalled(context.Background())
 	command.BindTo(ctx, (*context.Context)(nil))
 	command.FatalIfErrorf(command.Run())
 }
@@ -59,7 +56,16 @@ func main() {
 // Run serves until ctx ends, and then drains.
 func (c *serveCommand) Run(ctx context.Context) error {
 	log := c.logger()
-	// What runs finishes after ctx ended; DrainTimeout bounds it.
+	err := c.serve(ctx, log)
+	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
+		log.Info("stopped before it served")
+		err = nil
+	}
+	return err
+}
+
+func (c *serveCommand) serve(ctx context.Context, log *slog.Logger) error {
+	// What runs finishes after ctx ended; DrainDelay and DrainTimeout bound it.
 	running := context.WithoutCancel(ctx)
 
 	database, err := c.open(ctx)
@@ -119,8 +125,9 @@ func (c *serveCommand) Run(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(err, once.Close(running))
 	}
+	requests := new(server.Requests)
 	web := &http.Server{
-		Handler:           requestid.Handler(server.SecurityHeaders(mux)),
+		Handler:           requests.Count(requestid.Handler(server.SecurityHeaders(mux))),
 		ReadHeaderTimeout: c.HeaderTimeout,
 		ReadTimeout:       c.BodyTimeout,
 		WriteTimeout:      c.BodyTimeout + c.RequestTimeout + 30*time.Second,
@@ -130,8 +137,10 @@ func (c *serveCommand) Run(ctx context.Context) error {
 	}
 	served := make(chan error, 1)
 	go func() { served <- web.Serve(listener) }()
+	watching, stopWatching := context.WithCancel(running)
+	defer stopWatching()
 	go func() {
-		health.Watch(ctx)
+		health.Watch(watching)
 		cluster.Close(running)
 	}()
 	announce(listener.Addr(), database)
@@ -140,14 +149,35 @@ func (c *serveCommand) Run(ctx context.Context) error {
 	case err := <-served:
 		return errors.Join(err, once.Close(running))
 	case <-database.lost():
-		err = errors.New("the embedded PostgreSQL ended")
 	case <-ctx.Done():
 	}
-	log.Info("draining", "timeout", c.DrainTimeout)
+	log.Info("draining", "delay", c.DrainDelay, "timeout", c.DrainTimeout)
 	health.Drain()
+	requests.Drain()
+	select {
+	case <-database.lost():
+		err = errors.New("the embedded PostgreSQL ended")
+	case <-time.After(c.DrainDelay):
+	}
 	draining, cancel := context.WithTimeout(running, c.DrainTimeout)
 	defer cancel()
-	return errors.Join(err, drained("requests", web.Shutdown(draining)), drained("executions", once.Close(draining)))
+	whole := web.Shutdown(draining) == nil
+	// Who still waits hears UNAVAILABLE.
+	if once.Close(draining) != nil && unended(running, once) {
+		err = errors.Join(err, errors.New("executions have not ended within DRAIN_TIMEOUT"))
+	}
+	if !whole {
+		err = errors.Join(err, requests.Abandon(running, web, log))
+	}
+	return err
+}
+
+// unended says whether executions run on. The last one may have ended with its request,
+// and its worker a moment later.
+func unended(ctx context.Context, once *gqlidem.Once) bool {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	return once.Close(ctx) != nil
 }
 
 // release closes the pool. It hardly waits for an execution that outlived the
@@ -163,13 +193,6 @@ func release(pool *pgxpool.Pool) {
 	case <-closed:
 	case <-time.After(time.Second):
 	}
-}
-
-func drained(what string, err error) error {
-	if err != nil {
-		return fmt.Errorf("draining the %s: %w", what, err)
-	}
-	return nil
 }
 
 func serveSchema(w http.ResponseWriter, _ *http.Request) {

@@ -1,9 +1,6 @@
 package e2e_test
 
 import (
-	"context"
-	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,88 +8,6 @@ import (
 
 	"github.com/onceql/onceql/internal/pgtest"
 )
-
-func TestDrain_AnswersWhatRunsAndExitsZero(t *testing.T) {
-	t.Parallel()
-	url := pgtest.URL(t)
-	s, d := serve(t, url), connect(t, url)
-	release := d.holdProjects()
-	// The body is sent when the server's handler reads it. A server that drains drops
-	// what it has accepted and has not begun to read.
-	running := append(occupy(s, d, "Apollo"),
-		startBurst(t, 20, []*server{s}, func(i int) request { return create(fmt.Sprint("queued ", i), "Apollo") }, "Expect", "100-continue"))
-	eventually(t, "the others to be read", running[batches].underWay)
-	s.get("/healthz")
-	s.terminate()
-	eventually(t, "the server to take no new work", func() bool {
-		conn, err := net.Dial("tcp", s.address())
-		if err == nil {
-			_ = conn.Close()
-		}
-		return err != nil
-	})
-	release()
-	for _, calls := range running {
-		for _, a := range calls.wait() {
-			wantStatus(t, a, "EXECUTED")
-		}
-	}
-	if code := s.wait(); code != 0 {
-		t.Errorf("exit code %d, want 0:\n%s", code, s.stderr)
-	}
-	d.wantStored(batches+20, batches+20)
-}
-
-func TestDrain_GivesUpAfterItsTimeout(t *testing.T) {
-	t.Parallel()
-	url := pgtest.URL(t)
-	s, d := serve(t, url, "DRAIN_TIMEOUT=200ms", "IDEMPOTENCY_BUDGET=24h", "IDEMPOTENCY_WAIT=24h"), connect(t, url)
-	release := d.holdProjects()
-	cutOff := make(chan struct{})
-	go func() {
-		defer close(cutOff)
-		if a, err := s.try(t.Context(), create("k", "Apollo")); err == nil {
-			wantRetryable(t, a)
-		}
-	}()
-	eventually(t, "the effect to wait", func() bool { return d.held() == 1 })
-	s.terminate()
-	if code := s.wait(); code == 0 || !strings.Contains(s.stderr.String(), "draining the requests") {
-		t.Errorf("exit code %d for a request that was cut off:\n%s", code, s.stderr)
-	}
-	<-cutOff
-	next := serve(t, url)
-	release()
-	eventually(t, "the retry to be answered", func() bool { return next.send(create("k", "Apollo")).project().Name == "Apollo" })
-	d.wantStored(1, 1)
-}
-
-func TestDrain_FinishesWorkWhoseCallerLeft(t *testing.T) {
-	t.Parallel()
-	url := pgtest.URL(t)
-	s, d := serve(t, url), connect(t, url)
-	work := rename("k", s.send(create("subject", "Mercury")).project().ID, "Apollo")
-	release := d.holdProjects()
-	ctx, hangUp := context.WithCancel(t.Context())
-	gone := make(chan struct{})
-	go func() {
-		defer close(gone)
-		_, _ = s.try(ctx, work)
-	}()
-	eventually(t, "the effect to wait", func() bool { return d.held() == 1 })
-	hangUp()
-	<-gone
-	s.terminate()
-	eventually(t, "the server to drain", func() bool { return strings.Contains(s.stderr.String(), "draining") })
-	release()
-	if code := s.wait(); code != 0 {
-		t.Errorf("exit code %d, want 0:\n%s", code, s.stderr)
-	}
-	d.wantStored(1, 2)
-	if n := d.count(`select count(*) from projects where name = 'Apollo'`); n != 1 {
-		t.Error("the work was not finished")
-	}
-}
 
 func TestPaths_ServeTheSchemaThePlaygroundAndHealth(t *testing.T) {
 	t.Parallel()
