@@ -55,6 +55,7 @@ type serveCommand struct {
 	logFlags
 	ListenAddr     string        `env:"LISTEN_ADDR" default:"127.0.0.1:8080" help:"Address to listen on; port 0 takes any free one (${default})."`
 	AllowAnonymous bool          `env:"ALLOW_ANONYMOUS" help:"Serve without authentication beyond the loopback interface."`
+	AllowedHosts   []string      `env:"ALLOWED_HOSTS" help:"Names of this server that requests may have in Host, besides addresses, localhost and that of LISTEN_ADDR, separated by commas. Others are refused where nobody is authenticated, and wherever this is set."`
 	AuthIssuer     string        `env:"AUTH_ISSUER" help:"URL of the OpenID Connect issuer whose bearer tokens are accepted. None: everyone is one anonymous tenant."`
 	AuthAudience   string        `env:"AUTH_AUDIENCE" help:"This server's name in the tokens' claim aud; needed with an issuer."`
 	AuthTenant     string        `name:"auth-tenant-claim" env:"AUTH_TENANT_CLAIM" default:"sub" help:"The claim that names the tenant (${default})."`
@@ -103,7 +104,7 @@ func (c *serveCommand) Validate() error {
 	if (c.AuthIssuer == "") != (c.AuthAudience == "") {
 		return errors.New("AUTH_ISSUER and AUTH_AUDIENCE belong together: who makes the tokens, and for whom")
 	}
-	if err := server.ValidateOrigins(c.CORSOrigins); err != nil {
+	if err := errors.Join(server.ValidateOrigins(c.CORSOrigins), server.ValidateHosts(c.AllowedHosts)); err != nil {
 		return err
 	}
 	host, _, err := net.SplitHostPort(c.ListenAddr)
@@ -161,6 +162,8 @@ func parse(arguments []string) *kong.Context {
 		defaults(),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 		kong.Help(help),
+		// Whatever can't start exits with 1, also what kong itself refuses.
+		kong.Exit(func(code int) { os.Exit(min(code, 1)) }),
 	)
 	command, err := parser.Parse(arguments)
 	parser.FatalIfErrorf(err)

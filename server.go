@@ -117,17 +117,20 @@ func (c *serveCommand) serve(ctx context.Context, log *slog.Logger) error {
 	mux.Handle("/graphql", server.CORS(c.CORSOrigins, server.Authenticate(identify, health.Admit(engine.Refuses, server.RequestTimeout(c.RequestTimeout, api)))))
 	mux.Handle("GET /{$}", playground.Handler())
 	mux.Handle("GET /playground/", playground.Handler())
-	mux.HandleFunc("GET /schema.graphql", serveSchema)
+	if c.Introspection {
+		mux.HandleFunc("GET /schema.graphql", serveSchema)
+	}
 	mux.HandleFunc("GET /healthz", health.Live)
 	mux.HandleFunc("GET /readyz", health.Ready)
 
+	handler := server.SecurityHeaders(c.ofOurHosts(mux))
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", c.ListenAddr)
 	if err != nil {
 		return errors.Join(err, once.Close(running))
 	}
 	requests := new(server.Requests)
 	web := &http.Server{
-		Handler:           requests.Count(requestid.Handler(server.SecurityHeaders(mux))),
+		Handler:           requests.Count(requestid.Handler(handler)),
 		ReadHeaderTimeout: c.HeaderTimeout,
 		ReadTimeout:       c.BodyTimeout,
 		WriteTimeout:      c.BodyTimeout + c.RequestTimeout + 30*time.Second,
@@ -170,6 +173,15 @@ func (c *serveCommand) serve(ctx context.Context, log *slog.Logger) error {
 		err = errors.Join(err, requests.Abandon(running, web, log))
 	}
 	return err
+}
+
+// ofOurHosts refuses requests for other hosts, which the pages of strangers might send: who
+// is authenticated brings a token, which such a page has not.
+func (c *serveCommand) ofOurHosts(next http.Handler) http.Handler {
+	if c.AuthIssuer != "" && len(c.AllowedHosts) == 0 {
+		return next
+	}
+	return server.NewHosts(c.ListenAddr, c.AllowedHosts).Only(next)
 }
 
 // unended says whether executions run on. The last one may have ended with its request,

@@ -149,11 +149,14 @@ func (s *server) sendRaw(body string, header ...string) answer {
 }
 
 // get fetches a path.
-func (s *server) get(path string) answer {
+func (s *server) get(path string, header ...string) answer {
 	s.t.Helper()
 	get, err := http.NewRequestWithContext(s.t.Context(), http.MethodGet, s.url+path, nil)
 	if err != nil {
 		s.t.Fatal(err)
+	}
+	for i := 0; i+1 < len(header); i += 2 {
+		get.Header.Set(header[i], header[i+1])
 	}
 	response, err := prober.Do(get)
 	if err != nil {

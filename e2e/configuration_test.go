@@ -54,8 +54,9 @@ func TestConfiguration_RefusesWhatCanNotWork(t *testing.T) {
 func refused(t testing.TB, env ...string) string {
 	t.Helper()
 	output, err := command(t, env).CombinedOutput()
-	if !errors.As(err, new(*exec.ExitError)) {
-		t.Fatalf("the server ran, or did not start: %v\n%s", err, output)
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || exit.ExitCode() != 1 {
+		t.Fatalf("the server ran, did not start, or exits with another code than 1: %v\n%s", err, output)
 	}
 	if strings.Contains(string(output), "hunter2") {
 		t.Errorf("it tells the password:\n%s", output)

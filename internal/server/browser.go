@@ -28,6 +28,14 @@ func SecurityHeaders(next http.Handler) http.Handler {
 	})
 }
 
+// requestHeaders are those that pages may send: what the API reads, and what GraphQL
+// clients and tracing libraries add by themselves.
+var requestHeaders = []string{
+	"Accept", "Authorization", "Content-Type", requestid.Header,
+	"Apollo-Require-Preflight", "Apollographql-Client-Name", "Apollographql-Client-Version", "X-Apollo-Operation-Name",
+	"Traceparent", "Tracestate", "Baggage", // https://www.w3.org/TR/trace-context/, https://www.w3.org/TR/baggage/
+}
+
 // CORS lets pages of the origins call the API, and refuses what a browser sends
 // for any other site. ValidateOrigins has accepted the origins.
 func CORS(origins []string, next http.Handler) http.Handler {
@@ -45,8 +53,8 @@ func CORS(origins []string, next http.Handler) http.Handler {
 	return cors.New(cors.Options{
 		AllowedOrigins: origins,
 		AllowedMethods: []string{http.MethodGet, http.MethodPost},
-		AllowedHeaders: []string{"Authorization", "Content-Type", "Accept", requestid.Header},
-		ExposedHeaders: []string{"Idempotency-Replayed", "Retry-After", "WWW-Authenticate", requestid.Header},
+		AllowedHeaders: requestHeaders,
+		ExposedHeaders: []string{"Allow", "Idempotency-Replayed", "Retry-After", "WWW-Authenticate", requestid.Header},
 		MaxAge:         int((2 * time.Hour).Seconds()),
 	}).Handler(next)
 }
