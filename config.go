@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"os"
 	"strconv"
 	"strings"
@@ -101,18 +100,15 @@ type timeoutFlags struct {
 
 // Validate is called by kong once the flags are read.
 func (c *serveCommand) Validate() error {
-	if (c.AuthIssuer == "") != (c.AuthAudience == "") {
-		return errors.New("AUTH_ISSUER and AUTH_AUDIENCE belong together: who makes the tokens, and for whom")
-	}
-	if err := errors.Join(server.ValidateOrigins(c.CORSOrigins), server.ValidateHosts(c.AllowedHosts)); err != nil {
-		return err
-	}
-	host, _, err := net.SplitHostPort(c.ListenAddr)
-	if err != nil {
-		return fmt.Errorf("LISTEN_ADDR: %w", err)
-	}
-	if c.AuthIssuer == "" && !c.AllowAnonymous && !loopback(host) {
-		return fmt.Errorf("LISTEN_ADDR %s can be reached from other machines, and nobody is authenticated: set AUTH_ISSUER and AUTH_AUDIENCE, listen on 127.0.0.1, or set ALLOW_ANONYMOUS=true to serve everyone as one tenant", c.ListenAddr)
+	for _, validate := range []func() error{
+		c.databaseFlags.Validate,
+		c.validateSenders,
+		func() error { return server.ValidateOrigins(c.CORSOrigins) },
+		func() error { return server.ValidateHosts(c.AllowedHosts) },
+	} {
+		if err := validate(); err != nil {
+			return err
+		}
 	}
 	switch {
 	case c.DrainDelay < 0 || c.DrainTimeout < 0:
@@ -123,6 +119,8 @@ func (c *serveCommand) Validate() error {
 		return errors.New("the IDEMPOTENCY_ durations must be more than zero")
 	case min(c.HeaderTimeout, c.BodyTimeout, c.IdleTimeout, c.RequestTimeout) <= 0:
 		return errors.New("HEADER_TIMEOUT, BODY_TIMEOUT, IDLE_TIMEOUT and REQUEST_TIMEOUT must be more than zero")
+	case c.Wait > c.RequestTimeout:
+		return fmt.Errorf("IDEMPOTENCY_WAIT is %s and REQUEST_TIMEOUT %s: a call would be given up before its wait is over", short(c.Wait), short(c.RequestTimeout))
 	case min(c.LimitTokens, c.LimitDepth, c.LimitAliases, c.LimitDirectives, c.LimitRootFields, c.LimitKeyedMutations, c.LimitComplexity) < 1:
 		return errors.New("the LIMIT_ numbers must be at least 1")
 	}
@@ -145,14 +143,6 @@ func (c *serveCommand) idempotency(observer func(idempotency.Event)) idempotency
 }
 
 var groupBy = map[string]idempotency.GroupBy{"all": idempotency.GroupByAll, "scope": idempotency.GroupByScope}
-
-func loopback(host string) bool {
-	if host == "localhost" {
-		return true
-	}
-	ip := net.ParseIP(host)
-	return ip != nil && ip.IsLoopback()
-}
 
 // parse reads the flags and the environment, or explains and exits.
 func parse(arguments []string) *kong.Context {

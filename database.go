@@ -28,9 +28,6 @@ type database struct {
 
 // open starts the embedded PostgreSQL unless another database is given.
 func (f databaseFlags) open(ctx context.Context) (*database, error) {
-	if err := errors.Join(db.ValidateURL("DATABASE_URL", f.DatabaseURL), db.ValidateURL("MIGRATION_DATABASE_URL", f.MigrationDatabaseURL)); err != nil {
-		return nil, err
-	}
 	if f.DatabaseURL != "" {
 		d := &database{url: f.DatabaseURL, migrationURL: f.DatabaseURL, place: "the PostgreSQL at DATABASE_URL"}
 		if f.MigrationDatabaseURL != "" {

@@ -202,7 +202,7 @@ func TestTimeouts_EndSlowClients(t *testing.T) {
 func TestRequests_AreGivenUpAtTheirDeadline(t *testing.T) {
 	t.Parallel()
 	url := pgtest.URL(t)
-	s, d := serve(t, url, "REQUEST_TIMEOUT=300ms"), connect(t, url)
+	s, d := serve(t, url, "REQUEST_TIMEOUT=300ms", "IDEMPOTENCY_WAIT=300ms"), connect(t, url)
 	there, release := d.holdCommits(1)
 	wantCode(t, s.send(create("k", "Apollo")), "IDEMPOTENCY_IN_PROGRESS")
 	eventually(t, "the call to come to its commit", there)

@@ -25,6 +25,18 @@ func TestConfiguration_RefusesWhatCanNotWork(t *testing.T) {
 		"short retention":          {"IDEMPOTENCY_RETENTION=1h", "retention"},
 		"no such grouping":         {"IDEMPOTENCY_GROUP_BY=tenant", "idempotency-group-by"},
 		"negative drain":           {"DRAIN_TIMEOUT=-1s", "DRAIN_TIMEOUT"},
+		"negative delay":           {"DRAIN_DELAY=-1s", "DRAIN_DELAY"},
+		"wait beyond the request":  {"REQUEST_TIMEOUT=4s", "IDEMPOTENCY_WAIT"},
+		"empty tenant claim":       {"AUTH_TENANT_CLAIM=", "AUTH_TENANT_CLAIM"},
+		"blank tenant claim":       {"AUTH_TENANT_CLAIM= ", "AUTH_TENANT_CLAIM"},
+		"host, URL":                {"ALLOWED_HOSTS=https://api.example.com", "ALLOWED_HOSTS"},
+		"host, pattern":            {"ALLOWED_HOSTS=*.example.com", "ALLOWED_HOSTS"},
+		"host, all":                {"ALLOWED_HOSTS=*", "ALLOWED_HOSTS"},
+		"host, none":               {"ALLOWED_HOSTS=a.example.com,,b.example.com", "ALLOWED_HOSTS"},
+		"host, no port":            {"ALLOWED_HOSTS=api.example.com:", "ALLOWED_HOSTS"},
+		"host, port":               {"ALLOWED_HOSTS=api.example.com:http", "ALLOWED_HOSTS"},
+		"host, path":               {"ALLOWED_HOSTS=api.example.com/graphql", "ALLOWED_HOSTS"},
+		"host, blank":              {"ALLOWED_HOSTS=api.example.com, b.example.com", "ALLOWED_HOSTS"},
 		"authentication":           {"AUTH_ISSUER=https://issuer.example", "AUTH_ISSUER"},
 		"no truth":                 {"ALLOW_ANONYMOUS=perhaps", "ALLOW_ANONYMOUS"},
 		"no body":                  {"MAX_BODY_BYTES=0", "MAX_BODY_BYTES"},
@@ -47,6 +59,27 @@ func TestConfiguration_RefusesWhatCanNotWork(t *testing.T) {
 				t.Errorf("it says this, want one line with %s:\n%s", c.says, output)
 			}
 		})
+	}
+}
+
+func TestConfiguration_OfAnIssuerThatCanNotBe(t *testing.T) {
+	t.Parallel()
+	for _, issuer := range []string{
+		"foo", "ftp://issuer.example.com", "http://issuer.example.com", "https://", "https:issuer.example.com", "//issuer.example.com",
+		"https://issuer.example.com?tenant=1", "https://issuer.example.com#", "https://u:hunter2@issuer.example.com", "https://issuer example.com",
+	} {
+		output := refused(t, "DATABASE_URL=postgres://127.0.0.1:1/none", "AUTH_AUDIENCE=onceql", "AUTH_ISSUER="+issuer)
+		if strings.Count(output, "\n") != 1 || !strings.Contains(output, "AUTH_ISSUER") {
+			t.Errorf("%s: it says this, want one line with AUTH_ISSUER:\n%s", issuer, output)
+		}
+	}
+	output := refused(t, "AUTH_ISSUER=https://issuer.example.com", "AUTH_AUDIENCE=onceql", "DATA_DIR="+t.TempDir())
+	if strings.Count(output, "\n") != 1 || !strings.Contains(output, "DATABASE_URL") {
+		t.Errorf("without a database it says this, want one line with DATABASE_URL:\n%s", output)
+	}
+	output = refused(t, "MIGRATION_DATABASE_URL=postgres://127.0.0.1:1/none", "DATA_DIR="+t.TempDir())
+	if strings.Count(output, "\n") != 1 || !strings.Contains(output, "DATABASE_URL is not") {
+		t.Errorf("without the server's database it says this, want one line with DATABASE_URL:\n%s", output)
 	}
 }
 

@@ -8,8 +8,9 @@ import (
 	"testing"
 )
 
-func TestEmbedded_KeepsItsDataAndEndsWithTheServer(t *testing.T) {
-	t.Parallel()
+// dataDir is the path of a data directory that there is not yet.
+func dataDir(t testing.TB) string {
+	t.Helper()
 	parent, err := os.MkdirTemp("", "onceql-data-")
 	if err != nil {
 		t.Fatal(err)
@@ -19,7 +20,49 @@ func TestEmbedded_KeepsItsDataAndEndsWithTheServer(t *testing.T) {
 	if err := os.Chmod(parent, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	dir := filepath.Join(parent, "data")
+	return filepath.Join(parent, "data")
+}
+
+// Whoever is first serves, on an empty directory as on one with data.
+func TestEmbedded_IsOneServersWhenSeveralStartAtOnce(t *testing.T) {
+	t.Parallel()
+	dir := dataDir(t)
+	for range 3 {
+		var servers []*server
+		for range 3 {
+			servers = append(servers, launch(t, "DATA_DIR="+dir))
+		}
+		eventually(t, "the others to end", func() bool {
+			ended := 0
+			for _, s := range servers {
+				select {
+				case <-s.ended:
+					ended++
+				default:
+				}
+			}
+			return ended == len(servers)-1
+		})
+		for _, s := range servers {
+			select {
+			case <-s.ended:
+				if says := s.stderr.String(); s.state.ExitCode() != 1 || !strings.Contains(says, "in use") || strings.Count(says, "\n") != 1 {
+					t.Errorf("a server beside another ends with %v, want one line that the directory is in use:\n%s", s.state, says)
+				}
+			default:
+				s.awaitURL()
+				if a := s.send(create("k", "Apollo")); a.fieldStatus() == "" {
+					t.Errorf("%d %s", a.status, a.raw)
+				}
+				s.stop()
+			}
+		}
+	}
+}
+
+func TestEmbedded_KeepsItsDataAndEndsWithTheServer(t *testing.T) {
+	t.Parallel()
+	dir := dataDir(t)
 	start := func() *server {
 		s := launch(t, "DATA_DIR="+dir)
 		s.awaitURL()

@@ -34,6 +34,9 @@ func TestPaths_ServeTheSchemaThePlaygroundAndHealth(t *testing.T) {
 			t.Errorf("%s: no X-Request-Id", path)
 		}
 	}
+	if closed := serve(t, pgtest.URL(t), "INTROSPECTION=false").get("/schema.graphql"); closed.status != 404 {
+		t.Errorf("/schema.graphql without introspection: %d", closed.status)
+	}
 	if !strings.Contains(s.stdout.String(), "Playground") || !strings.Contains(s.stdout.String(), "Data") {
 		t.Errorf("the start does not say where everything is:\n%s", s.stdout)
 	}

@@ -115,12 +115,14 @@ func inspect(dir string) (binaries, bool) {
 		return binaries{}, false
 	}
 	// postgres (PostgreSQL) 15.13 (Debian 15.13-0+deb12u1)
-	output, err := exec.Command(found.program("postgres"), "-V").Output()
-	_, version, ok := strings.Cut(string(output), "(PostgreSQL) ")
+	version := exec.Command(found.program("postgres"), "-V")
+	version.Env = environment(postgresVariables)
+	output, err := version.Output()
+	_, number, ok := strings.Cut(string(output), "(PostgreSQL) ")
 	if err != nil || !ok {
 		return binaries{}, false
 	}
-	found.major = version[:len(version)-len(strings.TrimLeft(version, "0123456789"))]
+	found.major = number[:len(number)-len(strings.TrimLeft(number, "0123456789"))]
 	return found, found.major != ""
 }
 

@@ -69,9 +69,26 @@ func TestStart_LooksOnPath(t *testing.T) {
 func TestStart_KeepsTheEnvironmentOut(t *testing.T) {
 	t.Parallel()
 	h := startHelper(t, executable(t), embeddedpg.Config{Dir: usedDir(t), Parameters: unsynced}, nil,
-		"PGDATESTYLE=no such style", "PGCLIENTENCODING=no such encoding", "LC_ALL=no_such_locale")
-	if answer := h.answer(t); answer.Error != "" {
+		"PGDATESTYLE=no such style", "PGCLIENTENCODING=no such encoding", "LC_ALL=no_such_locale",
+		"DATABASE_PASSWORD=hunter2", "HTTPS_PROXY=http://u:hunter2@proxy.example", "TZ=Asia/Tokyo")
+	answer := h.answer(t)
+	if answer.Error != "" {
 		t.Fatal(answer.Error)
+	}
+	// What a program that Postgres runs is told, and with it each of Postgres's own.
+	if _, err := execute(t.Context(), answer.URL, `create table environment (line text); copy environment from program 'env'`); err != nil {
+		t.Fatal(err)
+	}
+	variables := ask(t, answer.URL, `select string_agg(split_part(line, '=', 1), ' ' order by line) from environment
+		where line !~ '^(PATH|HOME|TMPDIR|TZ|LC_ALL|LD_LIBRARY_PATH|PG_GRANDPARENT_PID|PGDATA|PGSYSCONFDIR|PGLOCALEDIR|LC_[A-Z]+|OLDPWD|PWD|SHLVL|_)='`)
+	if variables != "" {
+		t.Errorf("Postgres is told %s", variables)
+	}
+	if zone := ask(t, answer.URL, `select line from environment where line like 'TZ=%'`); zone != "TZ=Asia/Tokyo" {
+		t.Errorf("Postgres is told %q, want the time zone", zone)
+	}
+	if lines := ask(t, answer.URL, `select count(*) from environment where line like '%hunter2%'`); lines != "0" {
+		t.Errorf("%s lines have the password", lines)
 	}
 }
 

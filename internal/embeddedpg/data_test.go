@@ -75,6 +75,31 @@ func checkRefusesForeign(t testing.TB, dir string) {
 	}
 }
 
+// Whoever may write there could put data, a password or a program in.
+func TestStart_RefusesADirectoryThatEveryoneMayWrite(t *testing.T) {
+	t.Parallel()
+	fresh := newDir(t)
+	if err := os.MkdirAll(fresh, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range []string{fresh, usedDir(t)} {
+		for _, mode := range []os.FileMode{0o777, 0o702, 0o777 | os.ModeSticky} {
+			if err := os.Chmod(dir, mode); err != nil {
+				t.Fatal(err)
+			}
+			before := snapshot(t, dir)
+			mentions(t, refused(t, embeddedpg.Config{Dir: dir}), "everyone may write", dir, "DATA_DIR", "DATABASE_URL")
+			if diff := cmp.Diff(before, snapshot(t, dir)); diff != "" {
+				t.Errorf("it changed the directory:\n%s", diff)
+			}
+		}
+		if err := os.Chmod(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	checkKept(t, start(t, embeddedpg.Config{Dir: usedDir(t)}))
+}
+
 func TestStart_DoesNotMakeASecondPassword(t *testing.T) {
 	t.Parallel()
 	dir := usedDir(t)

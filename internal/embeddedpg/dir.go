@@ -29,6 +29,12 @@ func (s *supervisor) enterDir() error {
 	if err := os.Mkdir(s.Dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return s.unusable(err)
 	}
+	if info, err := os.Stat(s.Dir); err != nil {
+		return s.unusable(err)
+	} else if info.Mode().Perm()&0o002 != 0 {
+		return fmt.Errorf("everyone may write into %s: take that right away (chmod o-w), "+
+			"or set DATA_DIR to another directory, or DATABASE_URL to a database", s.Dir)
+	}
 	if os.Geteuid() == 0 {
 		if err := s.becomeOrdinary(); err != nil {
 			return err
@@ -209,7 +215,9 @@ func (s *supervisor) initialise(ctx context.Context, binaries binaries) error {
 	if s.Parameters["fsync"] == "off" { // Then the rest need not reach the disk either.
 		arguments = append(arguments, "--no-sync")
 	}
-	if output, err := exec.CommandContext(ctx, binaries.program("initdb"), arguments...).CombinedOutput(); err != nil {
+	initdb := exec.CommandContext(ctx, binaries.program("initdb"), arguments...)
+	initdb.Env = environment(postgresVariables)
+	if output, err := initdb.CombinedOutput(); err != nil {
 		return fmt.Errorf("initialising the data: initdb: %w: %s", err, strings.TrimSpace(string(output)))
 	}
 	if err := os.Rename(fresh, s.data()); err != nil {

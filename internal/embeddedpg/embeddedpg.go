@@ -102,7 +102,7 @@ func Start(ctx context.Context, config Config) (*Server, error) {
 		return nil, err
 	}
 	command := exec.Command(program)
-	command.Env = append(os.Environ(), supervisorMarker+"="+string(text))
+	command.Env = append(environment(supervisorVariables), supervisorMarker+"="+string(text))
 	// Not this one's: Ctrl-C goes to a terminal's whole group, and PostgreSQL is
 	// needed until the requests have drained.
 	command.SysProcAttr = &syscall.SysProcAttr{Setsid: true}

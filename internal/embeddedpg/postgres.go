@@ -59,6 +59,7 @@ func (s *supervisor) launch(ctx context.Context, binaries binaries, port int) (*
 		return nil, err
 	}
 	command := exec.Command(binaries.program("postgres"), s.arguments(port)...)
+	command.Env = environment(postgresVariables)
 	command.Stdout, command.Stderr = log, log
 	command.SysProcAttr = new(syscall.SysProcAttr)
 	dieWithParent(command.SysProcAttr)

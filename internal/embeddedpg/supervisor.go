@@ -9,7 +9,6 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
-	"strings"
 	"syscall"
 )
 
@@ -43,7 +42,8 @@ func Supervise() {
 	// parent, which may still have work to finish; and it outlives the parent,
 	// which is then not there to read what it says.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
-	setEnvironment()
+	// Its messages are in English, and on macOS a server without LC_ALL does not start.
+	_ = os.Setenv("LC_ALL", "C")
 
 	var s supervisor
 	if err := json.Unmarshal([]byte(order), &s.Config); err != nil {
@@ -56,18 +56,6 @@ func Supervise() {
 		cancel()
 	}()
 	os.Exit(s.supervise(ctx))
-}
-
-// setEnvironment makes the environment that of Postgres's programs: what is there
-// for its clients, PGPORT or PGOPTIONS, would mislead them, and so might a locale.
-// On macOS a server without LC_ALL does not start.
-func setEnvironment() {
-	for _, variable := range os.Environ() {
-		if name, _, _ := strings.Cut(variable, "="); name == supervisorMarker || strings.HasPrefix(name, "PG") {
-			_ = os.Unsetenv(name)
-		}
-	}
-	_ = os.Setenv("LC_ALL", "C")
 }
 
 // A supervisor runs one Postgres for its parent.
