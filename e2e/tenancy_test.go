@@ -153,6 +153,16 @@ func TestBarrier_LetsTheRoleDoNoMoreThanItsWork(t *testing.T) {
 			t.Errorf("the role may %s", what)
 		}
 	}
+	// Its work is to insert keys and to purge them: SECURITY.md says what that means.
+	const anyone = `begin; select set_config('onceql.tenants', '{""}', true); `
+	for what, statement := range map[string]string{
+		"have a key forgotten": anyone + `delete from idempotency_keys`,
+		"replay what it likes": anyone + `insert into idempotency_keys select '', 'l', 'createProject', sha256(''), 1, '{}', null, gen_random_uuid(), now(), now()`,
+	} {
+		if _, err := conn.Exec(t.Context(), statement+`; rollback`); err != nil {
+			t.Errorf("the role may not %s: %v", what, err)
+		}
+	}
 	var owned int
 	if err := conn.QueryRow(t.Context(), `select count(*) from pg_class where relowner = current_user::regrole`).Scan(&owned); err != nil || owned > 0 {
 		t.Errorf("the role owns %d relations, %v", owned, err)
