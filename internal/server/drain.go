@@ -31,8 +31,9 @@ func (q *Requests) Count(next http.Handler) http.Handler {
 		defer body.arrived()
 		if r.ContentLength == 0 {
 			body.arrived()
+		} else {
+			r.Body = body
 		}
-		r.Body = body
 		next.ServeHTTP(w, r)
 	})
 }
