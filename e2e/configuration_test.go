@@ -137,7 +137,7 @@ func TestHelp_NamesEveryVariable(t *testing.T) {
 		for name, value := range map[string]string{
 			"DATABASE_URL": "", "MIGRATION_DATABASE_URL": "", "DATA_DIR": "/onceql", "LISTEN_ADDR": "127.0.0.1:8080",
 			"ALLOW_ANONYMOUS": "", "IDEMPOTENCY_TTL": "24h", "IDEMPOTENCY_RETENTION": "72h", "IDEMPOTENCY_WAIT": "5s",
-			"IDEMPOTENCY_BUDGET": "10s", "IDEMPOTENCY_GROUP_BY": "all", "DRAIN_TIMEOUT": "15s", "MAX_BODY_BYTES": "1048576",
+			"IDEMPOTENCY_BUDGET": "10s", "IDEMPOTENCY_GROUP_BY": "all", "DRAIN_DELAY": "0s", "DRAIN_TIMEOUT": "15s", "ALLOWED_HOSTS": "", "MAX_BODY_BYTES": "1048576",
 			"LOG_LEVEL": "info", "LOG_FORMAT": "text",
 		} {
 			want := "($" + name + ")"

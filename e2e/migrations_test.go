@@ -90,7 +90,12 @@ func TestStart_OnTheSchemaOfANewerBuild(t *testing.T) {
 		"both roles":              {"DATABASE_URL=" + pgtest.AsRole(t, url), "MIGRATION_DATABASE_URL=" + url},
 		"the server's role alone": {"DATABASE_URL=" + pgtest.AsRole(t, url)},
 	} {
-		d.exec(`insert into goose_db_version (version_id, is_applied) values (1001, true), (1002, true)`)
+		d.exec(`insert into goose_db_version (version_id, is_applied) values (1002, true), (1001, true)`)
+		status, err := command(t, env, "migrate", "status").CombinedOutput()
+		if lines := strings.Split(strings.TrimSpace(string(status)), "\n"); err != nil || strings.Contains(string(status), "pending") ||
+			len(lines) < 3 || !strings.HasPrefix(lines[len(lines)-1], "01002  of a newer build") {
+			t.Errorf("%s: migrate status: %v\n%s", name, err, status)
+		}
 		wantRefused := func(when string) {
 			t.Helper()
 			output := refused(t, env...)

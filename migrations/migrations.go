@@ -12,6 +12,8 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -88,13 +90,19 @@ func Up(ctx context.Context, databaseURL string, with ...Option) error {
 	})
 }
 
-// Status lists every migration of this build, oldest first. It only reads.
+// Status lists every migration of this build, oldest first, and then those of newer builds
+// that the database has. It only reads.
 func Status(ctx context.Context, databaseURL string, with ...Option) ([]Migration, error) {
 	var list []Migration
 	err := withProvider(databaseURL, with, func(m *migrator) error {
 		applied, err := m.applied(ctx)
 		for _, source := range m.provider.ListSources() {
 			list = append(list, Migration{Version: source.Version, Name: name(source), AppliedAt: applied[source.Version]})
+		}
+		for _, version := range slices.Sorted(maps.Keys(applied)) {
+			if version > m.version() {
+				list = append(list, Migration{Version: version, Name: "of a newer build", AppliedAt: applied[version]})
+			}
 		}
 		return err
 	})
