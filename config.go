@@ -65,6 +65,7 @@ type serveCommand struct {
 	Budget         time.Duration `name:"idempotency-budget" env:"IDEMPOTENCY_BUDGET" default:"${budget}" help:"How long one execution may take (${default})."`
 	GroupBy        string        `name:"idempotency-group-by" env:"IDEMPOTENCY_GROUP_BY" default:"all" enum:"all,scope" help:"Whose calls may share a transaction: those of all tenants, or of one (scope), for a distributed engine (${default})."`
 	DrainTimeout   time.Duration `env:"DRAIN_TIMEOUT" default:"15s" help:"How long running requests may take to end after SIGTERM (${default})."`
+	AcceptVersion  bool          `name:"accept-if-version" env:"ACCEPT_IF_VERSION" default:"true" negatable:"" help:"Accept ifVersion in updates. Not while a build runs whose updates raise no version (${default})."`
 	MaxBodyBytes   int64         `env:"MAX_BODY_BYTES" default:"${max_body}" help:"Size of the largest request body (${default})."`
 	limitFlags
 	timeoutFlags

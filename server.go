@@ -98,7 +98,9 @@ func (c *serveCommand) Run(ctx context.Context) error {
 		log.Warn("the database can't be checked yet", "err", graph.Describe(err))
 	}
 	once := gqlidem.New(engine, identity.Tenant, gqlidem.WithRequestID(requestid.From), gqlidem.Strict())
-	api := graph.NewHandler(graph.NewResolver(once, engine, pool, identity.Tenant), once, graph.Config{
+	resolver := graph.NewResolver(once, engine, pool, identity.Tenant)
+	resolver.RefuseIfVersion = !c.AcceptVersion
+	api := graph.NewHandler(resolver, once, graph.Config{
 		MaxBody:    c.MaxBodyBytes,
 		Limits:     c.limits(),
 		HideSchema: !c.Introspection,

@@ -29,6 +29,7 @@ import (
 const (
 	CodeBadUserInput     = gqlidem.CodeBadUserInput
 	CodeNotFound         = "NOT_FOUND"
+	CodeConflict         = "CONFLICT"
 	CodeUnauthenticated  = "UNAUTHENTICATED"
 	CodeForbidden        = "FORBIDDEN"
 	CodeLimitExceeded    = transport.CodeLimitExceeded
