@@ -1,14 +1,17 @@
 package main
 
 import (
+	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"log/slog"
 	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -18,6 +21,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/onceql/onceql/idempotency/gqlidem"
+	"github.com/onceql/onceql/internal/telemetry"
 )
 
 // A setting that is added, renamed or given another default is one that operators
@@ -71,6 +75,86 @@ func TestReference_HasEveryErrorCode(t *testing.T) {
 	if diff := cmp.Diff(errorCodes(t), got); diff != "" {
 		t.Errorf("docs/reference.md (+) and the constants of the code (-):\n%s", diff)
 	}
+}
+
+// A metric that the server has is one that operators look up.
+func TestReference_HasEveryMetric(t *testing.T) {
+	t.Parallel()
+	families, err := telemetry.New("", slog.New(slog.DiscardHandler)).Registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, got := map[string]string{}, map[string]string{}
+	for _, family := range families {
+		if family.GetHelp() == "" {
+			t.Errorf("%s has no help text", family.GetName())
+		}
+		if !strings.HasPrefix(family.GetName(), "onceql_") {
+			continue
+		}
+		labels := map[string]bool{}
+		for _, metric := range family.GetMetric() {
+			for _, label := range metric.GetLabel() {
+				labels[label.GetName()] = true
+			}
+		}
+		want[family.GetName()] = fmt.Sprint(strings.ToLower(family.GetType().String()), slices.Sorted(maps.Keys(labels)))
+	}
+	for _, row := range table(t, "metric", "type", "labels", "meaning") {
+		labels := regexp.MustCompile(`[a-z]+`).FindAllString(row[2], -1)
+		if row[2] == "none" {
+			labels = nil
+		}
+		slices.Sort(labels)
+		got[row[0]] = fmt.Sprint(row[1], labels)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("docs/reference.md (+) and the metrics (-):\n%s", diff)
+	}
+}
+
+func TestReference_HasEveryReasonOfARefusal(t *testing.T) {
+	t.Parallel()
+	want, got := map[telemetry.Reason]bool{}, map[telemetry.Reason]bool{}
+	for _, reason := range telemetry.Reasons() {
+		want[reason] = true
+	}
+	for _, row := range table(t, "reason", "what is refused", "code or status") {
+		if row[0] == "limit_…" {
+			got["limit_other"] = true
+			continue
+		}
+		got[telemetry.Reason(row[0])] = true
+	}
+	for _, limit := range documentedLimits(t) {
+		reason := telemetry.Limit(limit)
+		if reason == "limit_other" {
+			t.Errorf("the limit %q has no reason of its own", limit)
+		}
+		got[reason] = true
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("docs/reference.md (+) and the reasons (-):\n%s", diff)
+	}
+}
+
+// documentedLimits are what the reference says that `extensions.limit` may be.
+func documentedLimits(t testing.TB) []string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("docs", "reference.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, list, found := strings.Cut(string(text), "\n`extensions.limit` is one of ")
+	list, _, ended := strings.Cut(list, "\n\n")
+	if !found || !ended {
+		t.Fatal("docs/reference.md has no list of the limits")
+	}
+	var limits []string
+	for _, match := range regexp.MustCompile("`([A-Za-z]+)`").FindAllStringSubmatch(list, -1) {
+		limits = append(limits, match[1])
+	}
+	return limits
 }
 
 // table returns the rows of the table in docs/reference.md that has these heads,

@@ -48,15 +48,27 @@ func limitExceeded(limit, message string) *gqlerror.Error {
 
 // A Presenter gives every error that leaves the server its code, whether it may
 // be retried, and the id of its request. What it does not know is a defect: the
-// client learns the id, and the log the rest.
-type Presenter struct{ Log *slog.Logger }
+// client learns the id, and the log the rest. Of what is unavailable, Refused says how
+// often the log should have it as a warning.
+type Presenter struct {
+	Log     *slog.Logger
+	Refused Refused
+}
 
 // Present implements graphql.ErrorPresenterFunc.
 func (p Presenter) Present(ctx context.Context, err error) *gqlerror.Error {
 	presented := present(ctx, err)
 	complete(ctx, presented)
-	if code := presented.Extensions["code"]; code == gqlidem.CodeInternal || code == gqlidem.CodeUnavailable {
-		p.log(ctx, code, err)
+	first := p.refused(ctx, presented, err)
+	switch code := presented.Extensions["code"]; code {
+	case gqlidem.CodeInternal:
+		p.log(ctx, slog.LevelError, "a field failed", code, err)
+	case gqlidem.CodeUnavailable:
+		level := slog.LevelWarn
+		if !first {
+			level = slog.LevelDebug
+		}
+		p.log(ctx, level, "a field is unavailable", code, err)
 	}
 	return presented
 }
@@ -204,19 +216,11 @@ func unreachable(err error) bool {
 }
 
 // log writes what the client is not told.
-func (p Presenter) log(ctx context.Context, code any, err error) {
+func (p Presenter) log(ctx context.Context, level slog.Level, message string, code any, err error) {
 	attributes := []any{"code", code, "requestId", requestid.From(ctx), "path", graphql.GetPath(ctx).String(), "err", Describe(cause(err))}
 	var panicked *idempotency.PanicError
 	if errors.As(err, &panicked) {
 		attributes = append(attributes, "stack", string(panicked.Stack))
-	}
-	level, message := slog.LevelError, "a field failed"
-	if code == gqlidem.CodeUnavailable {
-		level, message = slog.LevelWarn, "a field is unavailable"
-		// A caller that hung up is no trouble of the server's.
-		if errors.Is(ctx.Err(), context.Canceled) {
-			level = slog.LevelDebug
-		}
 	}
 	p.Log.Log(ctx, level, message, attributes...)
 }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/onceql/onceql/db"
 	"github.com/onceql/onceql/internal/server"
+	"github.com/onceql/onceql/internal/telemetry"
 )
 
 const wait = 5 * time.Second
@@ -37,7 +38,8 @@ func watch(t testing.TB) *watched {
 	t.Helper()
 	w := &watched{t: t}
 	w.tell(nil)
-	w.Health = server.NewHealth(func(context.Context) error { return w.found.Load().(answer).err }, wait, slog.New(slog.NewTextHandler(&w.log, nil)))
+	log := slog.New(slog.NewTextHandler(&w.log, nil))
+	w.Health = server.NewHealth(func(context.Context) error { return w.found.Load().(answer).err }, wait, telemetry.New("", slog.New(slog.DiscardHandler)).Refusals, log)
 	go w.Watch(t.Context())
 	w.pass(0)
 	return w
@@ -183,19 +185,20 @@ func TestHealth_OfAServerThatDrains(t *testing.T) {
 func TestHealth_IsNotOfTheCheckThatTheEndCutOff(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		var log bytes.Buffer
+		var text bytes.Buffer
+		log := slog.New(slog.NewTextHandler(&text, nil))
 		ctx, cancel := context.WithCancel(t.Context())
 		health := server.NewHealth(func(ctx context.Context) error {
 			<-ctx.Done()
 			return ctx.Err()
-		}, wait, slog.New(slog.NewTextHandler(&log, nil)))
+		}, wait, telemetry.New("", log).Refusals, log)
 		go health.Watch(ctx)
 		synctest.Wait()
 		cancel()
 		synctest.Wait()
 		want(t, "/readyz", http.HandlerFunc(health.Ready), 200, "ok")
-		if log.Len() > 0 {
-			t.Errorf("logged: %s", log.String())
+		if text.Len() > 0 {
+			t.Errorf("logged: %s", text.String())
 		}
 	})
 }
