@@ -161,13 +161,19 @@ func documentedLimits(t testing.TB) []string {
 // without the marks of code. No cell is empty, and no row comes twice.
 func table(t testing.TB, heads ...string) [][]string {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join("docs", "reference.md"))
+	return tableOf(t, "reference.md", heads...)
+}
+
+// tableOf returns that of a file of the directory docs.
+func tableOf(t testing.TB, file string, heads ...string) [][]string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("docs", file))
 	if err != nil {
 		t.Fatal(err)
 	}
 	_, below, found := strings.Cut(string(text), "| "+strings.Join(heads, " | ")+" |\n"+strings.Repeat("|---", len(heads))+"|\n")
 	if !found {
-		t.Fatalf("docs/reference.md has no table of %v", heads)
+		t.Fatalf("docs/%s has no table of %v", file, heads)
 	}
 	var rows [][]string
 	seen := map[string]bool{}
@@ -180,7 +186,7 @@ func table(t testing.TB, heads ...string) [][]string {
 			cells[i] = strings.Trim(strings.TrimSpace(cells[i]), "`")
 		}
 		if len(cells) != len(heads) || seen[cells[0]] || cells[len(cells)-1] == "" {
-			t.Errorf("docs/reference.md: this row has a cell too few or too many, an empty one, or comes twice: %s", line)
+			t.Errorf("docs/%s: this row has a cell too few or too many, an empty one, or comes twice: %s", file, line)
 			continue
 		}
 		seen[cells[0]] = true

@@ -308,7 +308,9 @@ func TestTelemetry_HoldsNothingThatClientsSent(t *testing.T) {
 		claims("scope", mark), claims(mark, mark),
 	}
 	refused := [][]string{
-		nil, bearer(mark), bearer(mark + "." + mark + "." + mark), {"Authorization", mark}, {"Authorization", "Basic " + mark},
+		nil, bearer(mark), bearer(mark + "." + mark + "." + mark),
+		{"Authorization", mark},
+		{"Authorization", "Basic " + mark},
 		bearer(i.Token("acme") + mark), bearer(i.SignWith(jose.ES256, i.NewKey(mark), i.Claims("acme", mark), nil)),
 		bearer(i.SignWith(jose.ES256, i.NewKey("first"), i.Claims("acme", ""), map[jose.HeaderKey]any{"typ": mark, "jku": mark})),
 		claims("iss", mark), claims("aud", mark), claims("exp", mark), claims("nbf", mark), claims("sub", []string{mark}),

@@ -62,13 +62,13 @@ func (p Presenter) Present(ctx context.Context, err error) *gqlerror.Error {
 	first := p.refused(ctx, presented, err)
 	switch code := presented.Extensions["code"]; code {
 	case gqlidem.CodeInternal:
-		p.log(ctx, slog.LevelError, "a field failed", code, err)
+		p.Log.ErrorContext(ctx, "a field failed", about(ctx, code, err)...)
 	case gqlidem.CodeUnavailable:
-		level := slog.LevelWarn
-		if !first {
-			level = slog.LevelDebug
+		if first {
+			p.Log.WarnContext(ctx, "a field is unavailable", about(ctx, code, err)...)
+		} else {
+			p.Log.DebugContext(ctx, "another field is unavailable", about(ctx, code, err)...)
 		}
-		p.log(ctx, level, "a field is unavailable", code, err)
 	}
 	return presented
 }
@@ -215,14 +215,14 @@ func unreachable(err error) bool {
 		errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, new(net.Error))
 }
 
-// log writes what the client is not told.
-func (p Presenter) log(ctx context.Context, level slog.Level, message string, code any, err error) {
+// about is what the log says of an error and the client is not told.
+func about(ctx context.Context, code any, err error) []any {
 	attributes := []any{"code", code, "requestId", requestid.From(ctx), "path", graphql.GetPath(ctx).String(), "err", Describe(cause(err))}
 	var panicked *idempotency.PanicError
 	if errors.As(err, &panicked) {
 		attributes = append(attributes, "stack", string(panicked.Stack))
 	}
-	p.Log.Log(ctx, level, message, attributes...)
+	return attributes
 }
 
 // Describe says for a log what an error is about. An error of Postgres may quote

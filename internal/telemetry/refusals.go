@@ -84,7 +84,7 @@ func (r *Refusals) Refuse(ctx context.Context, reason Reason, operation string) 
 	}
 	r.log.InfoContext(ctx, "a request is refused", "reason", string(reason), "operation", operation, "tenant", tenant, "requestId", requestid.From(ctx))
 	if last {
-		r.log.WarnContext(ctx, "too many tenants are refused to log each: the others are only counted")
+		r.log.WarnContext(ctx, "the refusals of more tenants are only counted")
 	}
 	return true
 }

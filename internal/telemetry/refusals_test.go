@@ -153,7 +153,7 @@ func TestRefusals_OfAFloodOfTenantsAreBounded(t *testing.T) {
 		}
 		flood()
 		log.lines(t, 1001)
-		if !strings.Contains(log.String(), `level=WARN msg="too many tenants are refused to log each: the others are only counted"`) {
+		if !strings.Contains(log.String(), `level=WARN msg="the refusals of more tenants are only counted"`) {
 			t.Error("the log does not say that it has not all")
 		}
 		for minute := range 5 {
