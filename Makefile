@@ -107,6 +107,7 @@ fuzz:
 	@.ci/install server tests
 	go test -run '^$$' -fuzz FuzzCanonical -fuzztime 2m ./idempotency/gqlidem
 	go test -run '^$$' -fuzz FuzzDecode -fuzztime 2m ./graph/transport
+	go test -run '^$$' -fuzz FuzzIdentify -fuzztime 2m ./internal/identity
 
 # The tests of concurrency, a hundred times, with one of two cores kept busy.
 storm:

@@ -19,16 +19,20 @@ import (
 type Identifier func(context.Context, http.Header) (identity.Identity, error)
 
 // NewIdentifier returns what establishes who sends a request: the tokens of the
-// issuer, or where none is configured nothing, and everyone is anonymous.
+// issuer, whose keys are kept up to date until ctx ends, or where none is configured
+// nothing, and everyone is anonymous.
 func NewIdentifier(ctx context.Context, config identity.Config, log *slog.Logger) (Identifier, error) {
 	if config.Issuer == "" {
 		return func(context.Context, http.Header) (identity.Identity, error) { return identity.Anonymous, nil }, nil
 	}
-	verifier, err := identity.NewVerifier(ctx, config)
-	if errors.Is(err, identity.ErrUnavailable) {
-		log.Warn("AUTH_ISSUER can't be reached yet; it is tried again as tokens come", "err", err)
-		err = nil
+	config.Changed = func(err error) {
+		if err != nil {
+			log.Warn("the keys of AUTH_ISSUER can't be fetched; those known are good for an hour", "err", err)
+			return
+		}
+		log.Info("the keys of AUTH_ISSUER can be fetched again")
 	}
+	verifier, err := identity.NewVerifier(ctx, config)
 	if err != nil {
 		return nil, fmt.Errorf("AUTH_ISSUER: %w", err)
 	}
