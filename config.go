@@ -132,8 +132,8 @@ func (c *serveCommand) Validate() error {
 	return c.idempotency(nil).Validate()
 }
 
-func (c *serveCommand) identity() identity.Config {
-	return identity.Config{Issuer: c.AuthIssuer, Audience: c.AuthAudience, TenantClaim: c.AuthTenant}
+func (c *serveCommand) identity(fetched func(error)) identity.Config {
+	return identity.Config{Issuer: c.AuthIssuer, Audience: c.AuthAudience, TenantClaim: c.AuthTenant, Fetched: fetched}
 }
 
 func (c *serveCommand) idempotency(observer func(idempotency.Event)) idempotency.Config {

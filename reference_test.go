@@ -120,41 +120,43 @@ func TestReference_HasEveryReasonOfARefusal(t *testing.T) {
 		want[reason] = true
 	}
 	for _, row := range table(t, "reason", "what is refused", "code or status") {
-		if row[0] == "limit_…" {
+		switch row[0] {
+		case "limit_…":
 			got["limit_other"] = true
+			for _, limit := range listed(t, "reference.md", "`extensions.limit` is one of ") {
+				got[telemetry.Reason("limit_"+limit)] = true
+			}
+			continue
+		case "token_…":
+			for _, token := range listed(t, "operations.md", "the reason is one of ") {
+				got[telemetry.Reason("token_"+token)] = true
+			}
 			continue
 		}
 		got[telemetry.Reason(row[0])] = true
-	}
-	for _, limit := range documentedLimits(t) {
-		reason := telemetry.Limit(limit)
-		if reason == "limit_other" {
-			t.Errorf("the limit %q has no reason of its own", limit)
-		}
-		got[reason] = true
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("docs/reference.md (+) and the reasons (-):\n%s", diff)
 	}
 }
 
-// documentedLimits are what the reference says that `extensions.limit` may be.
-func documentedLimits(t testing.TB) []string {
+// listed returns the words in marks of code from there to the end of the sentence.
+func listed(t testing.TB, file, from string) []string {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join("docs", "reference.md"))
+	text, err := os.ReadFile(filepath.Join("docs", file))
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, list, found := strings.Cut(string(text), "\n`extensions.limit` is one of ")
-	list, _, ended := strings.Cut(list, "\n\n")
+	_, list, found := strings.Cut(string(text), "\n"+from)
+	list, _, ended := strings.Cut(list, ".")
 	if !found || !ended {
-		t.Fatal("docs/reference.md has no list of the limits")
+		t.Fatalf("docs/%s has no list that begins with %q", file, from)
 	}
-	var limits []string
-	for _, match := range regexp.MustCompile("`([A-Za-z]+)`").FindAllStringSubmatch(list, -1) {
-		limits = append(limits, match[1])
+	var words []string
+	for _, match := range regexp.MustCompile("`([A-Za-z_]+)`").FindAllStringSubmatch(list, -1) {
+		words = append(words, match[1])
 	}
-	return limits
+	return words
 }
 
 // table returns the rows of the table in docs/reference.md that has these heads,

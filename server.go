@@ -96,7 +96,7 @@ func (c *serveCommand) Run(ctx context.Context) error {
 	}
 	defer release(pool)
 	database.warn(ctx, pool, log)
-	identify, err := server.NewIdentifier(ctx, c.identity(), log)
+	identify, err := server.NewIdentifier(ctx, c.identity(metrics.KeysFetched), log)
 	if err != nil {
 		return err
 	}

@@ -3,85 +3,14 @@ package e2e_test
 import (
 	"encoding/json"
 	"fmt"
-	"io"
-	"net"
-	"net/http"
 	"strings"
 	"testing"
 
 	"github.com/go-jose/go-jose/v4"
-	dto "github.com/prometheus/client_model/go"
-	"github.com/prometheus/common/expfmt"
-	"github.com/prometheus/common/model"
 
 	"github.com/onceql/onceql/internal/issuer"
 	"github.com/onceql/onceql/internal/pgtest"
 )
-
-// withMetrics serves /metrics at an address that the server says.
-const withMetrics = "METRICS_ADDR=127.0.0.1:0"
-
-// metricsURL is where the server says that its metrics are, or "". It says so after the
-// URL of its API.
-func (s *server) metricsURL() string {
-	s.t.Helper()
-	for line := range strings.Lines(s.stdout.String()) {
-		if fields := strings.Fields(line); len(fields) == 2 && fields[0] == "Metrics" {
-			return fields[1]
-		}
-	}
-	return ""
-}
-
-// scrape returns what /metrics says, as Prometheus reads it and as it is.
-func (s *server) scrape() (map[string]*dto.MetricFamily, string) {
-	s.t.Helper()
-	eventually(s.t, "the server to say where its metrics are", func() bool { return s.metricsURL() != "" })
-	status, body := fetch(s.t, s.metricsURL())
-	if status != http.StatusOK {
-		s.t.Fatalf("/metrics: %d %s", status, body)
-	}
-	parser := expfmt.NewTextParser(model.LegacyValidation)
-	families, err := parser.TextToMetricFamilies(strings.NewReader(body))
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	return families, body
-}
-
-func fetch(t testing.TB, url string) (status int, body string) {
-	t.Helper()
-	response, err := prober.Get(url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer response.Body.Close()
-	text, err := io.ReadAll(response.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return response.StatusCode, string(text)
-}
-
-// metric is the value of the metric whose one label, where there is one, has the value.
-func (s *server) metric(name, label string) float64 {
-	s.t.Helper()
-	families, _ := s.scrape()
-	for _, m := range families[name].GetMetric() {
-		if label == "" && len(m.GetLabel()) == 0 || len(m.GetLabel()) == 1 && m.GetLabel()[0].GetValue() == label {
-			return m.GetCounter().GetValue() + m.GetGauge().GetValue()
-		}
-	}
-	s.t.Fatalf("there is no %s of %q", name, label)
-	return 0
-}
-
-func wantMetric(t testing.TB, s *server, name, label string, want float64) {
-	t.Helper()
-	if got := s.metric(name, label); got != want {
-		t.Errorf("%s of %q is %v, want %v", name, label, got, want)
-	}
-}
 
 // wantRefused checks how many were refused for the reason, and how many lines of the log
 // say so, each with the operation and the tenant of one of these.
@@ -104,56 +33,6 @@ func wantRefused(t testing.TB, s *server, reason string, n int, logged ...string
 	}
 }
 
-func TestMetrics_AreServedApartFromTheAPI(t *testing.T) {
-	t.Parallel()
-	s := serve(t, pgtest.URL(t), withMetrics)
-	families, _ := s.scrape()
-	for name, family := range families {
-		if family.GetHelp() == "" {
-			t.Errorf("%s has no help text", name)
-		}
-	}
-	for _, name := range []string{"onceql_build_info", "onceql_refused_total", "go_goroutines", "process_open_fds"} {
-		if families[name] == nil {
-			t.Errorf("%s is missing", name)
-		}
-	}
-	wantMetric(t, s, "onceql_database_up", "", 1)
-	if a := s.get("/metrics"); a.status != 404 {
-		t.Errorf("the API serves /metrics: %d %.100s", a.status, a.raw)
-	}
-	for _, path := range []string{"/graphql", "/", "/healthz"} {
-		if status, body := fetch(t, strings.TrimSuffix(s.metricsURL(), "/metrics")+path); status != 404 {
-			t.Errorf("the metrics' listener serves %s: %d %.100s", path, status, body)
-		}
-	}
-	without := serve(t, pgtest.URL(t))
-	without.get("/readyz")
-	if url := without.metricsURL(); url != "" {
-		t.Errorf("nobody asked for metrics at %s", url)
-	}
-}
-
-func TestMetrics_NeedAnAddressOfTheirOwn(t *testing.T) {
-	t.Parallel()
-	taken, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer taken.Close()
-	for name, env := range map[string][]string{
-		"taken":      {"METRICS_ADDR=" + taken.Addr().String()},
-		"the API's":  {"LISTEN_ADDR=127.0.0.1:8080", "METRICS_ADDR=127.0.0.1:8080"},
-		"no address": {"METRICS_ADDR=9090"},
-		"a URL":      {"METRICS_ADDR=http://127.0.0.1:9090/metrics"},
-	} {
-		output := refused(t, append(env, "DATABASE_URL=postgres://127.0.0.1:1/none")...)
-		if strings.Count(output, "\n") != 1 || !strings.Contains(output, "METRICS_ADDR") {
-			t.Errorf("%s: it says this, want one line with METRICS_ADDR:\n%s", name, output)
-		}
-	}
-}
-
 func TestRefusals_AreCountedAndLoggedOnceForEachTenant(t *testing.T) {
 	t.Parallel()
 	i := issuer.New(t)
@@ -162,6 +41,13 @@ func TestRefusals_AreCountedAndLoggedOnceForEachTenant(t *testing.T) {
 	for range 3 {
 		if a := s.send(create("k", "Apollo")); a.status != 401 {
 			t.Errorf("no token: %d %s", a.status, a.raw)
+		}
+		expired := i.Claims("acme", "projects:write")
+		expired["exp"] = 1
+		for _, token := range []string{i.Sign(expired), i.SignWith(jose.ES256, i.NewKey("first"), i.Claims("acme", ""), nil)} {
+			if a := s.send(create("k", "Apollo"), bearer(token)...); a.status != 401 {
+				t.Errorf("a bad token: %d %s", a.status, a.raw)
+			}
 		}
 		if a := s.send(create("k", "Apollo"), append(bearer(i.Token("acme")), "Sec-Fetch-Site", "cross-site")...); a.status != 403 {
 			t.Errorf("a page of another site: %d %s", a.status, a.raw)
@@ -177,7 +63,9 @@ func TestRefusals_AreCountedAndLoggedOnceForEachTenant(t *testing.T) {
 		wantCode(t, s.sendRaw(`{"query":"`+strings.Repeat("a", 2<<20)+`"}`, bearer(i.Token("acme"))...), "LIMIT_EXCEEDED")
 	}
 	const none = `operation=unread tenant=""`
-	wantRefused(t, s, "token", 3, none)
+	wantRefused(t, s, "token_missing", 3, none)
+	wantRefused(t, s, "token_expired", 3, none)
+	wantRefused(t, s, "token_signature", 3, none)
 	wantRefused(t, s, "cross_site", 3, none)
 	wantRefused(t, s, "scope", 12, "operation=createProject tenant=acme", "operation=createProject tenant=globex")
 	wantRefused(t, s, "limit_aliases", 3, "operation=query tenant=acme")
@@ -248,6 +136,39 @@ func TestOutcomes_ThatAreNotKnownAreLoggedOnceForEachTenant(t *testing.T) {
 		t.Errorf("%d warnings that a field is unavailable, want 1", warnings)
 	}
 	wantSoundLog(t, s, "secret of a payload", "Apollo")
+}
+
+func TestIssuer_ThatGoesAndComesBackIsToldOnceEach(t *testing.T) {
+	t.Parallel()
+	i := issuer.New(t)
+	i.Down.Store(true)
+	s := serveTo(t, i, pgtest.URL(t), withMetrics)
+	const fetches = "onceql_issuer_fetches_total"
+	unavailable := 0
+	accepted := func() bool {
+		status := s.send(create("k", "Apollo"), bearer(i.Token("acme"))...).status
+		if status == 503 {
+			unavailable++
+		}
+		return status == 200
+	}
+	for round := range 2 {
+		for range 5 {
+			if accepted() {
+				t.Error("a token is accepted whose key can't be known")
+			}
+		}
+		eventually(t, "fetches that fail", func() bool { return s.metric(fetches, "failed") >= float64(2*round+2) })
+		wantRefused(t, s, "issuer_away", unavailable, `operation=unread tenant=""`)
+		wantLogged(t, s, round, "the keys of AUTH_ISSUER can be fetched again")
+		i.Down.Store(false)
+		eventually(t, "the token to be accepted", accepted)
+		wantMetric(t, s, fetches, "ok", float64(round+1))
+		wantLogged(t, s, round+1, "the keys of AUTH_ISSUER can't be fetched; those known are good for an hour")
+		wantLogged(t, s, round+1, "the keys of AUTH_ISSUER can be fetched again")
+		i.Down.Store(true)
+		i.Rotate("next")
+	}
 }
 
 // The queue of a server has so many places.
@@ -367,7 +288,7 @@ func TestTelemetry_HoldsNothingThatClientsSent(t *testing.T) {
 		}
 	}
 	wantMetric(t, s, "onceql_refused_total", "other", 0)
-	if s.metric("onceql_refused_total", "token") == 0 || s.metric("onceql_refused_total", "scope") == 0 {
+	if s.metric("onceql_refused_total", "token_malformed") == 0 || s.metric("onceql_refused_total", "scope") == 0 {
 		t.Error("nothing was refused")
 	}
 }

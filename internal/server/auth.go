@@ -47,10 +47,10 @@ func Authenticate(identify Identifier, refusals *telemetry.Refusals, next http.H
 		case err == nil:
 			next.ServeHTTP(w, r.WithContext(identity.With(r.Context(), sender)))
 		case errors.Is(err, identity.ErrUnavailable):
-			refusals.Refuse(r.Context(), telemetry.IssuerAway, "")
+			refusals.Refuse(r.Context(), telemetry.Token(err), "")
 			graph.Refuse(w, r, http.StatusServiceUnavailable, gqlidem.CodeUnavailable, "the token can't be checked for now; try again")
 		default:
-			refusals.Refuse(r.Context(), telemetry.Token, "")
+			refusals.Refuse(r.Context(), telemetry.Token(err), "")
 			// https://www.rfc-editor.org/rfc/rfc6750#section-3
 			challenge := `Bearer realm="onceql"`
 			if r.Header.Get("Authorization") != "" {

@@ -83,10 +83,13 @@ var errAway = errors.New("connection refused")
 
 func TestHealth_OfADatabaseThatGoesAndComesBack(t *testing.T) {
 	t.Parallel()
-	for what, err := range map[string]error{
-		"the database can't be reached": errAway,
-		"the database is read-only":     fmt.Errorf("asking: %w", db.ErrReadOnly),
-		"commits wait for a standby":    fmt.Errorf("asking: %w", db.ErrCommitsWait),
+	for what, c := range map[string]struct {
+		err   error
+		state telemetry.DatabaseState
+	}{
+		"the database can't be reached": {errAway, telemetry.DatabaseUnreachable},
+		"the database is read-only":     {fmt.Errorf("asking: %w", db.ErrReadOnly), telemetry.DatabaseReadOnly},
+		"commits wait for a standby":    {fmt.Errorf("asking: %w", db.ErrCommitsWait), telemetry.DatabaseCommitsWait},
 	} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
@@ -95,9 +98,12 @@ func TestHealth_OfADatabaseThatGoesAndComesBack(t *testing.T) {
 				w.wantReady(200, "ok")
 				w.wantAdmitted(200, "served")
 
-				w.tell(err)
+				w.tell(c.err)
 				w.pass(time.Second)
 				w.wantReady(503, what)
+				if state := w.State(); state != c.state {
+					t.Errorf("the metrics say %s, want %s", state, c.state)
+				}
 				w.wantAdmitted(200, "served")
 				w.pass(wait - 100*time.Millisecond)
 				w.wantReady(503, what)
@@ -109,6 +115,9 @@ func TestHealth_OfADatabaseThatGoesAndComesBack(t *testing.T) {
 				w.tell(nil)
 				w.pass(250 * time.Millisecond)
 				w.wantReady(200, "ok")
+				if state := w.State(); state != telemetry.DatabaseUp {
+					t.Errorf("the metrics say %s, want up", state)
+				}
 				w.wantAdmitted(200, "served")
 				if log := w.log.String(); strings.Count(log, "\n") != 2 || !strings.Contains(log, what) || !strings.Contains(log, "is back") {
 					t.Errorf("want two lines, that it went and that it is back:\n%s", log)

@@ -1,15 +1,18 @@
 package telemetry
 
-import "slices"
+import (
+	"errors"
+	"slices"
+
+	"github.com/onceql/onceql/internal/identity"
+)
 
 // A Reason is why something was refused: the label of onceql_refused_total. The values
 // are those of Reasons and no others, so nothing that a client sends becomes one.
 type Reason string
 
-// What is refused before the document is read.
+// What is refused before the document is read, besides tokens, see Token.
 const (
-	// Token is a bearer token that is missing or not accepted.
-	Token Reason = "token"
 	// IssuerAway is a token that can't be checked while its issuer can't be reached.
 	IssuerAway Reason = "issuer_away"
 	// CrossSite is what a browser sends for a page of another site.
@@ -38,6 +41,20 @@ const (
 // other is the reason of what has none that is known: a defect of the caller's.
 const other Reason = "other"
 
+// tokens are the reasons of identity.Reason, of which one is IssuerAway.
+var tokens = slices.DeleteFunc(identity.Reasons(), func(reason string) bool { return reason == identity.Reason(identity.ErrUnavailable) })
+
+// Token is why identity.Verifier refused a request: err is of its Identify.
+func Token(err error) Reason {
+	switch reason := identity.Reason(err); {
+	case errors.Is(err, identity.ErrUnavailable):
+		return IssuerAway
+	case slices.Contains(tokens, reason):
+		return Reason("token_" + reason)
+	}
+	return other
+}
+
 // limits are the names in `extensions.limit`.
 var limits = []string{
 	"body", "tokens", "depth", "aliases", "directives", "rootFields", "keyedMutations", "complexity",
@@ -56,8 +73,11 @@ func Limit(name string) Reason {
 // Reasons returns every reason.
 func Reasons() []Reason {
 	all := []Reason{
-		Token, IssuerAway, CrossSite, Host, TenantRate, DatabaseAway, QueueFull, Scope, Unavailable, InProgress,
+		IssuerAway, CrossSite, Host, TenantRate, DatabaseAway, QueueFull, Scope, Unavailable, InProgress,
 		"limit_other", other,
+	}
+	for _, reason := range tokens {
+		all = append(all, Reason("token_"+reason))
 	}
 	for _, name := range limits {
 		all = append(all, Limit(name))

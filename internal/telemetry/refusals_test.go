@@ -3,6 +3,7 @@ package telemetry_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"runtime"
@@ -13,8 +14,6 @@ import (
 	"testing/synctest"
 	"time"
 	"unicode/utf8"
-
-	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/onceql/onceql/internal/identity"
 	"github.com/onceql/onceql/internal/telemetry"
@@ -101,19 +100,25 @@ func TestRefusals_AreAllCountedAndTheFirstOfAMinuteIsLogged(t *testing.T) {
 func TestRefusals_HaveNoReasonsButTheKnown(t *testing.T) {
 	t.Parallel()
 	tel, log := newTelemetry()
-	for _, reason := range []telemetry.Reason{"", "a\nlevel=ERROR", telemetry.Limit("\"} 1\n"), telemetry.Limit("")} {
+	for _, reason := range []telemetry.Reason{"", "a\nlevel=ERROR", telemetry.Limit("\"} 1\n"), telemetry.Limit(""), telemetry.Token(errors.New("a\nb"))} {
 		tel.Refusals.Refuse(t.Context(), reason, "")
 	}
-	if other, limit := counted(t, tel, "other"), counted(t, tel, "limit_other"); other != 2 || limit != 2 {
-		t.Errorf("%v are others and %v are of another limit, want 2 and 2", other, limit)
+	if other, limit := counted(t, tel, "other"), counted(t, tel, "limit_other"); other != 3 || limit != 2 {
+		t.Errorf("%v are others and %v are of another limit, want 3 and 2", other, limit)
 	}
 	for _, line := range log.lines(t, 2) {
 		if !strings.Contains(line, "operation=unread") {
 			t.Errorf("a document is taken to be read: %s", line)
 		}
 	}
-	if n := testutil.CollectAndCount(tel.Registry, "onceql_refused_total"); n != len(telemetry.Reasons()) {
-		t.Errorf("there are %d series, want one for each of %d reasons", n, len(telemetry.Reasons()))
+	families, err := tel.Registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, family := range families {
+		if n := len(family.GetMetric()); family.GetName() == "onceql_refused_total" && n != len(telemetry.Reasons()) {
+			t.Errorf("there are %d series, want one for each of %d reasons", n, len(telemetry.Reasons()))
+		}
 	}
 }
 

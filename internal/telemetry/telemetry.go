@@ -28,6 +28,7 @@ type Telemetry struct {
 	Refusals *Refusals
 
 	log     *slog.Logger
+	fetches *prometheus.CounterVec
 	sources atomic.Pointer[Sources]
 }
 
@@ -56,6 +57,13 @@ const (
 func New(version string, log *slog.Logger) *Telemetry {
 	registry := prometheus.NewRegistry()
 	t := &Telemetry{Registry: registry, Refusals: newRefusals(registry, log), log: log}
+	t.fetches = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "onceql_issuer_fetches_total",
+		Help: "Fetches of the token issuer's keys, by whether they brought any.",
+	}, []string{"result"})
+	for _, result := range []string{fetched, failed} {
+		t.fetches.WithLabelValues(result)
+	}
 	t.sources.Store(&Sources{
 		Queued:   func() int { return 0 },
 		Database: func() DatabaseState { return "" },
@@ -68,6 +76,7 @@ func New(version string, log *slog.Logger) *Telemetry {
 	build.Set(1)
 	registry.MustRegister(
 		build,
+		t.fetches,
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		gauge("onceql_queue_length", "Calls that wait for a worker.", nil, func() float64 { return float64(t.sources.Load().Queued()) }),
@@ -78,6 +87,20 @@ func New(version string, log *slog.Logger) *Telemetry {
 			prometheus.Labels{"reason": string(state)}, t.inState(state)))
 	}
 	return t
+}
+
+const (
+	fetched = "ok"
+	failed  = "failed"
+)
+
+// KeysFetched counts a fetch of the issuer's keys, and err is why it failed.
+func (t *Telemetry) KeysFetched(err error) {
+	result := fetched
+	if err != nil {
+		result = failed
+	}
+	t.fetches.WithLabelValues(result).Inc()
 }
 
 // Read has the metrics read from the sources from now on.
