@@ -28,23 +28,38 @@ func ValidateAddress(address, api string) error {
 	if err != nil {
 		return fmt.Errorf("METRICS_ADDR: %w", err)
 	}
-	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+	number, err := strconv.ParseUint(port, 10, 16)
+	if err != nil {
 		return fmt.Errorf("METRICS_ADDR: %q is not the number of a port", port)
 	}
 	if strings.ContainsAny(host, " /") {
 		return fmt.Errorf("METRICS_ADDR: %q is not a host", host)
 	}
-	apiHost, apiPort, err := net.SplitHostPort(api)
-	if err == nil && port != "0" && port == apiPort && (host == apiHost || everywhere(host) || everywhere(apiHost)) {
+	apiHost, apiPort, _ := net.SplitHostPort(api)
+	apiNumber, err := strconv.ParseUint(apiPort, 10, 16)
+	if err == nil && number != 0 && number == apiNumber && overlap(host, apiHost) {
 		return fmt.Errorf("METRICS_ADDR %s is where LISTEN_ADDR %s serves the API: /metrics needs a port of its own", address, api)
 	}
 	return nil
 }
 
-// everywhere says whether who listens there listens on every address.
+// overlap says whether who listens at one host listens at the other too.
+func overlap(a, b string) bool {
+	if strings.EqualFold(a, b) || everywhere(a) || everywhere(b) {
+		return true
+	}
+	return local(a) && local(b)
+}
+
 func everywhere(host string) bool {
 	ip, err := netip.ParseAddr(host)
 	return host == "" || err == nil && ip.IsUnspecified()
+}
+
+// local says whether localhost may be the host.
+func local(host string) bool {
+	ip, _ := netip.ParseAddr(host)
+	return strings.EqualFold(host, "localhost") || ip.Unmap() == netip.AddrFrom4([4]byte{127, 0, 0, 1})
 }
 
 // Listen begins to listen for scrapes. It returns nil where the address is "".
