@@ -231,34 +231,40 @@ func purgeLock(s *session, a *args) (result, error) {
 }
 
 func forget(s *session, a *args) (result, error) {
-	n, err := s.remove(a.key(), func(store.Row) bool { return true })
-	return result{tag: fmt.Sprintf("DELETE %d", n)}, err
+	removed, err := s.remove(a.key(), func(store.Row) bool { return true })
+	return result{tag: fmt.Sprintf("DELETE %d", len(removed))}, err
 }
 
-// remove deletes the key's rows that are to be, and returns how many.
-func (s *session) remove(key store.Key, due func(store.Row) bool) (n int, err error) {
+// remove deletes the key's rows that are to be, and returns them.
+func (s *session) remove(key store.Key, due func(store.Row) bool) (removed []store.Row, err error) {
 	if err := s.writes("DELETE"); err != nil {
-		return 0, err
+		return nil, err
 	}
 	if !slices.ContainsFunc(s.tx.rowsOf(key), due) {
-		return 0, nil
+		return nil, nil
 	}
 	kept := len(s.tx.locks)
 	if err := s.tx.lockRow(rowID{table: "idempotency_keys", key: key}); err != nil {
-		return 0, err
+		return nil, err
 	}
 	if !slices.ContainsFunc(s.tx.rowsOf(key), due) { // Who was waited for removed it: there is nothing to lock.
 		s.tx.unlock(kept)
-		return 0, nil
+		return nil, nil
 	}
 	for _, r := range s.tx.rowsOf(key) {
 		if due(r) {
 			s.tx.do(op{kind: deleteKey, row: r})
 			s.note("deletes", key.Scope, key.Key)
-			n++
+			removed = append(removed, r)
 		}
 	}
-	return n, nil
+	return removed, nil
+}
+
+// needed says whether a purge at the moment is too early for the row: it still replays, or
+// is retained.
+func needed(r store.Row, now time.Time) bool {
+	return !r.ExpiresAt.Before(now) || !r.RetainedUntil.Before(now)
 }
 
 // purge deletes rows whose times are over, those first that were retained until earlier.
@@ -282,19 +288,21 @@ func purge(s *session, a *args) (result, error) {
 		}
 		return a.Compare(b.Key)
 	})
-	var removed int64
+	var count int64
 	var newest *time.Time
 	for _, r := range rows[:min(int64(len(rows)), a.int8(2))] {
-		n, err := s.remove(r.Key, due)
+		removed, err := s.remove(r.Key, due)
 		if err != nil {
 			return result{}, err
 		}
-		if n > 0 && now.Before(r.RetainedUntil) {
-			s.note("purges too early", r.Scope, r.Key.Key)
-		}
-		if removed += int64(n); n > 0 {
-			newest = &r.RetainedUntil
+		for _, gone := range removed {
+			if needed(gone, now) {
+				s.note("purges too early", gone.Scope, gone.Key.Key)
+			}
+			if count++; newest == nil || newest.Before(gone.RetainedUntil) {
+				newest = &gone.RetainedUntil
+			}
 		}
 	}
-	return one(removed, newest), nil
+	return one(count, newest), nil
 }

@@ -11,8 +11,26 @@ import (
 	"github.com/onceql/onceql/idempotency/internal/store"
 )
 
+// A violation is a promise that was broken. Those of one kind are found by one check.
+type violation struct{ kind, text string }
+
+type violations []violation
+
+func (v violations) String() string {
+	texts := make([]string, len(v))
+	for n := range v {
+		texts[n] = v[n].text
+	}
+	return strings.Join(texts, "\n")
+}
+
+// has says whether there is a violation of the kind.
+func (v violations) has(kind string) bool {
+	return slices.ContainsFunc(v, func(one violation) bool { return one.kind == kind })
+}
+
 // check holds what happened against what is promised, and returns what does not agree.
-func (a *account) check() []string {
+func (a *account) check() violations {
 	a.checkEffects()
 	for n := range a.attempts {
 		a.checkAnswer(&a.attempts[n])
@@ -30,8 +48,9 @@ func (a *account) check() []string {
 	return a.violations
 }
 
+// violate notes a violation, whose kind is the format.
 func (a *account) violate(format string, arguments ...any) {
-	a.violations = append(a.violations, fmt.Sprintf(format, arguments...))
+	a.violations = append(a.violations, violation{format, fmt.Sprintf(format, arguments...)})
 }
 
 // checkEffects: there is an effect exactly where there is a row, or was until it was
@@ -195,15 +214,16 @@ func (a *account) forgotten(attempt int) bool {
 	return slices.ContainsFunc(a.removed, func(row store.Row) bool { return attemptOf(row) == int64(attempt) })
 }
 
-// checkEnds: once the trouble is over every intent is done or refused in time.
+// checkEnds: once the trouble is over every intent is done or refused in time. An attempt
+// may begin in time and end later.
 func (a *account) checkEnds() {
 	ended := make([]bool, len(a.plan.intents))
 	for _, at := range a.attempts {
-		ended[at.intent] = ended[at.intent] || at.heard != unknown
+		ended[at.intent] = ended[at.intent] || at.heard != unknown && at.ended <= trouble+healing
 	}
 	for n, i := range a.plan.intents {
 		if !ended[n] {
-			a.violate("%v was never done", i)
+			a.violate("%v was not done in time", i)
 		}
 	}
 }
@@ -227,9 +247,9 @@ func (a *account) checkHistory() {
 		case strings.HasPrefix(e.What, "commit unknown") && strings.HasSuffix(e.What, "context canceled"):
 			a.violate("a caller cancelled a COMMIT: %v", e)
 		case strings.HasPrefix(e.What, "claims on a standby"):
-			a.violate("%v", e)
+			a.violate("a standby was asked for locks: %v", e)
 		case strings.HasPrefix(e.What, "purges too early"):
-			a.violate("%v", e)
+			a.violate("a row was still needed: %v", e)
 		}
 	}
 }

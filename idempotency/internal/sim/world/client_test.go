@@ -61,9 +61,10 @@ func meaning(err error) heard {
 
 // pursue asks for the intent until it is done or refused, and once more to hear the same
 // again; then it may forget the key.
-func (w *world) pursue(n int) {
+func (w *world) pursue(n int, after time.Duration) {
 	i := w.plan.intents[n]
-	w.sleepUntil(i.at)
+	draws := w.cluster.Stream(fmt.Sprint("intent ", n))
+	time.Sleep(after)
 	server, done := i.server, false
 	pause, patience := 20*time.Millisecond, i.patience
 	for try := 1; w.elapsed() < trouble+healing; try++ {
@@ -74,10 +75,11 @@ func (w *world) pursue(n int) {
 		}
 		done = done || a.heard == success
 		server = (server + 1) % len(w.servers)
-		w.sleep(pause)
+		w.sleep(pause + draws.Below(time.Millisecond))
 		pause = min(2*pause, time.Second)
 	}
 	if i.forget {
+		w.sleep(draws.Below(time.Millisecond))
 		w.forget(i, server)
 	}
 }

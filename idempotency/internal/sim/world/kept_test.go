@@ -1,7 +1,6 @@
 package world_test
 
 import (
-	"strings"
 	"testing"
 	"time"
 
@@ -49,7 +48,7 @@ var kept = map[string]plan{
 func TestKept(t *testing.T) {
 	for name, p := range kept {
 		if a := run(t, p); len(a.violations) > 0 {
-			t.Errorf("%s: %s\n%s", name, strings.Join(a.violations, "\n"), a.text())
+			t.Errorf("%s: %v\n%s", name, a.violations, a.text())
 		}
 	}
 }

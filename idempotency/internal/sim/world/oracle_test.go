@@ -45,15 +45,20 @@ func TestCheck_SeesEachViolation(t *testing.T) {
 		`was answered effect 7 of ""`: func(a *account) {
 			a.attempts[1].value.Effect = 7
 		},
-		"replayed true":                      func(a *account) { a.attempts[0].replayed = true },
-		"both told to be the first":          func(a *account) { a.attempts[1].replayed = false },
-		"and others {":                       func(a *account) { a.attempts[1].value.Effect = 2 },
-		"and is fail":                        func(a *account) { a.plan.intents[0].kind = fail },
-		"and its effect stands":              func(a *account) { a.attempts[0].heard, a.attempts[0].err = refused, errRefused },
-		"nobody sent another payload":        refuses(idempotency.ErrKeyReused),
-		"no time has passed":                 refuses(idempotency.ErrKeyExpired),
-		"which is good, was refused":         refuses(errRefused),
-		"was never done":                     func(a *account) { a.attempts[0].heard, a.attempts[1].heard = unknown, unknown },
+		"replayed true":               func(a *account) { a.attempts[0].replayed = true },
+		"both told to be the first":   func(a *account) { a.attempts[1].replayed = false },
+		"and others {":                func(a *account) { a.attempts[1].value.Effect = 2 },
+		"and is fail":                 func(a *account) { a.plan.intents[0].kind = fail },
+		"and its effect stands":       func(a *account) { a.attempts[0].heard, a.attempts[0].err = refused, errRefused },
+		"nobody sent another payload": refuses(idempotency.ErrKeyReused),
+		"no time has passed":          refuses(idempotency.ErrKeyExpired),
+		"which is good, was refused":  refuses(errRefused),
+		"forget false was not done in time": func(a *account) {
+			a.attempts[0].heard, a.attempts[1].heard = unknown, unknown
+		},
+		"was not done in time": func(a *account) { // Both began in time.
+			a.attempts[0].ended, a.attempts[1].ended = trouble+healing+1, trouble+healing+2
+		},
 		"of a server where nothing":          func(a *account) { a.attempts[1].heard, a.attempts[1].err = unknown, errNoServer },
 		"a key was inserted twice":           happened("unique violation tenant key"),
 		"a caller cancelled a COMMIT":        happened("commit unknown, attempt 1001: context canceled"),
@@ -65,8 +70,8 @@ func TestCheck_SeesEachViolation(t *testing.T) {
 		a := sound()
 		spoil(a)
 		a.check()
-		if !strings.Contains(strings.Join(a.violations, "\n"), want) {
-			t.Errorf("nothing says %q: %q", want, a.violations)
+		if !strings.Contains(a.violations.String(), want) {
+			t.Errorf("nothing says %q: %v", want, a.violations)
 		}
 	}
 }

@@ -27,11 +27,13 @@ type server struct {
 
 	mu      sync.Mutex
 	process *process // nil while there is none
+	stopped bool
 	endings sync.WaitGroup
 }
 
 // A process is an engine and its pool.
 type process struct {
+	world  *world
 	engine *idempotency.Engine
 	pool   *pgxpool.Pool
 	batch  *idempotency.Batch[input, result]
@@ -47,14 +49,14 @@ func newServer(w *world, number int, p serverPlan) *server {
 	return s
 }
 
-// begin starts a process, unless one is there.
+// begin starts a process, unless one is there or the server is stopped.
 func (s *server) begin() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.process != nil {
+	if s.process != nil || s.stopped {
 		return
 	}
-	p := &process{}
+	p := &process{world: s.world}
 	name := fmt.Sprint("server", s.number)
 	config := s.world.cluster.Pool(name)
 	config.MaxConns, config.PingTimeout = 6, time.Second
@@ -72,7 +74,7 @@ func (s *server) begin() {
 		return validate(ctx, conn)
 	}
 	config.ConnConfig.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
-		if misled() {
+		if misled() && address == "db1:5432" { // A cancel request follows its connection.
 			address = "db2:5432"
 		}
 		return p.dial(dial(ctx, network, address))
@@ -131,13 +133,14 @@ func (s *server) present() *process {
 	return s.process
 }
 
-// take returns the process that serves now, which no longer does.
-func (s *server) take() *process {
+// end has the process that serves now, if one does, ended by how, and no longer serve.
+func (s *server) end(how func(*process)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	p := s.process
-	s.process = nil
-	return p
+	if p := s.process; p != nil {
+		s.process = nil
+		s.endings.Go(func() { how(p) })
+	}
 }
 
 // do runs the intent, as a resolver does.
@@ -173,33 +176,39 @@ func (s *server) forget(scope, key string) (bool, error) {
 // kill ends the process as kill -9 does: its connections are gone, and nobody hears an
 // answer.
 func (s *server) kill() {
-	if p := s.take(); p != nil {
+	s.end(func(p *process) {
 		p.die()
-		s.endings.Go(p.close)
-	}
+		p.close()
+	})
 }
 
 // deploy ends the process as a deploy does, and starts the other build.
 func (s *server) deploy() {
-	p := s.take()
-	if p == nil {
-		return
-	}
-	s.endings.Go(func() {
+	s.end(func(p *process) {
 		p.drain()
-		s.version = 3 - s.version
+		s.upgrade()
 		s.begin()
 		p.close()
 	})
 }
 
-// stop ends the server for good.
+// upgrade has the next process be of the other build.
+func (s *server) upgrade() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.version = 3 - s.version
+}
+
+// stop ends the server for good. Nothing kills it or deploys to it any more.
 func (s *server) stop() {
-	s.endings.Wait()
-	if p := s.take(); p != nil {
+	s.mu.Lock()
+	s.stopped = true
+	s.mu.Unlock()
+	s.end(func(p *process) {
 		p.drain()
 		p.close()
-	}
+	})
+	s.endings.Wait()
 }
 
 // drain answers the callers. What takes too long ends with the process.
@@ -217,7 +226,8 @@ func (p *process) die() {
 	defer p.mu.Unlock()
 	p.dead = true
 	for _, conn := range p.conns {
-		_ = conn.Close()
+		// Each by itself: what waits for several must not go on at one instant.
+		p.world.after(0, func() { _ = conn.Close() })
 	}
 }
 

@@ -35,7 +35,7 @@ type account struct {
 	// keys are the rows that stand, removed those that were purged or forgotten.
 	keys, removed []store.Row
 	effects       []sim.Effect
-	violations    []string
+	violations    violations
 }
 
 // run lets the plan happen.
@@ -54,8 +54,9 @@ func run(t *testing.T, p plan) (a account) {
 		}
 		w.schedule()
 		var clients sync.WaitGroup
-		for n := range p.intents {
-			clients.Go(func() { w.pursue(n) })
+		for n, i := range p.intents {
+			after := w.cluster.Instant(i.at)
+			clients.Go(func() { w.pursue(n, after) })
 		}
 		clients.Wait()
 		w.sleepUntil(trouble + time.Second)
