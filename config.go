@@ -18,6 +18,7 @@ import (
 	"github.com/onceql/onceql/internal/embeddedpg"
 	"github.com/onceql/onceql/internal/identity"
 	"github.com/onceql/onceql/internal/server"
+	"github.com/onceql/onceql/internal/telemetry"
 )
 
 // commandLine is what `onceql --help` explains. Every flag has an environment
@@ -54,6 +55,7 @@ type serveCommand struct {
 	databaseFlags
 	logFlags
 	ListenAddr     string        `env:"LISTEN_ADDR" default:"127.0.0.1:8080" help:"Address to listen on; port 0 takes any free one (${default})."`
+	MetricsAddr    string        `env:"METRICS_ADDR" help:"Address of /metrics, which has a listener of its own and asks nobody who they are. None: off."`
 	AllowAnonymous bool          `env:"ALLOW_ANONYMOUS" help:"Serve without authentication beyond the loopback interface."`
 	AuthIssuer     string        `env:"AUTH_ISSUER" help:"URL of the OpenID Connect issuer whose bearer tokens are accepted. None: everyone is one anonymous tenant."`
 	AuthAudience   string        `env:"AUTH_AUDIENCE" help:"This server's name in the tokens' claim aud; needed with an issuer."`
@@ -106,6 +108,9 @@ func (c *serveCommand) Validate() error {
 	if err := server.ValidateOrigins(c.CORSOrigins); err != nil {
 		return err
 	}
+	if err := telemetry.ValidateAddress(c.MetricsAddr, c.ListenAddr); err != nil {
+		return err
+	}
 	host, _, err := net.SplitHostPort(c.ListenAddr)
 	if err != nil {
 		return fmt.Errorf("LISTEN_ADDR: %w", err)
@@ -128,8 +133,8 @@ func (c *serveCommand) Validate() error {
 	return c.idempotency(nil).Validate()
 }
 
-func (c *serveCommand) identity() identity.Config {
-	return identity.Config{Issuer: c.AuthIssuer, Audience: c.AuthAudience, TenantClaim: c.AuthTenant}
+func (c *serveCommand) identity(fetched func(error)) identity.Config {
+	return identity.Config{Issuer: c.AuthIssuer, Audience: c.AuthAudience, TenantClaim: c.AuthTenant, Fetched: fetched}
 }
 
 func (c *serveCommand) idempotency(observer func(idempotency.Event)) idempotency.Config {

@@ -26,6 +26,7 @@ import (
 	"github.com/onceql/onceql/internal/identity"
 	"github.com/onceql/onceql/internal/requestid"
 	"github.com/onceql/onceql/internal/server"
+	"github.com/onceql/onceql/internal/telemetry"
 	"github.com/onceql/onceql/playground"
 )
 
@@ -62,6 +63,15 @@ func (c *serveCommand) Run(ctx context.Context) error {
 	// What runs finishes after ctx ended; DrainTimeout bounds it.
 	running := context.WithoutCancel(ctx)
 
+	metrics := telemetry.New(version(), log)
+	scraped, err := telemetry.Listen(ctx, c.MetricsAddr)
+	if err != nil {
+		return err
+	}
+	if scraped != nil {
+		defer scraped.Close()
+		go metrics.Serve(scraped)
+	}
 	database, err := c.open(ctx)
 	if err != nil {
 		return err
@@ -86,7 +96,7 @@ func (c *serveCommand) Run(ctx context.Context) error {
 	}
 	defer release(pool)
 	database.warn(ctx, pool, log)
-	identify, err := server.NewIdentifier(ctx, c.identity(), log)
+	identify, err := server.NewIdentifier(ctx, c.identity(metrics.KeysFetched), log)
 	if err != nil {
 		return err
 	}
@@ -106,11 +116,13 @@ func (c *serveCommand) Run(ctx context.Context) error {
 		HideSchema: !c.Introspection,
 		May:        server.May,
 		Log:        log,
+		Refused:    metrics.Refusals.Refuse,
 	})
-	health := server.NewHealth(cluster.Check, c.Wait, log)
+	health := server.NewHealth(cluster.Check, c.Wait, metrics.Refusals, log)
+	metrics.Read(telemetry.Sources{Queued: func() int { return engine.Stats().Queued }, Database: health.State})
 
 	mux := http.NewServeMux()
-	mux.Handle("/graphql", server.CORS(c.CORSOrigins, server.Authenticate(identify, health.Admit(engine.Refuses, server.RequestTimeout(c.RequestTimeout, api)))))
+	mux.Handle("/graphql", server.CORS(c.CORSOrigins, metrics.Refusals, server.Authenticate(identify, metrics.Refusals, health.Admit(engine.Refuses, server.RequestTimeout(c.RequestTimeout, api)))))
 	mux.Handle("GET /{$}", playground.Handler())
 	mux.Handle("GET /playground/", playground.Handler())
 	mux.HandleFunc("GET /schema.graphql", serveSchema)
@@ -136,7 +148,7 @@ func (c *serveCommand) Run(ctx context.Context) error {
 		health.Watch(ctx)
 		cluster.Close(running)
 	}()
-	announce(listener.Addr(), database)
+	announce(listener.Addr(), scraped, database)
 
 	select {
 	case err := <-served:
@@ -180,9 +192,12 @@ func serveSchema(w http.ResponseWriter, _ *http.Request) {
 }
 
 // announce says on standard output where everything is.
-func announce(address net.Addr, database *database) {
+func announce(address net.Addr, scraped net.Listener, database *database) {
 	fmt.Printf("OnceQL %s\n  API         http://%s/graphql\n  Playground  http://%s/\n  Data        %s\n",
 		version(), address, address, database.place)
+	if scraped != nil {
+		fmt.Printf("  Metrics     http://%s/metrics\n", scraped.Addr())
+	}
 }
 
 // stamp is the version that `make build` gives the program.

@@ -49,15 +49,27 @@ func limitExceeded(limit, message string) *gqlerror.Error {
 
 // A Presenter gives every error that leaves the server its code, whether it may
 // be retried, and the id of its request. What it does not know is a defect: the
-// client learns the id, and the log the rest.
-type Presenter struct{ Log *slog.Logger }
+// client learns the id, and the log the rest. Of what is unavailable, Refused says how
+// often the log should have it as a warning.
+type Presenter struct {
+	Log     *slog.Logger
+	Refused Refused
+}
 
 // Present implements graphql.ErrorPresenterFunc.
 func (p Presenter) Present(ctx context.Context, err error) *gqlerror.Error {
 	presented := present(ctx, err)
 	complete(ctx, presented)
-	if code := presented.Extensions["code"]; code == gqlidem.CodeInternal || code == gqlidem.CodeUnavailable {
-		p.log(ctx, code, err)
+	first := p.refused(ctx, presented, err)
+	switch code := presented.Extensions["code"]; code {
+	case gqlidem.CodeInternal:
+		p.Log.ErrorContext(ctx, "a field failed", about(ctx, code, err)...)
+	case gqlidem.CodeUnavailable:
+		if first {
+			p.Log.WarnContext(ctx, "a field is unavailable", about(ctx, code, err)...)
+		} else {
+			p.Log.DebugContext(ctx, "another field is unavailable", about(ctx, code, err)...)
+		}
 	}
 	return presented
 }
@@ -204,22 +216,14 @@ func unreachable(err error) bool {
 		errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, new(net.Error))
 }
 
-// log writes what the client is not told.
-func (p Presenter) log(ctx context.Context, code any, err error) {
+// about is what the log says of an error and the client is not told.
+func about(ctx context.Context, code any, err error) []any {
 	attributes := []any{"code", code, "requestId", requestid.From(ctx), "path", graphql.GetPath(ctx).String(), "err", Describe(cause(err))}
 	var panicked *idempotency.PanicError
 	if errors.As(err, &panicked) {
 		attributes = append(attributes, "stack", string(panicked.Stack))
 	}
-	level, message := slog.LevelError, "a field failed"
-	if code == gqlidem.CodeUnavailable {
-		level, message = slog.LevelWarn, "a field is unavailable"
-		// A caller that hung up is no trouble of the server's.
-		if errors.Is(ctx.Err(), context.Canceled) {
-			level = slog.LevelDebug
-		}
-	}
-	p.Log.Log(ctx, level, message, attributes...)
+	return attributes
 }
 
 // Describe says for a log what an error is about. An error of Postgres may quote

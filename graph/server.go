@@ -29,6 +29,9 @@ type Config struct {
 	May func(context.Context, ast.Operation) bool
 	// Log takes what clients are not told.
 	Log *slog.Logger
+	// Refused is told of each field and request that is refused, as telemetry.Refusals
+	// is; nil means that nobody is.
+	Refused Refused
 }
 
 // NewHandler returns the handler of /graphql. It panics when the schema has a
@@ -43,7 +46,7 @@ func NewHandler(resolvers generated.ResolverRoot, once *gqlidem.Once, config Con
 	limits := config.Limits.withDefaults()
 	server.SetParserTokenLimit(limits.Tokens)
 	server.SetDisableSuggestion(config.HideSchema)
-	presenter := Presenter{Log: config.Log}
+	presenter := Presenter{config.Log, config.Refused}
 	server.SetErrorPresenter(presenter.Present)
 	server.SetRecoverFunc(presenter.Recover)
 	if config.May != nil {

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"net/http"
 	"time"
+
+	"github.com/go-jose/go-jose/v4"
 )
 
 // Config says whose tokens are accepted.
@@ -18,6 +20,9 @@ type Config struct {
 	// Changed is told when the issuer's keys can no longer be fetched, and why, and
 	// with nil when they can again. Nil means that nobody is told.
 	Changed func(error)
+	// Fetched is told of each fetch of the keys, with nil or why it failed. Nil means
+	// that nobody is told.
+	Fetched func(error)
 	// Transport carries requests to the issuer. Nil means one like
 	// http.DefaultTransport.
 	Transport http.RoundTripper
@@ -37,7 +42,14 @@ func NewVerifier(ctx context.Context, config Config) (*Verifier, error) {
 	if config.Changed == nil {
 		config.Changed = func(error) {}
 	}
-	keys := newKeySet(newSource(config.Issuer, config.Transport).fetch)
+	fetch := newSource(config.Issuer, config.Transport).fetch
+	keys := newKeySet(func(ctx context.Context) ([]jose.JSONWebKey, error) {
+		keys, err := fetch(ctx)
+		if config.Fetched != nil {
+			config.Fetched(err)
+		}
+		return keys, err
+	})
 	if err := keys.renew(ctx); errors.Is(err, errMismatch) {
 		return nil, err
 	} else if err != nil {

@@ -12,6 +12,7 @@ import (
 	"github.com/onceql/onceql/graph"
 	"github.com/onceql/onceql/idempotency/gqlidem"
 	"github.com/onceql/onceql/internal/identity"
+	"github.com/onceql/onceql/internal/telemetry"
 )
 
 // An Identifier establishes who sends a request.
@@ -39,15 +40,17 @@ func NewIdentifier(ctx context.Context, config identity.Config, log *slog.Logger
 }
 
 // Authenticate lets requests through whose sender is known.
-func Authenticate(identify Identifier, next http.Handler) http.Handler {
+func Authenticate(identify Identifier, refusals *telemetry.Refusals, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		sender, err := identify(r.Context(), r.Header)
 		switch {
 		case err == nil:
 			next.ServeHTTP(w, r.WithContext(identity.With(r.Context(), sender)))
 		case errors.Is(err, identity.ErrUnavailable):
+			refusals.Refuse(r.Context(), telemetry.Token(err), "")
 			graph.Refuse(w, r, http.StatusServiceUnavailable, gqlidem.CodeUnavailable, "the token can't be checked for now; try again")
 		default:
+			refusals.Refuse(r.Context(), telemetry.Token(err), "")
 			// https://www.rfc-editor.org/rfc/rfc6750#section-3
 			challenge := `Bearer realm="onceql"`
 			if r.Header.Get("Authorization") != "" {
