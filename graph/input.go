@@ -12,11 +12,14 @@ import (
 	"github.com/vektah/gqlparser/v2/ast"
 	"github.com/vektah/gqlparser/v2/gqlerror"
 	"github.com/vektah/gqlparser/v2/lexer"
+
+	"github.com/onceql/onceql/idempotency/gqlidem"
 )
 
 // variableTypes refuses variables that gqlparser lets pass and that the same
 // literals in a document would be refused for: numbers as String, fractions as
-// ID, strings as Int or Float, and __typename in an input.
+// ID, strings as Int or Float, and __typename in an input. Then it refuses null where
+// the schema does not allow it.
 // https://spec.graphql.org/September2025/#sec-Scalars.Built-in-Scalars
 type variableTypes struct{ schema *ast.Schema }
 
@@ -41,7 +44,7 @@ func (v *variableTypes) MutateOperationContext(_ context.Context, operation *gra
 			return badInput("%s: this value is not of type %s", where, typ)
 		}
 	}
-	return nil
+	return gqlidem.NullFault(v.schema, operation)
 }
 
 // mismatch returns the place of the first value that is not of its type, and the

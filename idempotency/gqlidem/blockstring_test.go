@@ -61,25 +61,25 @@ func values(t rapid.TB, document string) []string {
 func TestBlockStrings_HaveTheSpecificationsValue(t *testing.T) {
 	t.Parallel()
 	for raw, want := range map[string]string{
-		"":                                "",
-		"Hello":                           "Hello",
-		"Hello\n      world":              "Hello\nworld",
-		"  Hello\n      world":            "  Hello\nworld",
-		"      Hello\n  world":            "      Hello\nworld",
+		"":                     "",
+		"Hello":                "Hello",
+		"Hello\n      world":   "Hello\nworld",
+		"  Hello\n      world": "  Hello\nworld",
+		"      Hello\n  world": "      Hello\nworld",
 		"\n    Hello,\n      World!\n\n    Yours,\n      GraphQL.\n  ": "Hello,\n  World!\n\nYours,\n  GraphQL.",
-		"Hello\r\n      world\r    !":     "Hello\n  world\n!",
-		"Hello\n\t\tworld\n\t !":          "Hello\nworld\n!",
-		"Hello\n \tworld\n\t  !":          "Hello\nworld\n !",
-		"é\n  ü\n    \U0001F600\u2028  z": "é\nü\n  \U0001F600\u2028  z",
-		"a\n\u00a0 b":                     "a\n\u00a0 b",
-		"a\n    \n   b\n          \n  c":  "a\n  \n b\n        \nc",
-		"a\n  b\n   ":                     "a\nb",
-		"a\n ":                            "a",
-		" \n\t\n  ":                       "",
-		`say \"""` + "\n    \\\"\"\" \\n":  "say \"\"\"\n\"\"\" \\n",
-		"a\n  \"\" b":                     "a\n\"\" b",
-		`a\`:                              `a\`,
-		"# a\n    # b":                    "# a\n# b",
+		"Hello\r\n      world\r    !":                                  "Hello\n  world\n!",
+		"Hello\n\t\tworld\n\t !":                                       "Hello\nworld\n!",
+		"Hello\n \tworld\n\t  !":                                       "Hello\nworld\n !",
+		"é\n  ü\n    \U0001F600\u2028  z":                              "é\nü\n  \U0001F600\u2028  z",
+		"a\n\u00a0 b":                                                  "a\n\u00a0 b",
+		"a\n    \n   b\n          \n  c":                               "a\n  \n b\n        \nc",
+		"a\n  b\n   ":                                                  "a\nb",
+		"a\n ":                                                         "a",
+		" \n\t\n  ":                                                    "",
+		`say \"""` + "\n    \\\"\"\" \\n":                              "say \"\"\"\n\"\"\" \\n",
+		"a\n  \"\" b":                                                  "a\n\"\" b",
+		`a\`:                                                           `a\`,
+		"# a\n    # b":                                                 "# a\n# b",
 	} {
 		if strings.HasSuffix(raw, `\`) {
 			raw += " " // It would escape the quotes.
@@ -153,12 +153,12 @@ func TestBlockStrings_LeavesWhatIsReadRight(t *testing.T) {
 func TestBlockStrings_EndWithTheFirstQuotes(t *testing.T) {
 	t.Parallel()
 	for document, want := range map[string][]string{
-		`{f(a: ["""a"""""""""])}`:      {"a", ""},
-		`{f(a: ["""a""""b"])}`:         {"a", "b"},
-		`{f(a: ["""a""""""b"""])}`:     {"a", "b"},
-		`{f(a: [""""""""])}`:           {"", ""},
-		`{f(a: [""""a"""])}`:           {`"a`},
-		`{f(a: ["""a\""""""""])}`:      {`a"""`, ""},
+		`{f(a: ["""a"""""""""])}`:  {"a", ""},
+		`{f(a: ["""a""""b"])}`:     {"a", "b"},
+		`{f(a: ["""a""""""b"""])}`: {"a", "b"},
+		`{f(a: [""""""""])}`:       {"", ""},
+		`{f(a: [""""a"""])}`:       {`"a`},
+		`{f(a: ["""a\""""""""])}`:  {`a"""`, ""},
 	} {
 		if diff := cmp.Diff(want, values(t, gqlidem.BlockStrings(document))); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", document, diff)

@@ -1,0 +1,94 @@
+package gqlidem_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/onceql/onceql/idempotency/gqlidem"
+	"github.com/onceql/onceql/internal/pgtest"
+)
+
+const nullSDL = `directive @idempotent on FIELD_DEFINITION
+	input Point { x: Float! = 0, names: [String!] = [], inner: Point, key: String! }
+	type Query { ok(n: Int! = 1): Boolean }
+	type Mutation {
+		draw(n: Int! = 1, at: Point, points: [Point!], ids: [[ID!]!]! = [], on: Boolean! = true, f: Float! = 1, idempotencyKey: String!): Boolean @idempotent
+		other(n: Int! = 1): Boolean
+	}`
+
+// Null is refused before anything runs, wherever a default lets gqlparser pass it.
+func TestOnce_RefusesNullWhereTheSchemaDoesNotAllowIt(t *testing.T) {
+	t.Parallel()
+	once := newOnce(t, pgtest.Pool(t))
+	ran := 0
+	server := serve(nullSDL, once, resolvers{
+		"draw": func(ctx context.Context) (any, error) {
+			ran++
+			return gqlidem.Do(ctx, once, func(context.Context, pgx.Tx) (bool, error) { return true, nil })
+		},
+		"other": func(context.Context) (any, error) { ran++; return true, nil },
+	})
+	const end = `, idempotencyKey: "k") }`
+	for document, message := range map[string]string{
+		`mutation($v: Int) { draw(n: $v` + end:                                                                                          "$v: it is null, and n of draw takes Int!",
+		`mutation($v: Int = 7) { draw(n: $v` + end:                                                                                      "$v: it is null, and n of draw takes Int!",
+		`mutation($v: Boolean) { draw(on: $v` + end:                                                                                     "$v: it is null, and on of draw takes Boolean!",
+		`mutation($v: Float) { draw(f: $v` + end:                                                                                        "$v: it is null, and f of draw takes Float!",
+		`mutation($v: String = "k") { draw(idempotencyKey: $v) }`:                                                                       "$v: it is null, and idempotencyKey of draw takes String!",
+		`mutation($v: Float) { draw(at: {x: $v, key: ""}` + end:                                                                         "$v: it is null, and at.x of draw takes Float!",
+		`mutation($v: String = "x") { draw(at: {key: $v}` + end:                                                                         "$v: it is null, and at.key of draw takes String!",
+		`mutation($v: String = "x") { draw(points: [{key: ""}, {key: "", inner: {key: $v}}]` + end:                                      "$v: it is null, and points[1].inner.key of draw takes String!",
+		`mutation($v: String = "x") { draw(at: {key: "", names: ["a", $v]}` + end:                                                       "$v: it is null, and at.names[1] of draw takes String!",
+		`mutation($v: ID = 1) { draw(ids: [[1], [2, $v]]` + end:                                                                         "$v: it is null, and ids[1][1] of draw takes ID!",
+		`mutation($v: [ID!] = [1]) { draw(ids: [[1], $v]` + end:                                                                         "$v: it is null, and ids[1] of draw takes [ID!]!",
+		`mutation($v: [[ID!]!]) { draw(ids: $v` + end:                                                                                   "$v: it is null, and ids of draw takes [[ID!]!]!",
+		`mutation($v: Boolean = false) { draw(idempotencyKey: "k") @skip(if: $v) }`:                                                     "$v: it is null, and if of @skip takes Boolean!",
+		`mutation($v: Boolean = true) { ... @include(if: $v) { draw(idempotencyKey: "k") } }`:                                           "$v: it is null, and if of @include takes Boolean!",
+		`mutation($v: Boolean = true) { ...F @include(if: $v) } fragment F on Mutation { draw(idempotencyKey: "k") }`:                   "$v: it is null, and if of @include takes Boolean!",
+		`mutation($v: Int) { ...F } fragment F on Mutation { ... { draw(idempotencyKey: "k") } other @skip(if: true) o: other(n: $v) }`: "$v: it is null, and n of other takes Int!",
+		`mutation($v: Int) { draw(idempotencyKey: "k") o: other(n: $v) @skip(if: true) }`:                                               "$v: it is null, and n of other takes Int!",
+	} {
+		r := send(t, server, document, `{"v": null}`)
+		if len(r.Errors) != 1 || r.Errors[0].Message != message || r.Errors[0].Extensions["code"] != gqlidem.CodeBadUserInput || len(r.Errors[0].Locations) != 1 || r.Errors[0].Path != nil {
+			t.Errorf("%s: %s, want %q", document, r.body, message)
+		}
+	}
+	if ran != 0 {
+		t.Errorf("%d fields ran", ran)
+	}
+	// Without the variable, the defaults are what they are for.
+	for document, want := range map[string]int{
+		`mutation($v: Int) { draw(n: $v` + end:                                    1,
+		`mutation($v: Int = 7) { draw(n: $v, idempotencyKey: "l") }`:              1,
+		`mutation($v: Float) { draw(at: {x: $v, key: ""}, idempotencyKey: "m") }`: 1,
+	} {
+		before := ran
+		if r := send(t, server, document); len(r.Errors) != 0 || ran-before != want {
+			t.Errorf("%s: %s, and %d fields ran", document, r.body, ran-before)
+		}
+	}
+	// What is not marked is left alone.
+	for _, document := range []string{`mutation($v: Int) { other(n: $v) }`} {
+		if r := send(t, server, document, `{"v": null}`); len(r.Errors) != 0 {
+			t.Errorf("%s: %s", document, r.body)
+		}
+	}
+}
+
+func TestCanonical_NullHasNoFormWhereTheTypeForbidsIt(t *testing.T) {
+	t.Parallel()
+	for document, form := range map[string]string{
+		`mutation($v: Float = 1) { line(v: {points: [{x: $v}]}, idempotencyKey: "k") }`:             "",
+		`mutation($v: Float = 1) { line(v: {points: [{x: 1, y: $v}]}, idempotencyKey: "k") }`:       "",
+		`mutation($v: String = "") { line(v: {points: [{x: 1, label: $v}]}, idempotencyKey: "k") }`: `v1 line {"v":{"points":[{"label":null,"x":1}]}}`,
+	} {
+		got, err := parsed(t, "types", document, `{"v": null}`).form()
+		if diff := cmp.Diff(form, got); diff != "" || (form == "") != errors.Is(err, gqlidem.ErrNotCanonical) {
+			t.Errorf("%s: %v (-want +got):\n%s", document, err, diff)
+		}
+	}
+}
