@@ -15,8 +15,8 @@ import (
 
 // variableTypes refuses variables that gqlparser lets pass and that the same
 // literals in a document would be refused for: numbers as String, fractions as
-// ID, strings as Int or Float, and __typename in an input. Then it refuses null where
-// the schema does not allow it.
+// ID, strings as Int or Float, and __typename in an input. Then it refuses what
+// gqlidem.ValueFault finds, null where the schema does not allow it above all.
 // https://spec.graphql.org/September2025/#sec-Scalars.Built-in-Scalars
 type variableTypes struct{ schema *ast.Schema }
 
@@ -41,7 +41,7 @@ func (v *variableTypes) MutateOperationContext(_ context.Context, operation *gra
 			return badInput("%s: this value is not of type %s", where, typ)
 		}
 	}
-	return gqlidem.NullFault(v.schema, operation)
+	return gqlidem.ValueFault(v.schema, operation)
 }
 
 // mismatch returns the place of the first value that is not of its type, and the

@@ -24,9 +24,9 @@ const Directive = "idempotent"
 // Once makes the marked mutations of one gqlgen server idempotent. Give it to the
 // server's Use, after extensions that find documents, such as
 // extension.AutomaticPersistedQuery: it checks the schema and the types of the
-// payloads, has block strings read as the specification says, refuses null where the
-// schema does not allow it in operations with a marked field, and puts the status of
-// each keyed field in the response's extensions. One Once serves one schema.
+// payloads, has block strings read as the specification says, refuses what ValueFault
+// finds in operations with a marked field, and puts the status of each keyed field in
+// the response's extensions. One Once serves one schema.
 type Once struct {
 	engine    *idempotency.Engine
 	tenant    func(context.Context) (string, error)

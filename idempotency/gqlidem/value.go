@@ -16,7 +16,7 @@ func (o *Once) MutateOperationContext(_ context.Context, operation *graphql.Oper
 	if operation.Operation.Operation != ast.Mutation || !selectsMarked(operation.Operation.SelectionSet) {
 		return nil
 	}
-	return NullFault(o.schema, operation)
+	return ValueFault(o.schema, operation)
 }
 
 // selectsMarked says whether a field of the operation's own is marked.
@@ -38,18 +38,24 @@ func selectsMarked(set ast.SelectionSet) bool {
 	return false
 }
 
-// NullFault returns the error BAD_USER_INPUT when a value of the operation is null where
-// the schema does not allow it, and else nil. gqlparser lets that pass when a variable
-// that may be null stands where a default, its own or the schema's, is for what is absent
-// alone: gqlgen would take null for 0, "" or false, or panic over the condition of @skip
-// and @include, below a mutation after its commit. The operation's document is valid and
-// its variables are coerced.
+// ValueFault returns the error BAD_USER_INPUT when a value of the operation is not of its
+// type and gqlparser lets it pass, and else nil. It lets pass
+//
+//   - null from a variable that may be null, where a default, the variable's or the
+//     schema's, stands for what is absent (https://spec.graphql.org/September2025/#sec-Coercing-Field-Arguments)
+//   - an empty object for a scalar
+//   - a variable without a value, in a fragment that the operation shares with another
+//     one which gives the variable a default: it would have that default, but not in its
+//     fingerprint
+//
+// gqlgen would take the null for 0, "" or false, and panic over either as the condition of
+// @skip or @include, below a mutation after its commit. The operation's document is valid
+// and its variables are coerced.
 //
 // A Once refuses such operations where they have a marked field. Servers that want all
 // refused call this from an extension of theirs.
-// https://spec.graphql.org/September2025/#sec-Coercing-Field-Arguments
-func NullFault(schema *ast.Schema, operation *graphql.OperationContext) *gqlerror.Error {
-	w := nullWalker{schema: schema, variables: operation.Variables}
+func ValueFault(schema *ast.Schema, operation *graphql.OperationContext) *gqlerror.Error {
+	w := valueWalker{schema: schema, variables: operation.Variables}
 	definition := operation.Operation
 	if fault := w.directives(definition.Directives); fault != nil {
 		return fault
@@ -62,14 +68,14 @@ func NullFault(schema *ast.Schema, operation *graphql.OperationContext) *gqlerro
 	return w.selectionSet(definition.SelectionSet)
 }
 
-// A nullWalker visits each value of an operation once, in what is skipped too.
-type nullWalker struct {
+// A valueWalker visits each value of an operation once, in what is skipped too.
+type valueWalker struct {
 	schema    *ast.Schema
 	variables map[string]any
 	visited   map[*ast.FragmentDefinition]bool
 }
 
-func (w *nullWalker) selectionSet(set ast.SelectionSet) (fault *gqlerror.Error) {
+func (w *valueWalker) selectionSet(set ast.SelectionSet) (fault *gqlerror.Error) {
 	for _, selection := range set {
 		switch selection := selection.(type) {
 		case *ast.Field:
@@ -90,7 +96,7 @@ func (w *nullWalker) selectionSet(set ast.SelectionSet) (fault *gqlerror.Error) 
 	return nil
 }
 
-func (w *nullWalker) field(field *ast.Field) *gqlerror.Error {
+func (w *valueWalker) field(field *ast.Field) *gqlerror.Error {
 	for _, argument := range field.Arguments {
 		definition := field.Definition.Arguments.ForName(argument.Name)
 		if definition == nil {
@@ -106,7 +112,7 @@ func (w *nullWalker) field(field *ast.Field) *gqlerror.Error {
 	return w.selectionSet(field.SelectionSet)
 }
 
-func (w *nullWalker) fragment(fragment *ast.FragmentDefinition) *gqlerror.Error {
+func (w *valueWalker) fragment(fragment *ast.FragmentDefinition) *gqlerror.Error {
 	if w.visited[fragment] {
 		return nil
 	}
@@ -120,7 +126,7 @@ func (w *nullWalker) fragment(fragment *ast.FragmentDefinition) *gqlerror.Error 
 	return w.selectionSet(fragment.SelectionSet)
 }
 
-func (w *nullWalker) directives(directives ast.DirectiveList) *gqlerror.Error {
+func (w *valueWalker) directives(directives ast.DirectiveList) *gqlerror.Error {
 	for _, directive := range directives {
 		if directive.Definition == nil {
 			continue
@@ -138,37 +144,53 @@ func (w *nullWalker) directives(directives ast.DirectiveList) *gqlerror.Error {
 	return nil
 }
 
-// A nullFault is a null, where it stands inside an argument, and the type it should have.
-type nullFault struct {
+// A valueFault is a value, where it stands inside an argument, and the type it is not of.
+type valueFault struct {
 	at    *ast.Value
 	place string
 	typ   *ast.Type
+	// foreign is whether it is the default of another operation.
+	foreign bool
 }
 
 // of makes the error of the argument in which the null is.
-func (f *nullFault) of(argument, owner string) *gqlerror.Error {
+func (f *valueFault) of(argument, owner string) *gqlerror.Error {
 	what := "a value is null"
-	if f.at.Kind == ast.Variable {
+	switch f.at.Kind {
+	case ast.Variable:
 		what = "$" + f.at.Raw + ": it is null"
+	case ast.ObjectValue:
+		what = "a value is an object"
 	}
-	refused := NewError(CodeBadUserInput, fmt.Sprintf("%s, and %s%s of %s takes %s", what, argument, f.place, owner, f.typ))
+	message := fmt.Sprintf("%s, and %s%s of %s takes %s", what, argument, f.place, owner, f.typ)
+	if f.foreign {
+		message = fmt.Sprintf("$%s: it has no value, and another operation of the document gives it a default: give it one here too", f.at.Raw)
+	}
+	refused := NewError(CodeBadUserInput, message)
 	if at := f.at.Position; at != nil {
 		refused.Locations = []gqlerror.Location{{Line: at.Line, Column: at.Column}}
 	}
 	return refused
 }
 
-// value looks for a null in a literal. What is inside the value of a variable was judged
+// value looks for a fault in a literal. What is inside the value of a variable was judged
 // by the variable's type, which is as strict as that of the place where it is used.
-func (w *nullWalker) value(typ *ast.Type, v *ast.Value) *nullFault {
-	if v.Kind == ast.NullValue || v.Kind == ast.Variable && w.isNull(v) {
+func (w *valueWalker) value(typ *ast.Type, v *ast.Value) *valueFault {
+	switch v.Kind {
+	case ast.NullValue:
 		if typ.NonNull {
-			return &nullFault{at: v, typ: typ}
+			return &valueFault{at: v, typ: typ}
 		}
-		return nil
-	}
-	switch {
-	case v.Kind == ast.ListValue:
+	case ast.Variable:
+		value, supplied := w.variables[v.Raw]
+		if supplied && value == nil && typ.NonNull {
+			return &valueFault{at: v, typ: typ}
+		}
+		// gqlparser gave the variable the definition of the operation that it saw last.
+		if !supplied && v.VariableDefinition != nil && v.VariableDefinition.DefaultValue != nil {
+			return &valueFault{at: v, typ: typ, foreign: true}
+		}
+	case ast.ListValue:
 		if typ.Elem == nil { // A scalar of the schema's own.
 			return nil
 		}
@@ -178,8 +200,11 @@ func (w *nullWalker) value(typ *ast.Type, v *ast.Value) *nullFault {
 				return fault
 			}
 		}
-	case v.Kind == ast.ObjectValue:
+	case ast.ObjectValue:
 		definition := w.schema.Types[typ.Name()]
+		if definition.Kind != ast.InputObject && (definition.Kind != ast.Scalar || builtIn(definition.Name)) {
+			return &valueFault{at: v, typ: typ}
+		}
 		for _, child := range v.Children {
 			field := definition.Fields.ForName(child.Name)
 			if field == nil {
@@ -192,10 +217,4 @@ func (w *nullWalker) value(typ *ast.Type, v *ast.Value) *nullFault {
 		}
 	}
 	return nil
-}
-
-// isNull says whether the variable was supplied, or has the default, null.
-func (w *nullWalker) isNull(v *ast.Value) bool {
-	value, supplied := w.variables[v.Raw]
-	return supplied && value == nil
 }

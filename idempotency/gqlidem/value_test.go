@@ -3,8 +3,10 @@ package gqlidem_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 
+	"github.com/99designs/gqlgen/graphql"
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
 
@@ -14,14 +16,17 @@ import (
 
 const nullSDL = `directive @idempotent on FIELD_DEFINITION
 	input Point { x: Float! = 0, names: [String!] = [], inner: Point, key: String! }
+	enum Color { RED }
+	scalar JSON
 	type Query { ok(n: Int! = 1): Boolean }
 	type Mutation {
-		draw(n: Int! = 1, at: Point, points: [Point!], ids: [[ID!]!]! = [], on: Boolean! = true, f: Float! = 1, idempotencyKey: String!): Boolean @idempotent
+		draw(n: Int! = 1, at: Point, points: [Point!], ids: [[ID!]!]! = [], on: Boolean! = true, f: Float! = 1, color: Color, any: JSON, idempotencyKey: String!): Boolean @idempotent
 		other(n: Int! = 1): Boolean
 	}`
 
-// Null is refused before anything runs, wherever a default lets gqlparser pass it.
-func TestOnce_RefusesNullWhereTheSchemaDoesNotAllowIt(t *testing.T) {
+// Null is refused before anything runs, wherever a default lets gqlparser pass it, and so
+// is an empty object for a scalar.
+func TestOnce_RefusesValuesThatAreNotOfTheirType(t *testing.T) {
 	t.Parallel()
 	once := newOnce(t, pgtest.Pool(t))
 	ran := 0
@@ -51,6 +56,11 @@ func TestOnce_RefusesNullWhereTheSchemaDoesNotAllowIt(t *testing.T) {
 		`mutation($v: Boolean = true) { ...F @include(if: $v) } fragment F on Mutation { draw(idempotencyKey: "k") }`:                   "$v: it is null, and if of @include takes Boolean!",
 		`mutation($v: Int) { ...F } fragment F on Mutation { ... { draw(idempotencyKey: "k") } other @skip(if: true) o: other(n: $v) }`: "$v: it is null, and n of other takes Int!",
 		`mutation($v: Int) { draw(idempotencyKey: "k") o: other(n: $v) @skip(if: true) }`:                                               "$v: it is null, and n of other takes Int!",
+		`mutation { draw(n: {}` + end:                                                                                                   "a value is an object, and n of draw takes Int!",
+		`mutation { draw(at: {key: {}}` + end:                                                                                           "a value is an object, and at.key of draw takes String!",
+		`mutation { draw(ids: [[{}]]` + end:                                                                                             "a value is an object, and ids[0][0] of draw takes ID!",
+		`mutation { draw(color: {}` + end:                                                                                               "a value is an object, and color of draw takes Color",
+		`mutation { draw(idempotencyKey: "k") ... @skip(if: {}) { other } }`:                                                            "a value is an object, and if of @skip takes Boolean!",
 	} {
 		r := send(t, server, document, `{"v": null}`)
 		if len(r.Errors) != 1 || r.Errors[0].Message != message || r.Errors[0].Extensions["code"] != gqlidem.CodeBadUserInput || len(r.Errors[0].Locations) != 1 || r.Errors[0].Path != nil {
@@ -62,9 +72,10 @@ func TestOnce_RefusesNullWhereTheSchemaDoesNotAllowIt(t *testing.T) {
 	}
 	// Without the variable, the defaults are what they are for.
 	for document, want := range map[string]int{
-		`mutation($v: Int) { draw(n: $v` + end:                                    1,
-		`mutation($v: Int = 7) { draw(n: $v, idempotencyKey: "l") }`:              1,
-		`mutation($v: Float) { draw(at: {x: $v, key: ""}, idempotencyKey: "m") }`: 1,
+		`mutation($v: Int) { draw(n: $v` + end:                                                         1,
+		`mutation { draw(at: {key: "", names: []}, points: {key: ""}, any: {}, idempotencyKey: "o") }`: 1,
+		`mutation($v: Int = 7) { draw(n: $v, idempotencyKey: "l") }`:                                   1,
+		`mutation($v: Float) { draw(at: {x: $v, key: ""}, idempotencyKey: "m") }`:                      1,
 	} {
 		before := ran
 		if r := send(t, server, document); len(r.Errors) != 0 || ran-before != want {
@@ -76,6 +87,32 @@ func TestOnce_RefusesNullWhereTheSchemaDoesNotAllowIt(t *testing.T) {
 		if r := send(t, server, document, `{"v": null}`); len(r.Errors) != 0 {
 			t.Errorf("%s: %s", document, r.body)
 		}
+	}
+}
+
+// gqlparser gives a fragment's variables the default that the last operation gives them.
+func TestOnce_RefusesTheDefaultOfAnotherOperation(t *testing.T) {
+	t.Parallel()
+	once := newOnce(t, pgtest.Pool(t))
+	var seen any
+	server := serve(nullSDL, once, resolvers{"draw": func(ctx context.Context) (any, error) {
+		seen = graphql.GetFieldContext(ctx).Args["at"]
+		return gqlidem.Do(ctx, once, func(context.Context, pgx.Tx) (bool, error) { return true, nil })
+	}})
+	const fragment = ` fragment F on Mutation { draw(at: {key: "", x: $v}, idempotencyKey: $k) }`
+	for document, ran := range map[string]bool{
+		`mutation A($v: Float, $k: String! = "a") { ...F } mutation B($v: Float = 7, $k: String! = "a") { ...F }` + fragment:     false,
+		`mutation B($v: Float = 7, $k: String! = "b") { ...F } mutation A($v: Float, $k: String! = "b") { ...F }` + fragment:     true,
+		`mutation A($v: Float = 1, $k: String! = "c") { ...F } mutation B($v: Float = 7, $k: String! = "c") { ...F }` + fragment: true,
+	} {
+		r := sendOperation(t, server, document, "A")
+		if ran && (len(r.Errors) != 0 || fmt.Sprint(seen) == "map[key: x:7]") {
+			t.Errorf("%s: %v was seen: %s", document, seen, r.body)
+		}
+		if !ran && (len(r.Errors) != 1 || r.Errors[0].Extensions["code"] != gqlidem.CodeBadUserInput || seen != nil) {
+			t.Errorf("%s: %v was seen: %s", document, seen, r.body)
+		}
+		seen = nil
 	}
 }
 
