@@ -11,6 +11,8 @@ import (
 	"github.com/vektah/gqlparser/v2/ast"
 	"github.com/vektah/gqlparser/v2/gqlerror"
 	"github.com/vektah/gqlparser/v2/lexer"
+
+	"github.com/onceql/onceql/idempotency/gqlidem"
 )
 
 // longestName is how long a name in a document may be, in bytes. gqlparser quotes names in
@@ -40,6 +42,8 @@ func (sourceText) Validate(graphql.ExecutableSchema) error { return nil }
 
 // MutateOperationParameters implements graphql.OperationParameterMutator.
 func (s sourceText) MutateOperationParameters(_ context.Context, params *graphql.RawParams) *gqlerror.Error {
+	// As the parser will read them: a block string ends where the specification says.
+	params.Query = gqlidem.BlockStrings(params.Query)
 	if !strings.Contains(params.Query, `\u`) && !strings.Contains(params.Query, "#") && !hasLongWord(params.Query) {
 		return nil
 	}

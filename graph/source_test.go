@@ -24,6 +24,8 @@ func TestSource_LoneSurrogatesAreRefused(t *testing.T) {
 		`{f(a:"\u{1F600}")}`:            false,
 		`{f(a:"\u00e9\\uD83D")}`:        false,
 		`{f(a:"""\uD83D""")}`:           false,
+		`{f(a:["""a""""\uD83D"])}`:      true,
+		`{f(a:["""a""""""\uD83D"""])}`:  false,
 		"# \\uD83D\n{f}":                false,
 		`{f(a:"\uD8")}`:                 false, // The parser's to refuse.
 	} {
@@ -42,6 +44,7 @@ func TestSource_CommentsBecomeSpaces(t *testing.T) {
 		"{a}#":                                "{a} ",
 		"# \"\"\"\r\n{a(b: \"#\") #\r}":       "     \r\n{a(b: \"#\")  \r}",
 		"{a(b: \"\"\"\n# c\n\"\"\")}#\ufeffd": "{a(b: \"\"\"\n# c\n\"\"\")}   ",
+		"{a(b: [\"\"\"c\"\"\"\"#\"]) #\"\n}":  "{a(b: [\"\"\"c\"\"\" \"#\"])   \n}",
 		"{a} # b \x00":                        "{a}     \x00", // The parser's to refuse.
 		"{a(b: \"\n#)}":                       "{a(b: \"\n#)}",
 	} {

@@ -2,13 +2,20 @@ package gqlidem_test
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 
 	"github.com/99designs/gqlgen/graphql"
+	"github.com/99designs/gqlgen/graphql/handler"
+	"github.com/99designs/gqlgen/graphql/handler/extension"
+	"github.com/99designs/gqlgen/graphql/handler/lru"
+	"github.com/99designs/gqlgen/graphql/handler/transport"
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
+	"github.com/vektah/gqlparser/v2"
 	"github.com/vektah/gqlparser/v2/ast"
 	"github.com/vektah/gqlparser/v2/parser"
 	"pgregory.net/rapid"
@@ -195,6 +202,39 @@ func TestDo_ReadsBlockStringsAsTheSpecificationDoes(t *testing.T) {
 	}
 	if got, _ := json.Marshal(seen); string(got) != `["Hello\nworld"]` {
 		t.Errorf("the effect saw %s", got)
+	}
+}
+
+// An extension that finds documents by their hash comes first: the hash is that of the
+// document as it was sent.
+func TestBlockStrings_OfPersistedQueries(t *testing.T) {
+	t.Parallel()
+	once := newOnce(t, pgtest.Pool(t))
+	server := handler.New(executable{
+		gqlparser.MustLoadSchema(&ast.Source{Input: noteSDL}),
+		writing(once, func(context.Context, pgx.Tx) (*note, error) { return &note{"a"}, nil }),
+	})
+	server.AddTransport(transport.POST{})
+	server.Use(extension.AutomaticPersistedQuery{Cache: lru.New[string](10)})
+	server.Use(once)
+	document := "mutation { write(text: \"\"\"Hello\n        world\"\"\", idempotencyKey: \"k\") { text } }"
+	extensions := map[string]any{"persistedQuery": map[string]any{"version": 1, "sha256Hash": fmt.Sprintf("%x", sha256.Sum256([]byte(document)))}}
+	for _, step := range []struct {
+		request map[string]any
+		status  string
+	}{
+		{map[string]any{"query": document, "extensions": extensions}, "EXECUTED"},
+		{map[string]any{"extensions": extensions}, "REPLAYED"},
+		{map[string]any{"query": `mutation { write(text: "Hello\nworld", idempotencyKey: "k") { text } }`}, "REPLAYED"},
+	} {
+		body, err := json.Marshal(step.request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := postBody(t, server, "", string(body))
+		if diff := cmp.Diff(statuses{"write": step.status}, r.statuses()); diff != "" {
+			t.Errorf("%s: status (-want +got):\n%s\n%s", body, diff, r.body)
+		}
 	}
 }
 
