@@ -13,23 +13,27 @@ import (
 // MutateOperationContext implements graphql.OperationContextMutator. It changes
 // nothing: this is where gqlgen lets an operation be refused before any of it runs.
 func (o *Once) MutateOperationContext(_ context.Context, operation *graphql.OperationContext) *gqlerror.Error {
-	if operation.Operation.Operation != ast.Mutation || !selectsMarked(operation.Operation.SelectionSet) {
+	if operation.Operation.Operation != ast.Mutation || !selectsMarked(operation.Operation.SelectionSet, map[*ast.FragmentDefinition]bool{}) {
 		return nil
 	}
 	return ValueFault(o.schema, operation)
 }
 
-// selectsMarked says whether a field of the operation's own is marked.
-func selectsMarked(set ast.SelectionSet) bool {
+// selectsMarked says whether a field of the operation's own is marked. It looks into each
+// fragment once, however often it is spread.
+func selectsMarked(set ast.SelectionSet, visited map[*ast.FragmentDefinition]bool) bool {
 	for _, selection := range set {
 		var marked bool
 		switch selection := selection.(type) {
 		case *ast.Field:
 			marked = selection.Definition.Directives.ForName(Directive) != nil
 		case *ast.InlineFragment:
-			marked = selectsMarked(selection.SelectionSet)
+			marked = selectsMarked(selection.SelectionSet, visited)
 		case *ast.FragmentSpread:
-			marked = selectsMarked(selection.Definition.SelectionSet)
+			if !visited[selection.Definition] {
+				visited[selection.Definition] = true
+				marked = selectsMarked(selection.Definition.SelectionSet, visited)
+			}
 		}
 		if marked {
 			return true
@@ -153,7 +157,7 @@ type valueFault struct {
 	foreign bool
 }
 
-// of makes the error of the argument in which the null is.
+// of makes the error of the argument in which the value is.
 func (f *valueFault) of(argument, owner string) *gqlerror.Error {
 	what := "a value is null"
 	switch f.at.Kind {
@@ -173,17 +177,18 @@ func (f *valueFault) of(argument, owner string) *gqlerror.Error {
 	return refused
 }
 
-// value looks for a fault in a literal. What is inside the value of a variable was judged
-// by the variable's type, which is as strict as that of the place where it is used.
+// value looks for a fault in a literal; typ is nil inside a scalar of the schema's own. What
+// is inside the value of a variable was judged by the variable's type, which is as strict as
+// that of the place where it is used.
 func (w *valueWalker) value(typ *ast.Type, v *ast.Value) *valueFault {
 	switch v.Kind {
 	case ast.NullValue:
-		if typ.NonNull {
+		if typ != nil && typ.NonNull {
 			return &valueFault{at: v, typ: typ}
 		}
 	case ast.Variable:
 		value, supplied := w.variables[v.Raw]
-		if supplied && value == nil && typ.NonNull {
+		if supplied && value == nil && typ != nil && typ.NonNull {
 			return &valueFault{at: v, typ: typ}
 		}
 		// gqlparser gave the variable the definition of the operation that it saw last.
@@ -191,29 +196,35 @@ func (w *valueWalker) value(typ *ast.Type, v *ast.Value) *valueFault {
 			return &valueFault{at: v, typ: typ, foreign: true}
 		}
 	case ast.ListValue:
-		if typ.Elem == nil { // A scalar of the schema's own.
-			return nil
-		}
 		for i, child := range v.Children {
-			if fault := w.value(typ.Elem, child.Value); fault != nil {
+			if fault := w.value(elementOf(typ), child.Value); fault != nil {
 				fault.place = "[" + strconv.Itoa(i) + "]" + fault.place
 				return fault
 			}
 		}
 	case ast.ObjectValue:
+		return w.object(typ, v)
+	}
+	return nil
+}
+
+func (w *valueWalker) object(typ *ast.Type, v *ast.Value) *valueFault {
+	var fields ast.FieldList
+	if typ != nil {
 		definition := w.schema.Types[typ.Name()]
 		if definition.Kind != ast.InputObject && (definition.Kind != ast.Scalar || builtIn(definition.Name)) {
 			return &valueFault{at: v, typ: typ}
 		}
-		for _, child := range v.Children {
-			field := definition.Fields.ForName(child.Name)
-			if field == nil {
-				continue
-			}
-			if fault := w.value(field.Type, child.Value); fault != nil {
-				fault.place = "." + child.Name + fault.place
-				return fault
-			}
+		fields = definition.Fields
+	}
+	for _, child := range v.Children {
+		var fieldType *ast.Type
+		if field := fields.ForName(child.Name); field != nil {
+			fieldType = field.Type
+		}
+		if fault := w.value(fieldType, child.Value); fault != nil {
+			fault.place = "." + child.Name + fault.place
+			return fault
 		}
 	}
 	return nil

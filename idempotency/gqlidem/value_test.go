@@ -4,11 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
+	"github.com/vektah/gqlparser/v2"
+	"github.com/vektah/gqlparser/v2/ast"
+	"github.com/vektah/gqlparser/v2/validator/rules"
 
 	"github.com/onceql/onceql/idempotency/gqlidem"
 	"github.com/onceql/onceql/internal/pgtest"
@@ -101,9 +105,10 @@ func TestOnce_RefusesTheDefaultOfAnotherOperation(t *testing.T) {
 	}})
 	const fragment = ` fragment F on Mutation { draw(at: {key: "", x: $v}, idempotencyKey: $k) }`
 	for document, ran := range map[string]bool{
-		`mutation A($v: Float, $k: String! = "a") { ...F } mutation B($v: Float = 7, $k: String! = "a") { ...F }` + fragment:     false,
-		`mutation B($v: Float = 7, $k: String! = "b") { ...F } mutation A($v: Float, $k: String! = "b") { ...F }` + fragment:     true,
-		`mutation A($v: Float = 1, $k: String! = "c") { ...F } mutation B($v: Float = 7, $k: String! = "c") { ...F }` + fragment: true,
+		`mutation A($v: Float, $k: String! = "a") { ...F } mutation B($v: Float = 7, $k: String! = "a") { ...F }` + fragment:                   false,
+		`mutation A($v: Int) { ...G } mutation B($v: Int = 7) { ...G } fragment G on Mutation { draw(any: [{x: [$v]}], idempotencyKey: "d") }`: false,
+		`mutation B($v: Float = 7, $k: String! = "b") { ...F } mutation A($v: Float, $k: String! = "b") { ...F }` + fragment:                   true,
+		`mutation A($v: Float = 1, $k: String! = "c") { ...F } mutation B($v: Float = 7, $k: String! = "c") { ...F }` + fragment:               true,
 	} {
 		r := sendOperation(t, server, document, "A")
 		if ran && (len(r.Errors) != 0 || fmt.Sprint(seen) == "map[key: x:7]") {
@@ -115,6 +120,37 @@ func TestOnce_RefusesTheDefaultOfAnotherOperation(t *testing.T) {
 		seen = nil
 	}
 }
+
+// A fragment is looked at once, or these would take years.
+func TestOnce_LooksAtEachFragmentOnce(t *testing.T) {
+	t.Parallel()
+	once := newOnce(t, pgtest.Pool(t))
+	for _, field := range []string{`draw(n: $v, idempotencyKey: "k")`, `other(n: $v)`} {
+		var document strings.Builder
+		document.WriteString("mutation($v: Int) { ...F0 ...F0 }")
+		for i := range 60 {
+			fmt.Fprintf(&document, " fragment F%d on Mutation { ...F%d ...F%d }", i, i+1, i+1)
+		}
+		document.WriteString(" fragment F60 on Mutation { " + field + " }")
+		doc, errs := gqlparser.LoadQueryWithRules(nullSchema, document.String(), rules.NewDefaultRules())
+		if errs != nil {
+			t.Fatal(errs)
+		}
+		if err := once.Validate(executable{schema: nullSchema}); err != nil {
+			t.Fatal(err)
+		}
+		operation := &graphql.OperationContext{Doc: doc, Operation: doc.Operations[0], Variables: map[string]any{"v": 1}}
+		if fault := once.MutateOperationContext(t.Context(), operation); fault != nil {
+			t.Error(fault)
+		}
+		operation.Variables["v"] = nil
+		if fault := once.MutateOperationContext(t.Context(), operation); (fault != nil) != strings.HasPrefix(field, "draw") {
+			t.Errorf("%s: %v", field, fault)
+		}
+	}
+}
+
+var nullSchema = gqlparser.MustLoadSchema(&ast.Source{Input: nullSDL})
 
 func TestCanonical_NullHasNoFormWhereTheTypeForbidsIt(t *testing.T) {
 	t.Parallel()
