@@ -78,20 +78,28 @@ func (s sourceText) MutateOperationParameters(_ context.Context, params *graphql
 }
 
 // hasLongWord says whether more characters of names follow each other than a name may
-// have, in a string perhaps.
+// have, in a string perhaps. Such a row has one of every longestName+1 characters.
 func hasLongWord(text string) bool {
-	length := 0
-	for i := range len(text) {
-		switch c := text[i]; {
-		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c == '_':
-			if length++; length > longestName {
-				return true
-			}
-		default:
-			length = 0
+	for at := longestName; at < len(text); at += longestName + 1 {
+		if !inName(text[at]) {
+			continue
+		}
+		start, end := at, at
+		for start > 0 && inName(text[start-1]) {
+			start--
+		}
+		for end < len(text) && inName(text[end]) && end-start <= longestName {
+			end++
+		}
+		if end-start > longestName {
+			return true
 		}
 	}
 	return false
+}
+
+func inName(c byte) bool {
+	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '_'
 }
 
 // hasLoneSurrogate says whether a string, in the quotes and with the escapes of a

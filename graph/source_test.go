@@ -69,6 +69,16 @@ func TestHandler_RefusesLongNames(t *testing.T) {
 			t.Errorf("%s", got.text)
 		}
 	}
+	for at := range 300 { // Wherever it stands.
+		params := graphql.RawParams{Query: strings.Repeat(" ", at) + long}
+		if err := graph.ReadSource(t.Context(), &params); err == nil {
+			t.Errorf("a long name at %d is taken", at)
+		}
+		params.Query = strings.Repeat(" ", at) + long[1:] + strings.Repeat(" "+long[1:], 3)
+		if err := graph.ReadSource(t.Context(), &params); err != nil {
+			t.Errorf("a name at %d is refused: %v", at, err)
+		}
+	}
 	for _, document := range []string{
 		"{ " + long[1:] + ": __typename }", `{ project(id: "` + long + `") { id } }`, "{ __typename } # " + long, `{ project(id: """` + long + `""") { id } }`,
 	} {
