@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"runtime/debug"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/99designs/gqlgen/graphql/errcode"
@@ -59,11 +60,14 @@ type Presenter struct {
 // Present implements graphql.ErrorPresenterFunc.
 func (p Presenter) Present(ctx context.Context, err error) *gqlerror.Error {
 	presented := present(ctx, err)
+	shorten(presented)
 	complete(ctx, presented)
 	first := p.refused(ctx, presented, err)
 	switch code := presented.Extensions["code"]; code {
 	case gqlidem.CodeInternal:
-		p.Log.ErrorContext(ctx, "a field failed", about(ctx, code, err)...)
+		if !errors.As(err, new(*idempotency.PanicError)) || firstPanic(ctx) {
+			p.Log.ErrorContext(ctx, "a field failed", about(ctx, code, err)...)
+		}
 	case gqlidem.CodeUnavailable:
 		if first {
 			p.Log.WarnContext(ctx, "a field is unavailable", about(ctx, code, err)...)
@@ -72,6 +76,25 @@ func (p Presenter) Present(ctx context.Context, err error) *gqlerror.Error {
 		}
 	}
 	return presented
+}
+
+// Of a message and of the places in a document so much is told. gqlparser quotes what it
+// does not like, and names each fragment of a cycle.
+const (
+	maxMessage   = 500 // bytes
+	maxLocations = 10
+)
+
+// shorten bounds the size of an error, whatever it quotes.
+func shorten(err *gqlerror.Error) {
+	if len(err.Message) > maxMessage {
+		end := maxMessage
+		for end > 0 && !utf8.RuneStart(err.Message[end]) {
+			end--
+		}
+		err.Message = err.Message[:end] + "…"
+	}
+	err.Locations = err.Locations[:min(len(err.Locations), maxLocations)]
 }
 
 // complete adds what every error says and this one does not yet.
@@ -125,13 +148,25 @@ func present(ctx context.Context, err error) *gqlerror.Error {
 	return hidden
 }
 
+// How gqlparser's messages begin that decide about an error's code or its text. It gives
+// these errors no other mark; a test fails when it changes them.
+const (
+	messageTokenLimit = "exceeded token limit of "
+	messageNesting    = "exceeded maximum nesting depth of "
+	messageNumber     = "cannot use value "
+)
+
 // requestError gives gqlgen's error about a document, or about its variables, the
 // code that says which.
 func requestError(ctx context.Context, err *gqlerror.Error) *gqlerror.Error {
 	presented := *err
 	switch code := err.Extensions["code"]; {
-	case strings.HasPrefix(err.Message, "exceeded token limit"):
-		return limitExceeded("tokens", "the document has more tokens than the limit of "+strings.TrimPrefix(err.Message, "exceeded token limit of "))
+	case strings.HasPrefix(err.Message, messageTokenLimit):
+		return limitExceeded("tokens", "the document has more tokens than the limit of "+strings.TrimPrefix(err.Message, messageTokenLimit))
+	case strings.HasPrefix(err.Message, messageNesting):
+		exceeded := limitExceeded("depth", "the document nests deeper than "+strings.TrimPrefix(err.Message, messageNesting))
+		exceeded.Locations = err.Locations
+		return exceeded
 	case err.Rule == rules.MaxIntrospectionDepth.Name:
 		exceeded := limitExceeded("introspectionDepth", "the introspection nests lists too deeply")
 		exceeded.Locations = err.Locations
@@ -163,7 +198,7 @@ func noOperation(operation *graphql.OperationContext) string {
 func variableError(err *gqlerror.Error) *gqlerror.Error {
 	refused := badInput("%s", err.Message)
 	// gqlparser quotes the number that it ended up with, not the one it was given.
-	if _, typ, ok := strings.Cut(err.Message, " as "); ok && strings.HasPrefix(err.Message, "cannot use value ") {
+	if _, typ, ok := strings.Cut(err.Message, " as "); ok && strings.HasPrefix(err.Message, messageNumber) {
 		refused.Message = "cannot use this number as " + typ
 	}
 	if len(err.Path) > 1 {

@@ -53,13 +53,13 @@ func NewHandler(resolvers generated.ResolverRoot, once *gqlidem.Once, config Con
 		server.Use(authorization{config.May})
 	}
 	server.Use(limiter{limits, !config.HideSchema})
-	server.Use(loneSurrogates{})
+	server.Use(sourceText{limits.Tokens})
 	server.Use(&variableTypes{})
 	if !config.HideSchema {
 		server.Use(extension.Introspection{})
 	}
 	server.Use(once)
-	return gqlidem.WithHeader(server)
+	return countPanics(gqlidem.WithHeader(server), config.Log)
 }
 
 // withoutDefer returns the schema without the directive that gqlparser adds to
