@@ -103,11 +103,16 @@ fidelity:
 	@go test -count=1 -parallel 4 -timeout 1h ./idempotency/internal/sim/fidelity -args -first $(FIRST) -histories 400 -others 200 -figures $(CURDIR)/bin/fidelity.txt
 	@cat bin/fidelity.txt
 
-# The fuzz targets, two minutes each.
+# The fuzz targets, two minutes each or FUZZ_FOR. Coverage varies from run to run where
+# goroutines and a database are at work, so little time goes into making inputs smaller.
+FUZZ_FOR ?= 2m
 fuzz:
 	@.ci/install server tests
-	go test -run '^$$' -fuzz FuzzCanonical -fuzztime 2m ./idempotency/gqlidem
-	go test -run '^$$' -fuzz FuzzDecode -fuzztime 2m ./graph/transport
+	go test -run '^$$' -fuzz FuzzCanonical -fuzztime $(FUZZ_FOR) ./idempotency/gqlidem
+	go test -run '^$$' -fuzz FuzzDecode -fuzztime $(FUZZ_FOR) ./graph/transport
+	go test -run '^$$' -fuzz FuzzIdentify -fuzztime $(FUZZ_FOR) -fuzzminimizetime 10x ./internal/identity
+	go test -run '^$$' -fuzz FuzzOperations -fuzztime $(FUZZ_FOR) -fuzzminimizetime 10x ./graph
+	go test -run '^$$' -fuzz FuzzDocuments -fuzztime $(FUZZ_FOR) -fuzzminimizetime 10x ./graph
 
 # The tests of concurrency, a hundred times, with one of two cores kept busy.
 storm:

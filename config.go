@@ -17,6 +17,7 @@ import (
 	"github.com/onceql/onceql/internal/embeddedpg"
 	"github.com/onceql/onceql/internal/identity"
 	"github.com/onceql/onceql/internal/server"
+	"github.com/onceql/onceql/internal/telemetry"
 )
 
 // commandLine is what `onceql --help` explains. Every flag has an environment
@@ -53,6 +54,7 @@ type serveCommand struct {
 	databaseFlags
 	logFlags
 	ListenAddr     string        `env:"LISTEN_ADDR" default:"127.0.0.1:8080" help:"Address to listen on; port 0 takes any free one (${default})."`
+	MetricsAddr    string        `env:"METRICS_ADDR" help:"Address of /metrics, which has a listener of its own and asks nobody who they are. None: off."`
 	AllowAnonymous bool          `env:"ALLOW_ANONYMOUS" help:"Serve without authentication beyond the loopback interface."`
 	AllowedHosts   []string      `env:"ALLOWED_HOSTS" help:"Names of this server that requests may have in Host, besides addresses, localhost and that of LISTEN_ADDR, separated by commas. Others are refused where nobody is authenticated, and wherever this is set."`
 	AuthIssuer     string        `env:"AUTH_ISSUER" help:"URL of the OpenID Connect issuer whose bearer tokens are accepted. None: everyone is one anonymous tenant."`
@@ -66,6 +68,7 @@ type serveCommand struct {
 	GroupBy        string        `name:"idempotency-group-by" env:"IDEMPOTENCY_GROUP_BY" default:"all" enum:"all,scope" help:"Whose calls may share a transaction: those of all tenants, or of one (scope), for a distributed engine (${default})."`
 	DrainDelay     time.Duration `env:"DRAIN_DELAY" default:"0s" help:"How long the server takes requests after SIGTERM, while /readyz says that it drains (${default})."`
 	DrainTimeout   time.Duration `env:"DRAIN_TIMEOUT" default:"15s" help:"How long running requests may take to end after that (${default})."`
+	AcceptVersion  bool          `name:"accept-if-version" env:"ACCEPT_IF_VERSION" default:"true" negatable:"" help:"Accept ifVersion in updates. Not while a build runs whose updates raise no version (${default})."`
 	MaxBodyBytes   int64         `env:"MAX_BODY_BYTES" default:"${max_body}" help:"Size of the largest request body (${default})."`
 	limitFlags
 	timeoutFlags
@@ -105,6 +108,7 @@ func (c *serveCommand) Validate() error {
 		c.validateSenders,
 		func() error { return server.ValidateOrigins(c.CORSOrigins) },
 		func() error { return server.ValidateHosts(c.AllowedHosts) },
+		func() error { return telemetry.ValidateAddress(c.MetricsAddr, c.ListenAddr) },
 	} {
 		if err := validate(); err != nil {
 			return err
@@ -127,8 +131,8 @@ func (c *serveCommand) Validate() error {
 	return c.idempotency(nil).Validate()
 }
 
-func (c *serveCommand) identity() identity.Config {
-	return identity.Config{Issuer: c.AuthIssuer, Audience: c.AuthAudience, TenantClaim: c.AuthTenant}
+func (c *serveCommand) identity(fetched func(error)) identity.Config {
+	return identity.Config{Issuer: c.AuthIssuer, Audience: c.AuthAudience, TenantClaim: c.AuthTenant, Fetched: fetched}
 }
 
 func (c *serveCommand) idempotency(observer func(idempotency.Event)) idempotency.Config {

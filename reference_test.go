@@ -1,14 +1,17 @@
 package main
 
 import (
+	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"log/slog"
 	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -18,6 +21,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/onceql/onceql/idempotency/gqlidem"
+	"github.com/onceql/onceql/internal/telemetry"
 )
 
 // A setting that is added, renamed or given another default is one that operators
@@ -73,17 +77,105 @@ func TestReference_HasEveryErrorCode(t *testing.T) {
 	}
 }
 
+// A metric that the server has is one that operators look up.
+func TestReference_HasEveryMetric(t *testing.T) {
+	t.Parallel()
+	families, err := telemetry.New("", slog.New(slog.DiscardHandler)).Registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, got := map[string]string{}, map[string]string{}
+	for _, family := range families {
+		if family.GetHelp() == "" {
+			t.Errorf("%s has no help text", family.GetName())
+		}
+		if !strings.HasPrefix(family.GetName(), "onceql_") {
+			continue
+		}
+		labels := map[string]bool{}
+		for _, metric := range family.GetMetric() {
+			for _, label := range metric.GetLabel() {
+				labels[label.GetName()] = true
+			}
+		}
+		want[family.GetName()] = fmt.Sprint(strings.ToLower(family.GetType().String()), slices.Sorted(maps.Keys(labels)))
+	}
+	for _, row := range table(t, "metric", "type", "labels", "meaning") {
+		labels := regexp.MustCompile(`[a-z]+`).FindAllString(row[2], -1)
+		if row[2] == "none" {
+			labels = nil
+		}
+		slices.Sort(labels)
+		got[row[0]] = fmt.Sprint(row[1], labels)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("docs/reference.md (+) and the metrics (-):\n%s", diff)
+	}
+}
+
+func TestReference_HasEveryReasonOfARefusal(t *testing.T) {
+	t.Parallel()
+	want, got := map[telemetry.Reason]bool{}, map[telemetry.Reason]bool{}
+	for _, reason := range telemetry.Reasons() {
+		want[reason] = true
+	}
+	for _, row := range table(t, "reason", "what is refused", "code or status") {
+		switch row[0] {
+		case "limit_…":
+			got["limit_other"] = true
+			for _, limit := range listed(t, "reference.md", "`extensions.limit` is one of ") {
+				got[telemetry.Reason("limit_"+limit)] = true
+			}
+			continue
+		case "token_…":
+			for _, token := range listed(t, "operations.md", "the reason is one of ") {
+				got[telemetry.Reason("token_"+token)] = true
+			}
+			continue
+		}
+		got[telemetry.Reason(row[0])] = true
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("docs/reference.md (+) and the reasons (-):\n%s", diff)
+	}
+}
+
+// listed returns the words in marks of code from there to the end of the sentence.
+func listed(t testing.TB, file, from string) []string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("docs", file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, list, found := strings.Cut(string(text), "\n"+from)
+	list, _, ended := strings.Cut(list, ".")
+	if !found || !ended {
+		t.Fatalf("docs/%s has no list that begins with %q", file, from)
+	}
+	var words []string
+	for _, match := range regexp.MustCompile("`([A-Za-z_]+)`").FindAllStringSubmatch(list, -1) {
+		words = append(words, match[1])
+	}
+	return words
+}
+
 // table returns the rows of the table in docs/reference.md that has these heads,
 // without the marks of code. No cell is empty, and no row comes twice.
 func table(t testing.TB, heads ...string) [][]string {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join("docs", "reference.md"))
+	return tableOf(t, "reference.md", heads...)
+}
+
+// tableOf returns that of a file of the directory docs.
+func tableOf(t testing.TB, file string, heads ...string) [][]string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("docs", file))
 	if err != nil {
 		t.Fatal(err)
 	}
 	_, below, found := strings.Cut(string(text), "| "+strings.Join(heads, " | ")+" |\n"+strings.Repeat("|---", len(heads))+"|\n")
 	if !found {
-		t.Fatalf("docs/reference.md has no table of %v", heads)
+		t.Fatalf("docs/%s has no table of %v", file, heads)
 	}
 	var rows [][]string
 	seen := map[string]bool{}
@@ -96,7 +188,7 @@ func table(t testing.TB, heads ...string) [][]string {
 			cells[i] = strings.Trim(strings.TrimSpace(cells[i]), "`")
 		}
 		if len(cells) != len(heads) || seen[cells[0]] || cells[len(cells)-1] == "" {
-			t.Errorf("docs/reference.md: this row has a cell too few or too many, an empty one, or comes twice: %s", line)
+			t.Errorf("docs/%s: this row has a cell too few or too many, an empty one, or comes twice: %s", file, line)
 			continue
 		}
 		seen[cells[0]] = true

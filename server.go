@@ -24,6 +24,7 @@ import (
 	"github.com/onceql/onceql/internal/identity"
 	"github.com/onceql/onceql/internal/requestid"
 	"github.com/onceql/onceql/internal/server"
+	"github.com/onceql/onceql/internal/telemetry"
 	"github.com/onceql/onceql/playground"
 )
 
@@ -68,6 +69,15 @@ func (c *serveCommand) serve(ctx context.Context, log *slog.Logger) error {
 	// What runs finishes after ctx ended; DrainDelay and DrainTimeout bound it.
 	running := context.WithoutCancel(ctx)
 
+	metrics := telemetry.New(version(), log)
+	scraped, err := telemetry.Listen(ctx, c.MetricsAddr)
+	if err != nil {
+		return err
+	}
+	if scraped != nil {
+		defer scraped.Close()
+		go metrics.Serve(scraped)
+	}
 	database, err := c.open(ctx)
 	if err != nil {
 		return err
@@ -92,7 +102,7 @@ func (c *serveCommand) serve(ctx context.Context, log *slog.Logger) error {
 	}
 	defer release(pool)
 	database.warn(ctx, pool, log)
-	identify, err := server.NewIdentifier(ctx, c.identity(), log)
+	identify, err := server.NewIdentifier(ctx, c.identity(metrics.KeysFetched), log)
 	if err != nil {
 		return err
 	}
@@ -104,17 +114,21 @@ func (c *serveCommand) serve(ctx context.Context, log *slog.Logger) error {
 		log.Warn("the database can't be checked yet", "err", graph.Describe(err))
 	}
 	once := gqlidem.New(engine, identity.Tenant, gqlidem.WithRequestID(requestid.From), gqlidem.Strict())
-	api := graph.NewHandler(graph.NewResolver(once, engine, pool, identity.Tenant), once, graph.Config{
+	resolver := graph.NewResolver(once, engine, pool, identity.Tenant)
+	resolver.RefuseIfVersion = !c.AcceptVersion
+	api := graph.NewHandler(resolver, once, graph.Config{
 		MaxBody:    c.MaxBodyBytes,
 		Limits:     c.limits(),
 		HideSchema: !c.Introspection,
 		May:        server.May,
 		Log:        log,
+		Refused:    metrics.Refusals.Refuse,
 	})
-	health := server.NewHealth(cluster.Check, c.Wait, log)
+	health := server.NewHealth(cluster.Check, c.Wait, metrics.Refusals, log)
+	metrics.Read(telemetry.Sources{Queued: func() int { return engine.Stats().Queued }, Database: health.State})
 
 	mux := http.NewServeMux()
-	mux.Handle("/graphql", server.CORS(c.CORSOrigins, server.Authenticate(identify, health.Admit(engine.Refuses, server.RequestTimeout(c.RequestTimeout, api)))))
+	mux.Handle("/graphql", server.CORS(c.CORSOrigins, metrics.Refusals, server.Authenticate(identify, metrics.Refusals, health.Admit(engine.Refuses, server.RequestTimeout(c.RequestTimeout, api)))))
 	mux.Handle("GET /{$}", playground.Handler())
 	mux.Handle("GET /playground/", playground.Handler())
 	if c.Introspection {
@@ -123,7 +137,7 @@ func (c *serveCommand) serve(ctx context.Context, log *slog.Logger) error {
 	mux.HandleFunc("GET /healthz", health.Live)
 	mux.HandleFunc("GET /readyz", health.Ready)
 
-	handler := server.SecurityHeaders(c.ofOurHosts(mux))
+	handler := server.SecurityHeaders(c.ofOurHosts(metrics.Refusals, mux))
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", c.ListenAddr)
 	if err != nil {
 		return errors.Join(err, once.Close(running))
@@ -146,7 +160,7 @@ func (c *serveCommand) serve(ctx context.Context, log *slog.Logger) error {
 		health.Watch(watching)
 		cluster.Close(running)
 	}()
-	announce(listener.Addr(), database)
+	announce(listener.Addr(), scraped, database)
 
 	select {
 	case err := <-served:
@@ -177,11 +191,11 @@ func (c *serveCommand) serve(ctx context.Context, log *slog.Logger) error {
 
 // ofOurHosts refuses requests for other hosts, which the pages of strangers might send: who
 // is authenticated brings a token, which such a page has not.
-func (c *serveCommand) ofOurHosts(next http.Handler) http.Handler {
+func (c *serveCommand) ofOurHosts(refusals *telemetry.Refusals, next http.Handler) http.Handler {
 	if c.AuthIssuer != "" && len(c.AllowedHosts) == 0 {
 		return next
 	}
-	return server.NewHosts(c.ListenAddr, c.AllowedHosts).Only(next)
+	return server.NewHosts(c.ListenAddr, c.AllowedHosts).Only(refusals, next)
 }
 
 // unended says whether executions run on. The last one may have ended with its request,
@@ -213,9 +227,12 @@ func serveSchema(w http.ResponseWriter, _ *http.Request) {
 }
 
 // announce says on standard output where everything is.
-func announce(address net.Addr, database *database) {
+func announce(address net.Addr, scraped net.Listener, database *database) {
 	fmt.Printf("OnceQL %s\n  API         http://%s/graphql\n  Playground  http://%s/\n  Data        %s\n",
 		version(), address, address, database.place)
+	if scraped != nil {
+		fmt.Printf("  Metrics     http://%s/metrics\n", scraped.Addr())
+	}
 }
 
 // stamp is the version that `make build` gives the program.

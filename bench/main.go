@@ -185,8 +185,8 @@ func findPgbench() (string, error) {
 	return found[len(found)-1], nil
 }
 
-// prepare makes projects to update, of which the one with the name "Slow" takes 50
-// ms in its effect, and lets the database refuse the name "Poison".
+// prepare makes projects to update, of which the one whose name begins with "Slow" takes
+// 50 ms in its effect, and lets the database refuse the name "Poison".
 func prepare(ctx context.Context, database string) error {
 	conn, err := pgx.Connect(ctx, database)
 	if err != nil {
@@ -195,7 +195,7 @@ func prepare(ctx context.Context, database string) error {
 	defer conn.Close(ctx)
 	statements := []string{
 		`create function slow() returns trigger language plpgsql as $$ begin perform pg_sleep(0.05); return new; end $$`,
-		`create trigger slow before update on projects for each row when (new.name = 'Slow') execute function slow()`,
+		`create trigger slow before update on projects for each row when (new.name like 'Slow%') execute function slow()`,
 		`alter table projects add constraint poison check (name <> 'Poison')`,
 		`insert into projects (tenant, id, name, created_at, updated_at) values ('', '` + string(slowProject) + `', 'Slow', now(), now())`,
 	}

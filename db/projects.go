@@ -15,17 +15,25 @@ import (
 // ErrNotFound reports a project that the tenant does not have.
 var ErrNotFound = errors.New("not found")
 
+// A VersionError reports a project that has another version than the one asked for.
+type VersionError struct{ Current int32 }
+
+func (e *VersionError) Error() string {
+	return fmt.Sprintf("the project has version %d", e.Current)
+}
+
 // A Project is a row of projects. Its times are the database's.
 type Project struct {
 	Tenant               string
 	ID                   uuid.UUID
+	Version              int32
 	Name                 string
 	Description          *string
 	CreatedAt, UpdatedAt time.Time
 	ArchivedAt           *time.Time
 }
 
-const projectColumns = `tenant, id, name, description, created_at, updated_at, archived_at`
+const projectColumns = `tenant, id, version, name, description, created_at, updated_at, archived_at`
 
 // CreateProjects inserts the projects, whose Tenant, ID, Name and Description
 // are set, and returns them as they are stored, in the order of rows.
@@ -66,37 +74,92 @@ func CreateProjects(ctx context.Context, tx pgx.Tx, rows []Project) ([]Project, 
 type ProjectChange struct {
 	Name        *string
 	Description **string
+	// IfVersion is the only version that may be changed; nil allows any.
+	IfVersion *int32
 }
 
-// UpdateProject changes the tenant's project and returns it, or ErrNotFound. A
-// change that changes nothing leaves UpdatedAt as it is.
+// The statements that change a project are for one that lockProject has locked.
+//
+// A change's time is that of its statement. now() is the transaction's beginning, which
+// may be before a change that the lock waited for. The clock may be set back, or be that
+// of another host since a failover: then the change has the time of the one before.
+// statement_timestamp() is the same throughout the statement, and distributed engines
+// take it, where they refuse clock_timestamp().
+const (
+	changedAt = `greatest(updated_at, statement_timestamp())`
+	changed   = `version = version + 1, updated_at = ` + changedAt
+
+	updateSQL = `
+		update projects
+		set name = $3, description = $4, ` + changed + `
+		where tenant = $1 and id = $2
+		returning ` + projectColumns
+	archiveSQL = `
+		update projects
+		set archived_at = ` + changedAt + `, ` + changed + `
+		where tenant = $1 and id = $2
+		returning ` + projectColumns
+	unarchiveSQL = `
+		update projects
+		set archived_at = null, ` + changed + `
+		where tenant = $1 and id = $2
+		returning ` + projectColumns
+)
+
+// UpdateProject changes the tenant's project and returns it, ErrNotFound, or a
+// *VersionError. A change that changes nothing leaves Version and UpdatedAt as they are.
 func UpdateProject(ctx context.Context, tx pgx.Tx, tenant string, id uuid.UUID, change ProjectChange) (Project, error) {
-	var description *string
+	before, err := lockProject(ctx, tx, tenant, id)
+	if err != nil {
+		return Project{}, err
+	}
+	if change.IfVersion != nil && *change.IfVersion != before.Version {
+		return Project{}, &VersionError{before.Version}
+	}
+	name, description := before.Name, before.Description
+	if change.Name != nil {
+		name = *change.Name
+	}
 	if change.Description != nil {
 		description = *change.Description
 	}
-	return project(ctx, tx, `
-		update projects
-		set name = coalesce($3, name),
-			description = case when $4 then $5 else description end,
-			updated_at = case
-				when (name, description) is distinct from
-					(coalesce($3, name), case when $4 then $5 else description end)
-				then now() else updated_at end
-		where tenant = $1 and id = $2
-		returning `+projectColumns, tenant, id, change.Name, change.Description != nil, description)
+	if name == before.Name && equal(description, before.Description) {
+		return before, nil
+	}
+	return project(ctx, tx, updateSQL, tenant, id, name, description)
 }
 
 // ArchiveProject archives the tenant's project and returns it, or ErrNotFound.
 // One that is archived already stays as it is.
 func ArchiveProject(ctx context.Context, tx pgx.Tx, tenant string, id uuid.UUID) (Project, error) {
-	return project(ctx, tx, `
-		update projects
-		set archived_at = coalesce(archived_at, now()),
-			updated_at = case when archived_at is null then now() else updated_at end
-		where tenant = $1 and id = $2
-		returning `+projectColumns, tenant, id)
+	before, err := lockProject(ctx, tx, tenant, id)
+	if err != nil || before.ArchivedAt != nil {
+		return before, err
+	}
+	return project(ctx, tx, archiveSQL, tenant, id)
 }
+
+// UnarchiveProject takes the tenant's project out of the archive and returns it, or
+// ErrNotFound. One that is not archived stays as it is.
+func UnarchiveProject(ctx context.Context, tx pgx.Tx, tenant string, id uuid.UUID) (Project, error) {
+	before, err := lockProject(ctx, tx, tenant, id)
+	if err != nil || before.ArchivedAt == nil {
+		return before, err
+	}
+	return project(ctx, tx, unarchiveSQL, tenant, id)
+}
+
+// lockProject returns the tenant's project, or ErrNotFound. Nobody else changes it until
+// the transaction ends.
+func lockProject(ctx context.Context, tx pgx.Tx, tenant string, id uuid.UUID) (Project, error) {
+	return project(ctx, tx, `
+		select `+projectColumns+`
+		from projects
+		where tenant = $1 and id = $2
+		for update`, tenant, id)
+}
+
+func equal(a, b *string) bool { return a == b || a != nil && b != nil && *a == *b }
 
 // FindProject returns the tenant's project, or ErrNotFound.
 func FindProject(ctx context.Context, pool *pgxpool.Pool, tenant string, id uuid.UUID) (Project, error) {
@@ -122,27 +185,33 @@ type ProjectPosition struct {
 // ListProjects returns at most limit of the tenant's projects, newest first: those
 // after the position, or from the newest when after is nil.
 func ListProjects(ctx context.Context, pool *pgxpool.Pool, tenant string, limit int, after *ProjectPosition, includeArchived bool) ([]Project, error) {
-	var list []Project
-	var err error
-	if after == nil {
-		list, err = ofTenant(ctx, pool, `
-			select `+projectColumns+`
-			from projects
-			where tenant = $1 and ($2 or archived_at is null)
-			order by created_at desc, id desc
-			limit $3`, tenant, includeArchived, limit)
-	} else {
-		list, err = ofTenant(ctx, pool, `
-			select `+projectColumns+`
-			from projects
-			where tenant = $1 and ($2 or archived_at is null) and (created_at, id) < ($4, $5)
-			order by created_at desc, id desc
-			limit $3`, tenant, includeArchived, limit, after.CreatedAt, after.ID)
+	args := []any{limit}
+	if after != nil {
+		args = append(args, after.CreatedAt, after.ID)
 	}
+	list, err := ofTenant(ctx, pool, listSQL(after != nil, includeArchived), tenant, args...)
 	if err != nil {
 		return nil, fmt.Errorf("listing projects: %w", err)
 	}
 	return list, nil
+}
+
+// listSQL is one of four statements, so that each is a range of an index: of
+// projects_current_idx without archived projects, and of projects_newest_idx with them.
+func listSQL(after, includeArchived bool) string {
+	sql := `
+		select ` + projectColumns + `
+		from projects
+		where tenant = $1`
+	if !includeArchived {
+		sql += ` and archived_at is null`
+	}
+	if after {
+		sql += ` and (created_at, id) < ($3, $4)`
+	}
+	return sql + `
+		order by created_at desc, id desc
+		limit $2`
 }
 
 // ofTenant returns the projects that the query finds in a transaction of the

@@ -32,7 +32,7 @@ func TestCreateProjects_ReturnsThemInOrder(t *testing.T) {
 	created := create(t, pool, rows...)
 	for i, project := range created {
 		want := rows[i]
-		want.CreatedAt, want.UpdatedAt = project.CreatedAt, project.CreatedAt
+		want.Version, want.CreatedAt, want.UpdatedAt = 1, project.CreatedAt, project.CreatedAt
 		if diff := cmp.Diff(want, project); diff != "" {
 			t.Errorf("project %d:\n%s", i, diff)
 		}
@@ -75,62 +75,6 @@ func TestCreateProjects_Constraints(t *testing.T) {
 	}
 }
 
-func TestUpdateProject_ChangesWhatIsGiven(t *testing.T) {
-	t.Parallel()
-	pool := pgtest.Pool(t)
-	tests := map[string]struct {
-		change          db.ProjectChange
-		wantName        string
-		wantDescription *string
-		untouched       bool
-	}{
-		"nothing":                   {db.ProjectChange{}, "name", new("text"), true},
-		"the name":                  {db.ProjectChange{Name: new("other")}, "other", new("text"), false},
-		"the description":           {db.ProjectChange{Description: new(new("other"))}, "name", new("other"), false},
-		"the description to none":   {db.ProjectChange{Description: new((*string)(nil))}, "name", nil, false},
-		"the description to empty":  {db.ProjectChange{Description: new(new(""))}, "name", new(""), false},
-		"both":                      {db.ProjectChange{Name: new("a"), Description: new(new("b"))}, "a", new("b"), false},
-		"both to what they are now": {db.ProjectChange{Name: new("name"), Description: new(new("text"))}, "name", new("text"), true},
-	}
-	for name, test := range tests {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			before := create(t, pool, db.Project{Tenant: "a", ID: uuid.New(), Name: "name", Description: new("text")})[0]
-			after := change(t, pool, func(tx pgx.Tx) (db.Project, error) {
-				return db.UpdateProject(t.Context(), tx, "a", before.ID, test.change)
-			})
-			want := before
-			want.Name, want.Description = test.wantName, test.wantDescription
-			if !test.untouched {
-				if !after.UpdatedAt.After(before.UpdatedAt) {
-					t.Errorf("it was updated at %s, before that at %s", after.UpdatedAt, before.UpdatedAt)
-				}
-				want.UpdatedAt = after.UpdatedAt
-			}
-			if diff := cmp.Diff(want, after); diff != "" {
-				t.Error(diff)
-			}
-			if diff := cmp.Diff(after, find(t, pool, "a", before.ID)); diff != "" {
-				t.Errorf("it is stored otherwise:\n%s", diff)
-			}
-		})
-	}
-}
-
-func TestArchiveProject_TwiceIsOnce(t *testing.T) {
-	t.Parallel()
-	pool := pgtest.Pool(t)
-	before := create(t, pool, db.Project{Tenant: "a", ID: uuid.New(), Name: "x"})[0]
-	archive := func(tx pgx.Tx) (db.Project, error) { return db.ArchiveProject(t.Context(), tx, "a", before.ID) }
-	first := change(t, pool, archive)
-	if first.ArchivedAt == nil || !first.ArchivedAt.After(before.CreatedAt) || !first.UpdatedAt.Equal(*first.ArchivedAt) {
-		t.Errorf("archived at %v, updated at %s", first.ArchivedAt, first.UpdatedAt)
-	}
-	if diff := cmp.Diff(first, change(t, pool, archive)); diff != "" {
-		t.Errorf("archiving it again changed it:\n%s", diff)
-	}
-}
-
 func TestProjects_AreTheTenantsOwn(t *testing.T) {
 	t.Parallel()
 	pool := pgtest.Pool(t)
@@ -142,7 +86,8 @@ func TestProjects_AreTheTenantsOwn(t *testing.T) {
 			"update": func(tx pgx.Tx) (db.Project, error) {
 				return db.UpdateProject(t.Context(), tx, tenant, id, db.ProjectChange{Name: new("theirs")})
 			},
-			"archive": func(tx pgx.Tx) (db.Project, error) { return db.ArchiveProject(t.Context(), tx, tenant, id) },
+			"archive":   func(tx pgx.Tx) (db.Project, error) { return db.ArchiveProject(t.Context(), tx, tenant, id) },
+			"unarchive": func(tx pgx.Tx) (db.Project, error) { return db.UnarchiveProject(t.Context(), tx, tenant, id) },
 		}
 		for name, call := range calls {
 			err := inTx(t, pool, func(tx pgx.Tx) error {

@@ -72,10 +72,12 @@ func documents() map[string]struct{ body, code, limit string } {
 		"pages of fields":         {body("{ projects(first: 100) { nodes { id" + strings.Repeat(" name", 60) + " } } }"), "LIMIT_EXCEEDED", "complexity"},
 		"introspection in depths": {body("{ __schema { types { fields { type { fields { type { fields { name } } } } } } } }"), "LIMIT_EXCEEDED", "introspectionDepth"},
 	}
+	long := strings.Repeat("n", 500_000)
 	for name, c := range map[string]string{
 		"40 aliases": "{" + aliased.String() + "}", "21 root fields": "{" + strings.Repeat(" __typename", 21) + "}",
+		"a long name": "query " + long + " { projects { nodes { id @skip(if: $a) name @skip(if: $b) } } }", "a long alias": "{ projects { nodes { " + long + ": id } } }",
 	} {
-		d := tooMany(map[string]string{"40 aliases": "aliases", "21 root fields": "rootFields"}[name])
+		d := tooMany(map[string]string{"40 aliases": "aliases", "21 root fields": "rootFields", "a long name": "name", "a long alias": "name"}[name])
 		d.body = body(c)
 		documents[name] = d
 	}

@@ -2,6 +2,8 @@ package e2e_test
 
 import (
 	"crypto/ecdsa"
+	"crypto/rand"
+	"crypto/rsa"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/pem"
@@ -50,6 +52,20 @@ func TestTokens_ThatAreNotGoodAreRefusedAndNothingIsExecuted(t *testing.T) {
 	}
 	shared := &issuer.Key{ID: "first", Private: pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})}
 	payload := fmt.Sprintf(`{"iss":%q,"aud":%q,"sub":"acme","scope":%q,"exp":%d}`, i.URL, issuer.Audience, all, time.Now().Add(time.Hour).Unix())
+	const plain = `{"alg":"ES256","typ":"JWT","kid":"first"}`
+	// What is signed is the payload with that in place of the other, whatever it is.
+	text := func(old, instead string) string {
+		if !strings.Contains(payload, old) {
+			t.Fatalf("%q is no part of %q", old, payload)
+		}
+		return i.SignText(plain, strings.Replace(payload, old, instead, 1))
+	}
+	headed := func(header string) string { return i.SignText(header, payload) }
+	weak, err := rsa.GenerateKey(rand.Reader, 1024)
+	if err != nil {
+		t.Fatal(err)
+	}
+	i.Publish(jose.JSONWebKey{Key: weak.Public(), KeyID: "weak", Use: "sig"})
 
 	for name, token := range map[string]string{
 		"alg none":                  unsigned(`{"alg":"none","typ":"JWT"}`, payload),
@@ -77,6 +93,42 @@ func TestTokens_ThatAreNotGoodAreRefusedAndNothingIsExecuted(t *testing.T) {
 		"tenant as a number":     set("sub", 7),
 		"tenant with NUL":        set("sub", "acme\x00"),
 		"tenant without end":     set("sub", strings.Repeat("a", 256)),
+		"AUD":                    text(`"aud"`, `"AUD"`),
+		"ISS":                    text(`"iss"`, `"ISS"`),
+		"EXP":                    text(`"exp"`, `"EXP"`),
+		"SUB":                    text(`"sub"`, `"SUB"`),
+		"aud and AUD":            text(`"aud":`, `"aud":"another","AUD":`),
+		"iss and ISS":            text(`"iss":`, `"iss":"https://issuer.example","ISS":`),
+		"exp and EXP":            text(`"exp":`, `"exp":1,"EXP":`),
+		"two aud":                text(`"aud":`, `"aud":"another","aud":`),
+		"two aud, one escaped":   text(`"aud":`, `"\u0061ud":"another","aud":`),
+		"two sub":                text(`"sub":`, `"sub":"globex","sub":`),
+		"two exp":                text(`"exp":`, `"exp":1,"exp":`),
+		"nbf of 1e300":           text(`"exp":`, `"nbf":1e300,"exp":`),
+		"nbf below zero":         text(`"exp":`, `"nbf":-1,"exp":`),
+		"nbf as text":            text(`"exp":`, `"nbf":"9999999999","exp":`),
+		"nbf null":               text(`"exp":`, `"nbf":null,"exp":`),
+		"exp as a number's text": text(`"exp":`, `"exp":"9999999999","_":`),
+		"exp of 1e300":           text(`"exp":`, `"exp":1e300,"_":`),
+		"exp of milliseconds":    text(`"exp":`, `"exp":99999999999999,"_":`),
+		"half of a pair":         text(`"acme"`, `"\ud800"`),
+		"the pair's other half":  text(`"acme"`, `"\udc00"`),
+		"half a pair in UTF-8":   text(`"acme"`, "\"\xed\xa0\x80\""),
+		"no UTF-8":               text(`"acme"`, "\"acme\xff\""),
+		"scope as a number":      text(`"scope":`, `"scope":7,"_":`),
+		"more after the claims":  i.SignText(plain, payload+"{}"),
+		"a token in a token":     i.SignText(plain, good),
+		"RSA with 1024 bits":     i.SignWith(jose.RS256, &issuer.Key{ID: "weak", Private: weak}, i.Claims("acme", all), nil),
+		"another typ":            headed(`{"alg":"ES256","typ":"logout+jwt","kid":"first"}`),
+		"no typ but null":        headed(`{"alg":"ES256","typ":null,"kid":"first"}`),
+		"cty":                    headed(`{"alg":"ES256","cty":"JWT","kid":"first"}`),
+		"crit":                   headed(`{"alg":"ES256","crit":["b64"],"b64":true,"kid":"first"}`),
+		"b64 without crit":       headed(`{"alg":"ES256","b64":true,"kid":"first"}`),
+		"two alg":                headed(`{"alg":"none","alg":"ES256","kid":"first"}`),
+		"ALG":                    headed(`{"ALG":"ES256","kid":"first"}`),
+		"alg of another key":     headed(`{"alg":"RS256","kid":"first"}`),
+		"padding":                good + "==",
+		"garbage at its end":     good + "!",
 		"cut signature":          good[:len(good)-10],
 		"changed payload":        strings.Replace(good, ".", ".e30", 1),
 		"a flood of periods":     strings.Repeat(".", 7000),
@@ -110,7 +162,10 @@ func TestTokens_ThatAreNotGoodAreRefusedAndNothingIsExecuted(t *testing.T) {
 		t.Errorf("a token of 1 MB: status %d", status)
 	}
 	d.wantStored(0, 0)
-	wantStatus(t, s.send(create("k", "Apollo"), bearer(good)...), "EXECUTED")
+	// The texts by themselves are good: each is refused for what it changes.
+	wantStatus(t, s.send(create("k", "Apollo"), bearer(headed(plain))...), "EXECUTED")
+	wantStatus(t, s.send(create("k", "Apollo"), bearer(good)...), "REPLAYED")
+	wantStatus(t, s.send(create("k", "Apollo"), bearer(headed(`{"alg":"ES256","typ":"at+jwt"}`))...), "REPLAYED")
 	wantSoundLog(t, s, good, "Apollo", "etc/passwd", "or 1=1")
 }
 
@@ -141,10 +196,31 @@ func TestScopes_AreCheckedBeforeTheKeyIsLookedUp(t *testing.T) {
 			t.Errorf("%s: %d %s", name, a.status, a.raw)
 		}
 	}
-	// No scope in the form that it must have.
-	claims := i.Claims("acme", "")
-	claims["scope"] = []string{"projects:write"}
-	wantCode(t, s.send(create("k", "Apollo"), bearer(i.Sign(claims))...), "FORBIDDEN")
+	// Each form that issuers have for them; `scope` counts where there are both.
+	for _, c := range []struct {
+		scope, scp any
+		allowed    bool
+	}{
+		{[]string{"other", "projects:write"}, nil, true},
+		{nil, "other projects:write", true},
+		{nil, []string{"projects:write"}, true},
+		{"projects:read", "projects:write", false},
+		{[]string{"projects:read projects:write"}, nil, false},
+		{nil, nil, false},
+	} {
+		claims := i.Claims("acme", "")
+		for name, value := range map[string]any{"scope": c.scope, "scp": c.scp} {
+			if claims[name] = value; value == nil {
+				delete(claims, name)
+			}
+		}
+		a := s.send(create("k", "Apollo"), bearer(i.Sign(claims))...)
+		if c.allowed {
+			wantStatus(t, a, "REPLAYED")
+		} else {
+			wantCode(t, a, "FORBIDDEN")
+		}
+	}
 	d.wantStored(1, 1)
 }
 
@@ -163,6 +239,21 @@ func TestTokens_NewKeysNeedTheIssuerAndKnownOnesDoNot(t *testing.T) {
 	}
 	i.Down.Store(false)
 	wantStatus(t, s.send(create("k", "Apollo"), bearer(i.Token("acme"))...), "REPLAYED")
+
+	// An answer that holds no keys withdraws none.
+	second := i.Token("acme")
+	for _, answer := range []string{`{"keys":[]}`, `null`} {
+		i.AnswerKeys(answer)
+		i.Rotate("third")
+		if a := s.send(create("k", "Apollo"), bearer(i.Token("acme"))...); a.status != 503 {
+			t.Errorf("a new key after %s: %d %s", answer, a.status, a.raw)
+		}
+		wantStatus(t, s.send(create("k", "Apollo"), bearer(second)...), "REPLAYED")
+	}
+	for _, line := range []string{"can't be fetched", "can be fetched again"} {
+		eventually(t, "the log to say that the keys "+line, func() bool { return strings.Contains(s.stderr.String(), line) })
+	}
+	wantSoundLog(t, s, second)
 }
 
 func TestTokens_NameTheTenantInTheConfiguredClaim(t *testing.T) {

@@ -335,3 +335,27 @@ func TestBuilds_PurgeNoRowWhoseRetentionIsNotOver(t *testing.T) {
 	wantStatus(t, old[2].send(create("over", "Apollo")), "EXECUTED")
 	d.wantStored(4, 3)
 }
+
+// The build before knows no versions: what it changes keeps its version, so that a
+// condition on one would hold. Once previous-build names a build with versions, this test
+// goes, and ACCEPT_IF_VERSION with it.
+func TestBuilds_RefuseIfVersionWhileOneRaisesNone(t *testing.T) {
+	t.Parallel()
+	url := emptyDatabase(t)
+	current := serve(t, url, "ACCEPT_IF_VERSION=false")
+	old, d := previous.serve(t, url), connect(t, url)
+	id := old.send(create("create", "Apollo")).project().ID
+	wantStatus(t, old.send(rename("old", id, "Gemini")), "EXECUTED")
+	wantVersion(t, current.send(edit("no change", id, map[string]any{"name": "Gemini"})), "EXECUTED", 1)
+	for name, s := range map[string]*server{"old": old, "current": current} {
+		conditional := rename("conditional", id, name)
+		conditional.Variables["input"].(map[string]any)["ifVersion"] = 1
+		wantCode(t, s.send(conditional), "BAD_USER_INPUT")
+	}
+	wantVersion(t, current.send(edit("new", id, map[string]any{"name": "Apollo"})), "EXECUTED", 2)
+	wantStatus(t, old.send(archive("archive", id)), "EXECUTED")
+	wantVersion(t, current.send(archived("archive", id, true)), "REPLAYED", 1)
+	wantVersion(t, current.send(archived("take back", id, false)), "EXECUTED", 3)
+	wantStatus(t, old.send(rename("new", id, "Apollo")), "REPLAYED")
+	d.wantStored(1, 6)
+}

@@ -37,14 +37,18 @@ type failure struct {
 	RetryAfterMs int
 	RequestID    string
 	Limit        string
+	// CurrentVersion is that of a CONFLICT.
+	CurrentVersion int
 }
 
 type payload struct{ Project project }
 
 type project struct {
-	ID, Name    string
-	Description *string
-	ArchivedAt  *string
+	ID, Name             string
+	Version              int
+	Description          *string
+	CreatedAt, UpdatedAt time.Time
+	ArchivedAt           *time.Time
 }
 
 type fieldStatus struct {

@@ -65,6 +65,10 @@ func TestBadInput_IsRefusedWithItsCodeAndStoresNothing(t *testing.T) {
 		"a page too large":         {document(`{projects(first: 101) {nodes {id}}}`), "BAD_USER_INPUT"},
 		"a cursor of another kind": {document(`{projects(after: "abc") {nodes {id}}}`), "BAD_USER_INPUT"},
 		"no JSON":                  {`mutation`, "BAD_USER_INPUT"},
+		"null for a condition":     {`{"query":"mutation($b: Boolean = true) {createProject(input: {name: \"a\"}, idempotencyKey: \"k\") {project {id @skip(if: $b)}}}","variables":{"b":null}}`, "BAD_USER_INPUT"},
+		"null for a default":       {`{"query":"mutation($n: String = \"a\") {createProject(input: {name: $n}, idempotencyKey: \"k\") {project {id}}}","variables":{"n":null}}`, "BAD_USER_INPUT"},
+		"an object for a scalar":   {document(`mutation {createProject(input: {name: "a"}, idempotencyKey: "k") {project {id @include(if: {})}}}`), "BAD_USER_INPUT"},
+		"a persisted query":        {`{"extensions":{"persistedQuery":{"version":1,"sha256Hash":"secret"}}}`, "PERSISTED_QUERY_NOT_SUPPORTED"},
 		"no GraphQL":               {document(`mutation {`), "GRAPHQL_PARSE_FAILED"},
 		"too many tokens":          {document("{" + strings.Repeat(" a: __typename", 1000) + "}"), "LIMIT_EXCEEDED"},
 	} {
@@ -91,4 +95,8 @@ func TestBadInput_IsRefusedWithItsCodeAndStoresNothing(t *testing.T) {
 		}
 	}
 	wantStatus(t, s.send(create(strings.Repeat("~", 255), "Apollo")), "EXECUTED")
+	// A document that another tool prints anew.
+	block := "mutation { createProject(input: {name: \"a\", description: \"\"\"Hello\n        world\"\"\"}, idempotencyKey: \"block\") { project { id } } }"
+	wantStatus(t, s.send(request{Query: block}), "EXECUTED")
+	wantStatus(t, s.send(createWith("block", map[string]any{"name": "a", "description": "Hello\nworld"})), "REPLAYED")
 }

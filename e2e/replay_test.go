@@ -32,7 +32,7 @@ func TestReplay_OfTheSameCallInAnyDress(t *testing.T) {
 		},
 		"no operation's name, another selection": {
 			Query: `mutation ($key: String!, $input: CreateProjectInput!) {
-				createProject(idempotencyKey: $key, input: $input) { project { description updatedAt name id archivedAt __typename } __typename } }`,
+				createProject(idempotencyKey: $key, input: $input) { project { description other: updatedAt name id archivedAt __typename } __typename } }`,
 		},
 		"an alias": {
 			Query: `mutation ($input: CreateProjectInput!, $key: String!) {

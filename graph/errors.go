@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"runtime/debug"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/99designs/gqlgen/graphql/errcode"
@@ -29,6 +30,7 @@ import (
 const (
 	CodeBadUserInput     = gqlidem.CodeBadUserInput
 	CodeNotFound         = "NOT_FOUND"
+	CodeConflict         = "CONFLICT"
 	CodeUnauthenticated  = "UNAUTHENTICATED"
 	CodeForbidden        = "FORBIDDEN"
 	CodeLimitExceeded    = transport.CodeLimitExceeded
@@ -48,17 +50,51 @@ func limitExceeded(limit, message string) *gqlerror.Error {
 
 // A Presenter gives every error that leaves the server its code, whether it may
 // be retried, and the id of its request. What it does not know is a defect: the
-// client learns the id, and the log the rest.
-type Presenter struct{ Log *slog.Logger }
+// client learns the id, and the log the rest. Of what is unavailable, Refused says how
+// often the log should have it as a warning.
+type Presenter struct {
+	Log     *slog.Logger
+	Refused Refused
+}
 
 // Present implements graphql.ErrorPresenterFunc.
 func (p Presenter) Present(ctx context.Context, err error) *gqlerror.Error {
 	presented := present(ctx, err)
+	shorten(presented)
 	complete(ctx, presented)
-	if code := presented.Extensions["code"]; code == gqlidem.CodeInternal || code == gqlidem.CodeUnavailable {
-		p.log(ctx, code, err)
+	first := p.refused(ctx, presented, err)
+	switch code := presented.Extensions["code"]; code {
+	case gqlidem.CodeInternal:
+		if !errors.As(err, new(*idempotency.PanicError)) || firstPanic(ctx) {
+			p.Log.ErrorContext(ctx, "a field failed", about(ctx, code, err)...)
+		}
+	case gqlidem.CodeUnavailable:
+		if first {
+			p.Log.WarnContext(ctx, "a field is unavailable", about(ctx, code, err)...)
+		} else {
+			p.Log.DebugContext(ctx, "another field is unavailable", about(ctx, code, err)...)
+		}
 	}
 	return presented
+}
+
+// Of a message and of the places in a document so much is told. gqlparser quotes what it
+// does not like, and names each fragment of a cycle.
+const (
+	maxMessage   = 500 // bytes
+	maxLocations = 10
+)
+
+// shorten bounds the size of an error, whatever it quotes.
+func shorten(err *gqlerror.Error) {
+	if len(err.Message) > maxMessage {
+		end := maxMessage
+		for end > 0 && !utf8.RuneStart(err.Message[end]) {
+			end--
+		}
+		err.Message = err.Message[:end] + "…"
+	}
+	err.Locations = err.Locations[:min(len(err.Locations), maxLocations)]
 }
 
 // complete adds what every error says and this one does not yet.
@@ -112,13 +148,25 @@ func present(ctx context.Context, err error) *gqlerror.Error {
 	return hidden
 }
 
+// How gqlparser's messages begin that decide about an error's code or its text. It gives
+// these errors no other mark; a test fails when it changes them.
+const (
+	messageTokenLimit = "exceeded token limit of "
+	messageNesting    = "exceeded maximum nesting depth of "
+	messageNumber     = "cannot use value "
+)
+
 // requestError gives gqlgen's error about a document, or about its variables, the
 // code that says which.
 func requestError(ctx context.Context, err *gqlerror.Error) *gqlerror.Error {
 	presented := *err
 	switch code := err.Extensions["code"]; {
-	case strings.HasPrefix(err.Message, "exceeded token limit"):
-		return limitExceeded("tokens", "the document has more tokens than the limit of "+strings.TrimPrefix(err.Message, "exceeded token limit of "))
+	case strings.HasPrefix(err.Message, messageTokenLimit):
+		return limitExceeded("tokens", "the document has more tokens than the limit of "+strings.TrimPrefix(err.Message, messageTokenLimit))
+	case strings.HasPrefix(err.Message, messageNesting):
+		exceeded := limitExceeded("depth", "the document nests deeper than "+strings.TrimPrefix(err.Message, messageNesting))
+		exceeded.Locations = err.Locations
+		return exceeded
 	case err.Rule == rules.MaxIntrospectionDepth.Name:
 		exceeded := limitExceeded("introspectionDepth", "the introspection nests lists too deeply")
 		exceeded.Locations = err.Locations
@@ -150,7 +198,7 @@ func noOperation(operation *graphql.OperationContext) string {
 func variableError(err *gqlerror.Error) *gqlerror.Error {
 	refused := badInput("%s", err.Message)
 	// gqlparser quotes the number that it ended up with, not the one it was given.
-	if _, typ, ok := strings.Cut(err.Message, " as "); ok && strings.HasPrefix(err.Message, "cannot use value ") {
+	if _, typ, ok := strings.Cut(err.Message, " as "); ok && strings.HasPrefix(err.Message, messageNumber) {
 		refused.Message = "cannot use this number as " + typ
 	}
 	if len(err.Path) > 1 {
@@ -203,22 +251,14 @@ func unreachable(err error) bool {
 		errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, new(net.Error))
 }
 
-// log writes what the client is not told.
-func (p Presenter) log(ctx context.Context, code any, err error) {
+// about is what the log says of an error and the client is not told.
+func about(ctx context.Context, code any, err error) []any {
 	attributes := []any{"code", code, "requestId", requestid.From(ctx), "path", graphql.GetPath(ctx).String(), "err", Describe(cause(err))}
 	var panicked *idempotency.PanicError
 	if errors.As(err, &panicked) {
 		attributes = append(attributes, "stack", string(panicked.Stack))
 	}
-	level, message := slog.LevelError, "a field failed"
-	if code == gqlidem.CodeUnavailable {
-		level, message = slog.LevelWarn, "a field is unavailable"
-		// A caller that hung up is no trouble of the server's.
-		if errors.Is(ctx.Err(), context.Canceled) {
-			level = slog.LevelDebug
-		}
-	}
-	p.Log.Log(ctx, level, message, attributes...)
+	return attributes
 }
 
 // Describe says for a log what an error is about. An error of Postgres may quote

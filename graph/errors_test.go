@@ -99,6 +99,75 @@ func TestHandler_SurvivesPanics(t *testing.T) {
 	}
 }
 
+// However many fields panic, the log has one stack.
+func TestHandler_LogsOneStackForARequest(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t)
+	panicking := resolving(t.Context(), func() (string, error) { panic("secret") })
+	var document strings.Builder
+	for i := range 20 {
+		fmt.Fprintf(&document, `p%d: project(id: "x") { id } `, i)
+	}
+	got := a.post(panicking, t, "{"+document.String()+"}", nil)
+	if len(got.Errors) != 20 {
+		t.Errorf("%d errors: %s", len(got.Errors), got.text)
+	}
+	logged := a.log.all()
+	if len(logged) != 2 || !strings.Contains(logged[0], "stack=") || strings.Contains(logged[1], "stack=") ||
+		!strings.Contains(logged[1], "fields=19") || !strings.Contains(logged[1], "requestId="+got.header.Get(requestid.Header)) {
+		t.Errorf("logged: %q", logged)
+	}
+}
+
+// What a document asks for decides how many errors it has and what they quote, and not how
+// large the answer is.
+func TestHandler_BoundsTheAnswerToARefusedDocument(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t)
+	repeat := func(n int, format string) string {
+		var text strings.Builder
+		for i := range n {
+			fmt.Fprintf(&text, format, i, (i+1)%n)
+		}
+		return text.String()
+	}
+	long := strings.Repeat("é", 200_000)
+	for name, document := range map[string]string{
+		"unknown fields":     "{ " + repeat(900, "u%d_%d ") + "}",
+		"undefined names":    "query " + strings.Repeat("n", 255) + " { projects { nodes { " + repeat(80, "a%d_%d: id @skip(if: $a) ") + "} } }",
+		"unused variables":   "query " + strings.Repeat("n", 255) + "(" + repeat(190, "$a%d_%d: Int ") + ") { __typename }",
+		"text for a number":  `{ projects(first: "` + long + `") { nodes { id } } }`,
+		"texts for a number": "{ projects(first: [" + repeat(900, `"`+long[:500]+`%d %d" `) + "]) { nodes { id } } }",
+		"a ring":             "{ ...F0 } " + repeat(120, "fragment F%d on Query { ...F%d } "),
+	} {
+		got := a.post(t.Context(), t, document, nil)
+		if len(got.Errors) == 0 || len(got.Errors) > 21 || len(got.text) > 32<<10 {
+			t.Errorf("%s: %d errors in %d bytes: %.500s", name, len(got.Errors), len(got.text), got.text)
+		}
+		for _, failure := range got.Errors {
+			if len(failure.Message) > 503 || strings.ContainsRune(failure.Message, '\ufffd') || len(failure.Locations) > 10 {
+				t.Errorf("%s: %d locations, and a message of %d bytes: %.600s", name, len(failure.Locations), len(failure.Message), failure.Message)
+			}
+		}
+		refused(t, got, got.codes()[0])
+	}
+	got := a.post(t.Context(), t, "{ "+repeat(30, "u%d_%d ")+"}", nil)
+	if n := len(got.Errors); n != 21 || got.Errors[20].Message != "10 more errors are not listed" || got.codes()[20] != "GRAPHQL_VALIDATION_FAILED" {
+		t.Errorf("%d errors: %s", n, got.text)
+	}
+	got = a.post(t.Context(), t, "{ "+repeat(20, "u%d_%d ")+"}", nil)
+	if len(got.Errors) != 20 || strings.Contains(got.text, "more errors") {
+		t.Errorf("%s", got.text)
+	}
+	// Variables are not the document's.
+	got = a.post(t.Context(), t, `mutation($i: CreateProjectInput!) { createProject(input: $i, idempotencyKey: "k") { __typename } }`,
+		map[string]any{"i": map[string]any{"name": "x", long: 1}})
+	refused(t, got, "BAD_USER_INPUT")
+	if len(got.text) > 1000 {
+		t.Errorf("%d bytes", len(got.text))
+	}
+}
+
 func TestHandler_KeepsTheOthersWhenAFieldFails(t *testing.T) {
 	t.Parallel()
 	a := newAPI(t)

@@ -1,6 +1,12 @@
 package graph
 
 // Exported to the tests.
-type LoneSurrogates = loneSurrogates
+var ReadSource = sourceText{DefaultLimits().Tokens}.MutateOperationParameters
 
 var NewDocumentCache = newDocumentCache
+
+const (
+	MessageTokenLimit = messageTokenLimit
+	MessageNesting    = messageNesting
+	MessageNumber     = messageNumber
+)

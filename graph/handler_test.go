@@ -36,6 +36,17 @@ func newAPI(t testing.TB) *api {
 
 func newAPIOn(t testing.TB, pool *pgxpool.Pool) *api {
 	t.Helper()
+	return makeAPI(t, pool, graph.Config{})
+}
+
+func newAPIWith(t testing.TB, limits graph.Limits) *api {
+	t.Helper()
+	return makeAPI(t, pgtest.Pool(t), graph.Config{Limits: limits})
+}
+
+// makeAPI makes an api with a log of its own.
+func makeAPI(t testing.TB, pool *pgxpool.Pool, config graph.Config) *api {
+	t.Helper()
 	engine := idempotency.New(pool, idempotency.Config{})
 	once := gqlidem.New(engine, tenantOf, gqlidem.WithRequestID(requestid.From))
 	t.Cleanup(func() {
@@ -44,10 +55,8 @@ func newAPIOn(t testing.TB, pool *pgxpool.Pool) *api {
 		}
 	})
 	log := &lines{}
-	handler := graph.NewHandler(
-		graph.NewResolver(once, engine, pool, tenantOf), once,
-		graph.Config{Log: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))},
-	)
+	config.Log = slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	handler := graph.NewHandler(graph.NewResolver(once, engine, pool, tenantOf), once, config)
 	return &api{Handler: requestid.Handler(handler), pool: pool, log: log}
 }
 

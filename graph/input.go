@@ -4,19 +4,19 @@ import (
 	"context"
 	"encoding/json"
 	"reflect"
-	"strconv"
 	"strings"
-	"unicode/utf16"
 
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/vektah/gqlparser/v2/ast"
 	"github.com/vektah/gqlparser/v2/gqlerror"
-	"github.com/vektah/gqlparser/v2/lexer"
+
+	"github.com/onceql/onceql/idempotency/gqlidem"
 )
 
 // variableTypes refuses variables that gqlparser lets pass and that the same
 // literals in a document would be refused for: numbers as String, fractions as
-// ID, strings as Int or Float, and __typename in an input.
+// ID, strings as Int or Float, and __typename in an input. Then it refuses what
+// gqlidem.ValueFault finds, null where the schema does not allow it above all.
 // https://spec.graphql.org/September2025/#sec-Scalars.Built-in-Scalars
 type variableTypes struct{ schema *ast.Schema }
 
@@ -41,7 +41,7 @@ func (v *variableTypes) MutateOperationContext(_ context.Context, operation *gra
 			return badInput("%s: this value is not of type %s", where, typ)
 		}
 	}
-	return nil
+	return gqlidem.ValueFault(v.schema, operation)
 }
 
 // mismatch returns the place of the first value that is not of its type, and the
@@ -94,63 +94,4 @@ func (v *variableTypes) mismatch(where string, typ *ast.Type, value any) (place,
 		}
 	}
 	return "", ""
-}
-
-// loneSurrogates refuses documents in which a string escapes a lone surrogate:
-// GraphQL's grammar forbids it, and gqlparser reads every lone surrogate as U+FFFD,
-// so that different payloads would become the same.
-// https://spec.graphql.org/September2025/#sec-String-Value.Semantics
-type loneSurrogates struct{}
-
-// ExtensionName implements graphql.HandlerExtension.
-func (loneSurrogates) ExtensionName() string { return "LoneSurrogates" }
-
-// Validate implements graphql.HandlerExtension.
-func (loneSurrogates) Validate(graphql.ExecutableSchema) error { return nil }
-
-// MutateOperationParameters implements graphql.OperationParameterMutator.
-func (loneSurrogates) MutateOperationParameters(_ context.Context, params *graphql.RawParams) *gqlerror.Error {
-	if !strings.Contains(params.Query, `\u`) {
-		return nil
-	}
-	source := &ast.Source{Input: params.Query}
-	tokens, text := lexer.New(source), []rune(params.Query)
-	for {
-		token, err := tokens.ReadToken()
-		if err != nil || token.Kind == lexer.EOF {
-			return nil //nolint:nilerr // The parser says what is wrong.
-		}
-		if token.Kind == lexer.String && hasLoneSurrogate(string(text[token.Pos.Start:token.Pos.End])) {
-			refused := gqlerror.ErrorPosf(&token.Pos, "a string escapes a lone surrogate")
-			refused.Extensions = map[string]any{"code": CodeParseFailed}
-			return refused
-		}
-	}
-}
-
-// hasLoneSurrogate says whether a string, in the quotes and with the escapes of a
-// document, has a surrogate that is not one of a pair.
-func hasLoneSurrogate(raw string) bool {
-	var leading rune // A surrogate that another one has to follow.
-	for len(raw) > 0 {
-		var unit rune
-		switch {
-		case raw[0] != '\\':
-			raw = raw[1:]
-		case raw[1] == 'u' && raw[2] != '{':
-			parsed, _ := strconv.ParseUint(raw[2:6], 16, 16)
-			unit, raw = rune(parsed), raw[6:]
-		default:
-			raw = raw[2:]
-		}
-		trailing := unit >= 0xDC00 && unit <= 0xDFFF
-		if trailing != (leading != 0) {
-			return true
-		}
-		leading = 0
-		if utf16.IsSurrogate(unit) && !trailing {
-			leading = unit
-		}
-	}
-	return false
 }

@@ -2,10 +2,6 @@ package graph_test
 
 import (
 	"testing"
-
-	"github.com/99designs/gqlgen/graphql"
-
-	"github.com/onceql/onceql/graph"
 )
 
 func TestHandler_RefusesVariablesOfAnotherType(t *testing.T) {
@@ -58,26 +54,41 @@ func TestHandler_RefusesVariablesOfAnotherType(t *testing.T) {
 	t.Cleanup(func() { a.stores(t, 0) })
 }
 
-func TestLoneSurrogates_AreRefused(t *testing.T) {
+// A default is for what is absent. Null is refused before anything runs, also where gqlparser
+// takes it, and nothing panics over it.
+func TestHandler_RefusesNullWhereADefaultStands(t *testing.T) {
 	t.Parallel()
-	for document, refused := range map[string]bool{
-		`{f(a:"\uD83D")}`:               true,
-		`{f(a:"\uDE00")}`:               true,
-		`{f(a:"\ud83d x \ude00")}`:      true,
-		`{f(a:"\uD83D\uD83D\uDE00")}`:   true,
-		`{f(a:"\uD83D\n")}`:             true,
-		`{f(b:"é",a:"ü\uD83D")}`:        true,
-		`{f(a:"", b:"\\\uDE00\uD83D")}`: true,
-		`{f(a:"\uD83D\uDE00")}`:         false,
-		`{f(a:"\u{1F600}")}`:            false,
-		`{f(a:"\u00e9\\uD83D")}`:        false,
-		`{f(a:"""\uD83D""")}`:           false,
-		"# \\uD83D\n{f}":                false,
-		`{f(a:"\uD8")}`:                 false, // The parser's to refuse.
+	a := newAPI(t)
+	const (
+		create  = `createProject(input: {name: \"a\"}, idempotencyKey: \"k\")`
+		boolean = "$v: it is null, and if of @skip takes Boolean!"
+		include = "$v: it is null, and if of @include takes Boolean!"
+	)
+	for document, message := range map[string]string{
+		`query($v: Int) { projects(first: $v) { nodes { id } } }`:                                                                                                                     "$v: it is null, and first of projects takes Int!",
+		`query($v: Int = 5) { projects(first: $v) { nodes { id } } }`:                                                                                                                 "$v: it is null, and first of projects takes Int!",
+		`query($v: Boolean) { projects(includeArchived: $v) { nodes { id } } }`:                                                                                                       "$v: it is null, and includeArchived of projects takes Boolean!",
+		`query($v: ID = 1) { project(id: $v) { id } }`:                                                                                                                                "$v: it is null, and id of project takes ID!",
+		`query($v: String = \"k\") { idempotentCall(key: $v) { key } }`:                                                                                                               "$v: it is null, and key of idempotentCall takes String!",
+		`query($v: Boolean = true) { __typename @skip(if: $v) }`:                                                                                                                      boolean,
+		`query($v: Boolean = true) { ... @include(if: $v) { __typename } }`:                                                                                                           include,
+		`query($v: Boolean = true) { a: __typename ... @skip(if: true) { b: __typename @include(if: $v) } }`:                                                                          include,
+		`query($v: Boolean = true) { __type(name: \"Query\") { name @skip(if: $v) } }`:                                                                                                boolean,
+		`mutation($v: String = \"a\") { createProject(input: {name: $v}, idempotencyKey: \"k\") { project { id } } }`:                                                                 "$v: it is null, and input.name of createProject takes String!",
+		`mutation($v: String = \"k\") { createProject(input: {name: \"a\"}, idempotencyKey: $v) { project { id } } }`:                                                                 "$v: it is null, and idempotencyKey of createProject takes String!",
+		`mutation($v: CreateProjectInput = {name: \"a\"}) { createProject(input: $v, idempotencyKey: \"k\") { project { id } } }`:                                                     "$v: it is null, and input of createProject takes CreateProjectInput!",
+		`mutation($v: Boolean = true) { ` + create + ` { project { id @skip(if: $v) } } }`:                                                                                            boolean,
+		`mutation($v: Boolean = true) { ` + create + ` { ...F } } fragment F on CreateProjectPayload { project { ...G } } fragment G on Project { id ... @include(if: $v) { name } }`: include,
+		`mutation($v: Boolean = true) { __typename @skip(if: $v) }`:                                                                                                                   boolean,
 	} {
-		err := graph.LoneSurrogates{}.MutateOperationParameters(t.Context(), &graphql.RawParams{Query: document})
-		if (err != nil) != refused {
-			t.Errorf("%s: error %v, want refused: %t", document, err, refused)
+		got := a.send(t.Context(), t, `{"query":"`+document+`","variables":{"v":null}}`)
+		refused(t, got, "BAD_USER_INPUT")
+		if got.Errors[0].Message != message || len(got.Errors[0].Locations) != 1 {
+			t.Errorf("%s: %s, want %q", document, got.text, message)
 		}
+	}
+	a.stores(t, 0)
+	if logged := a.log.all(); len(logged) > 0 {
+		t.Errorf("logged: %q", logged)
 	}
 }

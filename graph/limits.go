@@ -24,13 +24,15 @@ type Limits struct {
 	// Depth is how deeply fields may be nested.
 	Depth int
 	// Aliases, Directives and RootFields are counted as they are executed, those
-	// of a fragment each time that it is spread.
+	// of a fragment each time that it is spread. What @skip and @include leave out
+	// is not counted, here and below; the two themselves are directives.
 	Aliases, Directives, RootFields int
 	// KeyedMutations are the root fields with an idempotency key, each a
 	// transaction of its own.
 	KeyedMutations int
 	// Complexity is how many fields may be answered: each counts as one, and
-	// what is in a page as often as the page asks for.
+	// what is in a page as often as the page asks for. Fields of one response key
+	// count each.
 	Complexity int
 }
 
@@ -119,22 +121,53 @@ func (w costWalker) selectionSet(set ast.SelectionSet) (c cost) {
 	for _, selection := range set {
 		switch selection := selection.(type) {
 		case *ast.Field:
-			c.add(w.field(selection))
 			c.directives = sum(c.directives, len(selection.Directives))
-		case *ast.InlineFragment:
-			c.add(w.selectionSet(selection.SelectionSet))
-			c.directives = sum(c.directives, len(selection.Directives))
-		case *ast.FragmentSpread:
-			fragment, known := w.fragments[selection.Name]
-			if !known {
-				fragment = w.selectionSet(selection.Definition.SelectionSet)
-				w.fragments[selection.Name] = fragment
+			if w.includes(selection.Directives) {
+				c.add(w.field(selection))
 			}
-			c.add(fragment)
+		case *ast.InlineFragment:
 			c.directives = sum(c.directives, len(selection.Directives))
+			if w.includes(selection.Directives) {
+				c.add(w.selectionSet(selection.SelectionSet))
+			}
+		case *ast.FragmentSpread:
+			c.directives = sum(c.directives, len(selection.Directives))
+			if w.includes(selection.Directives) {
+				c.add(w.fragment(selection))
+			}
 		}
 	}
 	return c
+}
+
+func (w costWalker) fragment(spread *ast.FragmentSpread) cost {
+	c, known := w.fragments[spread.Name]
+	if !known {
+		c = w.selectionSet(spread.Definition.SelectionSet)
+		w.fragments[spread.Name] = c
+	}
+	return c
+}
+
+// includes says whether @skip and @include leave the selection in, as gqlgen decides.
+func (w costWalker) includes(directives ast.DirectiveList) bool {
+	condition := func(name string, otherwise bool) bool {
+		directive := directives.ForName(name)
+		if directive == nil {
+			return otherwise
+		}
+		argument := directive.Arguments.ForName("if")
+		if argument == nil {
+			return otherwise
+		}
+		value, _ := argument.Value.Value(w.variables)
+		is, ok := value.(bool)
+		if !ok { // Null, which is refused.
+			return otherwise
+		}
+		return is
+	}
+	return !condition("skip", false) && condition("include", true)
 }
 
 func (w costWalker) field(field *ast.Field) cost {
@@ -164,7 +197,7 @@ func (w costWalker) times(field *ast.Field) int {
 		return 1
 	}
 	value := definition.DefaultValue
-	if argument := field.Arguments.ForName("first"); argument != nil {
+	if argument := field.Arguments.ForName("first"); argument != nil && w.supplied(argument.Value) {
 		value = argument.Value
 	}
 	if value == nil {
@@ -180,6 +213,15 @@ func (w costWalker) times(field *ast.Field) int {
 		n, _ = first.Int64()
 	}
 	return int(min(max(n, 1), maxPage))
+}
+
+// supplied says no for a variable without a value: it is as if it had not been written.
+func (w costWalker) supplied(value *ast.Value) bool {
+	if value.Kind != ast.Variable {
+		return true
+	}
+	_, supplied := w.variables[value.Raw]
+	return supplied
 }
 
 func (c *cost) add(other cost) {

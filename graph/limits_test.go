@@ -75,7 +75,6 @@ func TestHandler_RefusesDocumentsThatAreNotValid(t *testing.T) {
 		"999 lists in one another":       {"{ projects(first: " + strings.Repeat("[", 2000) + strings.Repeat("]", 2000) + ") { nodes { id } } }", limit},
 		"selections in one another":      {strings.Repeat("{a", 10_000) + strings.Repeat("}", 10_000), limit},
 		"1001 tokens":                    {"{" + strings.Repeat(" __typename", 999) + "}", limit},
-		"comments without end":           {strings.Repeat("#\n", 100_000) + "{ __typename }", limit},
 		"introspection without end":      {"{ __schema { types { fields { type { fields { type { fields { name } } } } } } } }", limit},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -101,6 +100,43 @@ func TestHandler_NamesTheLimit(t *testing.T) {
 	}
 	if got := a.post(t.Context(), t, `{ project(id: "x") {`+strings.Repeat(" name", 990)+"} }", nil); got.status != http.StatusOK {
 		t.Errorf("1000 tokens: %s", got.text)
+	}
+}
+
+// What is executed is what counts.
+func TestHandler_CountsWhatIsExecuted(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t)
+	fields := func(n int) string { return "{ nodes {" + strings.Repeat(" id", n) + " } }" }
+	skipped := "{ projects(first: 100) @skip(if: true) " + fields(60) + " __typename }"
+	for document, limit := range map[string]string{
+		// A page has 20 items unless it says otherwise.
+		"query($n: Int) { projects(first: $n) " + fields(260) + " }":     "complexity",
+		"query($n: Int = 1) { projects(first: $n) " + fields(260) + " }": "",
+		"{ projects " + fields(260) + " }":                               "complexity",
+		"{ projects(first: 100) " + fields(60) + " }":                    "complexity",
+		skipped: "",
+		"query($s: Boolean = true) { ...F @skip(if: $s) __typename } fragment F on Query { projects(first: 100) " + fields(60) + " }": "",
+		"query($s: Boolean = false) { ... @include(if: $s) { projects(first: 100) " + fields(60) + " } __typename }":                  "",
+		"query($s: Boolean = false) { ... @include(if: $s) @skip(if: $s) { projects(first: 100) " + fields(60) + " } __typename }":    "",
+		"query($s: Boolean = false) { ...F ...F @skip(if: $s) } fragment F on Query { projects(first: 100) " + fields(30) + " }":      "complexity",
+		"query($s: Boolean = true) { ...F ...F @skip(if: $s) } fragment F on Query { projects(first: 100) " + fields(30) + " }":       "",
+		"{ " + strings.Repeat("__typename ", 20) + "}":                                                                 "",
+		"{ " + strings.Repeat("__typename ", 20) + "a: __typename }":                                                   "rootFields",
+		"{ " + strings.Repeat("__typename ", 20) + "a: __typename @include(if: false) }":                               "",
+		"{ __schema @skip(if: true) { queryType { name } } " + strings.Repeat("__typename @skip(if: true) ", 50) + "}": "directives",
+		strings.Repeat("# no token\n", 20_000) + "{ __typename }":                                                      "",
+		"{" + strings.Repeat(" __typename # no token\n", 20) + "}":                                                     "",
+		"#\n{" + strings.Repeat(" __typename", 999) + "}":                                                              "tokens",
+	} {
+		got := a.post(t.Context(), t, document, nil)
+		var exceeded any
+		if len(got.Errors) > 0 {
+			exceeded = got.Errors[0].Extensions["limit"]
+		}
+		if limit == "" && (got.status != http.StatusOK || len(got.Errors) > 0) || limit != "" && exceeded != limit {
+			t.Errorf("%.150s: %.300s, want the limit %q", document, got.text, limit)
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package graph
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 	"unicode"
@@ -59,7 +60,7 @@ func checkDescription(description *string) error {
 }
 
 func projectChange(input model.UpdateProjectInput) (db.ProjectChange, error) {
-	var change db.ProjectChange
+	change := db.ProjectChange{IfVersion: input.IfVersion}
 	if name, set := input.Name.ValueOK(); set {
 		if name == nil {
 			return change, badInput("a project's name can't be null; leave it out to keep it")
@@ -93,6 +94,12 @@ func projectError(err error) error {
 	if errors.Is(err, db.ErrNotFound) {
 		return gqlidem.NewError(CodeNotFound, "there is no project with this id")
 	}
+	var other *db.VersionError
+	if errors.As(err, &other) {
+		conflict := gqlidem.NewError(CodeConflict, fmt.Sprintf("the project has version %d, which is not ifVersion; nothing was done", other.Current))
+		conflict.Extensions["currentVersion"] = other.Current
+		return conflict
+	}
 	return err
 }
 
@@ -107,11 +114,12 @@ func utc(instant *time.Time) *time.Time {
 
 func projectModel(p db.Project) *model.Project {
 	return &model.Project{
-		ID:          p.ID.String(),
-		Name:        p.Name,
-		Description: p.Description,
-		CreatedAt:   p.CreatedAt.UTC(),
-		UpdatedAt:   p.UpdatedAt.UTC(),
-		ArchivedAt:  utc(p.ArchivedAt),
+		ID:            p.ID.String(),
+		StoredVersion: p.Version,
+		Name:          p.Name,
+		Description:   p.Description,
+		CreatedAt:     p.CreatedAt.UTC(),
+		UpdatedAt:     p.UpdatedAt.UTC(),
+		ArchivedAt:    utc(p.ArchivedAt),
 	}
 }

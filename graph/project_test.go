@@ -230,7 +230,7 @@ func TestProjects_AreKnownByUUID(t *testing.T) {
 		"01890a5d-ac96-774b-bcce-b302099a8057":  "NOT_FOUND",
 	} {
 		quoted, _ := json.Marshal(id)
-		for _, mutation := range []string{"updateProject", "archiveProject"} {
+		for _, mutation := range []string{"updateProject", "archiveProject", "unarchiveProject"} {
 			if p := a.mutate(t.Context(), t, mutation, `{"id":`+string(quoted)+`}`); p.code != code {
 				t.Errorf("%s of %s: %q, want %s", mutation, quoted, p.code, code)
 			}
@@ -248,7 +248,7 @@ func TestProjects_BelongToTheirTenant(t *testing.T) {
 	a := newAPI(t)
 	other := as(t.Context(), "another")
 	created := a.succeed(t, "createProject", `{"name":"a"}`)
-	for _, mutation := range []string{"updateProject", "archiveProject"} {
+	for _, mutation := range []string{"updateProject", "archiveProject", "unarchiveProject"} {
 		if p := a.mutate(other, t, mutation, `{"id":"`+created.ID+`"}`); p.code != "NOT_FOUND" {
 			t.Errorf("%s of another tenant's project: %q", mutation, p.code)
 		}

@@ -17,6 +17,10 @@ import (
 
 // Resolver resolves the fields of Query and Mutation.
 type Resolver struct {
+	// RefuseIfVersion refuses ifVersion where a call would execute: for as long as a build
+	// may run whose changes raise no version.
+	RefuseIfVersion bool
+
 	once   *gqlidem.Once
 	engine *idempotency.Engine
 	pool   *pgxpool.Pool
@@ -77,6 +81,9 @@ func createProjects(ctx context.Context, tx pgx.Tx, items []*projectItem) error 
 // UpdateProject resolves Mutation.updateProject.
 func (r mutations) UpdateProject(ctx context.Context, input model.UpdateProjectInput, _ string) (*model.UpdateProjectPayload, error) {
 	return gqlidem.Do(ctx, r.once, func(ctx context.Context, tx pgx.Tx) (*model.UpdateProjectPayload, error) {
+		if input.IfVersion != nil && r.RefuseIfVersion {
+			return nil, badInput("ifVersion is not accepted for now: a build of the server that raises no versions may still run")
+		}
 		tenant, id, err := r.subject(ctx, input.ID)
 		if err != nil {
 			return nil, err
@@ -105,6 +112,21 @@ func (r mutations) ArchiveProject(ctx context.Context, input model.ArchiveProjec
 			return nil, projectError(err)
 		}
 		return &model.ArchiveProjectPayload{Project: projectModel(archived)}, nil
+	})
+}
+
+// UnarchiveProject resolves Mutation.unarchiveProject.
+func (r mutations) UnarchiveProject(ctx context.Context, input model.UnarchiveProjectInput, _ string) (*model.UnarchiveProjectPayload, error) {
+	return gqlidem.Do(ctx, r.once, func(ctx context.Context, tx pgx.Tx) (*model.UnarchiveProjectPayload, error) {
+		tenant, id, err := r.subject(ctx, input.ID)
+		if err != nil {
+			return nil, err
+		}
+		unarchived, err := db.UnarchiveProject(ctx, tx, tenant, id)
+		if err != nil {
+			return nil, projectError(err)
+		}
+		return &model.UnarchiveProjectPayload{Project: projectModel(unarchived)}, nil
 	})
 }
 

@@ -29,6 +29,9 @@ type Config struct {
 	May func(context.Context, ast.Operation) bool
 	// Log takes what clients are not told.
 	Log *slog.Logger
+	// Refused is told of each field and request that is refused, as telemetry.Refusals
+	// is; nil means that nobody is.
+	Refused Refused
 }
 
 // NewHandler returns the handler of /graphql. It panics when the schema has a
@@ -43,20 +46,20 @@ func NewHandler(resolvers generated.ResolverRoot, once *gqlidem.Once, config Con
 	limits := config.Limits.withDefaults()
 	server.SetParserTokenLimit(limits.Tokens)
 	server.SetDisableSuggestion(config.HideSchema)
-	presenter := Presenter{Log: config.Log}
+	presenter := Presenter{config.Log, config.Refused}
 	server.SetErrorPresenter(presenter.Present)
 	server.SetRecoverFunc(presenter.Recover)
 	if config.May != nil {
 		server.Use(authorization{config.May})
 	}
 	server.Use(limiter{limits, !config.HideSchema})
-	server.Use(loneSurrogates{})
+	server.Use(sourceText{limits.Tokens})
 	server.Use(&variableTypes{})
 	if !config.HideSchema {
 		server.Use(extension.Introspection{})
 	}
 	server.Use(once)
-	return gqlidem.WithHeader(server)
+	return countPanics(gqlidem.WithHeader(server), config.Log)
 }
 
 // withoutDefer returns the schema without the directive that gqlparser adds to

@@ -29,6 +29,7 @@ import (
 	"github.com/onceql/onceql/internal/identity"
 	"github.com/onceql/onceql/internal/requestid"
 	"github.com/onceql/onceql/internal/server"
+	"github.com/onceql/onceql/internal/telemetry"
 )
 
 func main() {
@@ -57,7 +58,8 @@ func serve(ctx context.Context) error {
 	resolvers := root{generated.NewExecutableSchema(generated.Config{}).Schema()}
 	api := graph.NewHandler(resolvers, once, graph.Config{May: server.May, Log: slog.Default()})
 	mux := http.NewServeMux()
-	mux.Handle("/graphql", server.CORS(nil, server.Authenticate(identify, server.RequestTimeout(requestTimeout, api))))
+	refusals := telemetry.New("", slog.Default()).Refusals
+	mux.Handle("/graphql", server.CORS(nil, refusals, server.Authenticate(identify, refusals, server.RequestTimeout(requestTimeout, api))))
 
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {

@@ -54,9 +54,10 @@ type ComplexityRoot struct {
 	}
 
 	Mutation struct {
-		ArchiveProject func(childComplexity int, input model.ArchiveProjectInput, idempotencyKey string) int
-		CreateProject  func(childComplexity int, input model.CreateProjectInput, idempotencyKey string) int
-		UpdateProject  func(childComplexity int, input model.UpdateProjectInput, idempotencyKey string) int
+		ArchiveProject   func(childComplexity int, input model.ArchiveProjectInput, idempotencyKey string) int
+		CreateProject    func(childComplexity int, input model.CreateProjectInput, idempotencyKey string) int
+		UnarchiveProject func(childComplexity int, input model.UnarchiveProjectInput, idempotencyKey string) int
+		UpdateProject    func(childComplexity int, input model.UpdateProjectInput, idempotencyKey string) int
 	}
 
 	PageInfo struct {
@@ -73,6 +74,7 @@ type ComplexityRoot struct {
 		ID          func(childComplexity int) int
 		Name        func(childComplexity int) int
 		UpdatedAt   func(childComplexity int) int
+		Version     func(childComplexity int) int
 	}
 
 	ProjectConnection struct {
@@ -92,6 +94,10 @@ type ComplexityRoot struct {
 		Projects       func(childComplexity int, first int32, after *string, includeArchived bool) int
 	}
 
+	UnarchiveProjectPayload struct {
+		Project func(childComplexity int) int
+	}
+
 	UpdateProjectPayload struct {
 		Project func(childComplexity int) int
 	}
@@ -105,6 +111,7 @@ type MutationResolver interface {
 	CreateProject(ctx context.Context, input model.CreateProjectInput, idempotencyKey string) (*model.CreateProjectPayload, error)
 	UpdateProject(ctx context.Context, input model.UpdateProjectInput, idempotencyKey string) (*model.UpdateProjectPayload, error)
 	ArchiveProject(ctx context.Context, input model.ArchiveProjectInput, idempotencyKey string) (*model.ArchiveProjectPayload, error)
+	UnarchiveProject(ctx context.Context, input model.UnarchiveProjectInput, idempotencyKey string) (*model.UnarchiveProjectPayload, error)
 }
 type QueryResolver interface {
 	Project(ctx context.Context, id string) (*model.Project, error)
@@ -203,6 +210,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.CreateProject(childComplexity, args["input"].(model.CreateProjectInput), args["idempotencyKey"].(string)), true
+	case "Mutation.unarchiveProject":
+		if e.ComplexityRoot.Mutation.UnarchiveProject == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_unarchiveProject_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.UnarchiveProject(childComplexity, args["input"].(model.UnarchiveProjectInput), args["idempotencyKey"].(string)), true
 	case "Mutation.updateProject":
 		if e.ComplexityRoot.Mutation.UpdateProject == nil {
 			break
@@ -276,6 +294,12 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Project.UpdatedAt(childComplexity), true
+	case "Project.version":
+		if e.ComplexityRoot.Project.Version == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Project.Version(childComplexity), true
 
 	case "ProjectConnection.edges":
 		if e.ComplexityRoot.ProjectConnection.Edges == nil {
@@ -344,6 +368,13 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.Query.Projects(childComplexity, args["first"].(int32), args["after"].(*string), args["includeArchived"].(bool)), true
 
+	case "UnarchiveProjectPayload.project":
+		if e.ComplexityRoot.UnarchiveProjectPayload.Project == nil {
+			break
+		}
+
+		return e.ComplexityRoot.UnarchiveProjectPayload.Project(childComplexity), true
+
 	case "UpdateProjectPayload.project":
 		if e.ComplexityRoot.UpdateProjectPayload.Project == nil {
 			break
@@ -362,6 +393,7 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 		return graphql.NewInputUnmarshalerIndex(
 			graphql.NewInputUnmarshaler("ArchiveProjectInput", ec.unmarshalInputArchiveProjectInput),
 			graphql.NewInputUnmarshaler("CreateProjectInput", ec.unmarshalInputCreateProjectInput),
+			graphql.NewInputUnmarshaler("UnarchiveProjectInput", ec.unmarshalInputUnarchiveProjectInput),
 			graphql.NewInputUnmarshaler("UpdateProjectInput", ec.unmarshalInputUpdateProjectInput),
 		)
 	}
@@ -496,7 +528,11 @@ type Mutation {
     idempotencyKey: String!
   ): CreateProjectPayload @idempotent
 
-  "Changes a project's name or description."
+  """
+  Changes a project's name or description. With ` + "`" + `ifVersion` + "`" + `, only while the project
+  has that version: else nothing is changed, and the error CONFLICT has the current
+  version in ` + "`" + `extensions.currentVersion` + "`" + `.
+  """
   updateProject(
     "The project and what to change of it."
     input: UpdateProjectInput!
@@ -511,6 +547,14 @@ type Mutation {
     "Names this call; send the same key again with every retry of it. See ` + "`" + `@idempotent` + "`" + `."
     idempotencyKey: String!
   ): ArchiveProjectPayload @idempotent
+
+  "Takes a project back out of the archive. On one that is not archived it changes nothing and succeeds."
+  unarchiveProject(
+    "The project to take back."
+    input: UnarchiveProjectInput!
+    "Names this call; send the same key again with every retry of it. See ` + "`" + `@idempotent` + "`" + `."
+    idempotencyKey: String!
+  ): UnarchiveProjectPayload @idempotent
 }
 
 "A project to create."
@@ -529,6 +573,8 @@ input UpdateProjectInput {
   name: String
   "The new description, up to 10,000 characters; null clears it."
   description: String
+  "The version that the change was made on; null is as absent: the change is made on any version."
+  ifVersion: Int
 }
 
 "A project to archive."
@@ -537,17 +583,31 @@ input ArchiveProjectInput {
   id: ID!
 }
 
+"A project to take back out of the archive."
+input UnarchiveProjectInput {
+  "The project's id, a UUID."
+  id: ID!
+}
+
 "A project of the caller's tenant."
 type Project {
   "A UUID, version 7."
   id: ID!
+  """
+  1 when the project is created, and one more with each change of it. What changes
+  nothing leaves it as it is. Send it back as ` + "`" + `ifVersion` + "`" + ` to change only what you saw.
+  """
+  version: Int!
   "1 to 200 characters, no white space at its ends."
   name: String!
   "Free text, or null."
   description: String
   "When the project was created, by the database's clock."
   createdAt: DateTime!
-  "When the project was last changed, by the database's clock."
+  """
+  When the project was last changed, by the database's clock. It never goes back. Two
+  changes may have the same time: ` + "`" + `version` + "`" + ` has their order.
+  """
   updatedAt: DateTime!
   "When the project was archived, or null."
   archivedAt: DateTime
@@ -568,6 +628,12 @@ type UpdateProjectPayload {
 "The result of archiveProject."
 type ArchiveProjectPayload {
   "The project as it was archived."
+  project: Project!
+}
+
+"The result of unarchiveProject."
+type UnarchiveProjectPayload {
+  "The project as it was taken back."
   project: Project!
 }
 
@@ -676,6 +742,8 @@ func (ec *executionContext) childFields_Project(ctx context.Context, field graph
 	switch field.Name {
 	case "id":
 		return ec.fieldContext_Project_id(ctx, field)
+	case "version":
+		return ec.fieldContext_Project_version(ctx, field)
 	case "name":
 		return ec.fieldContext_Project_name(ctx, field)
 	case "description":
@@ -710,6 +778,14 @@ func (ec *executionContext) childFields_ProjectEdge(ctx context.Context, field g
 		return ec.fieldContext_ProjectEdge_node(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type ProjectEdge", field.Name)
+}
+
+func (ec *executionContext) childFields_UnarchiveProjectPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "project":
+		return ec.fieldContext_UnarchiveProjectPayload_project(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type UnarchiveProjectPayload", field.Name)
 }
 
 func (ec *executionContext) childFields_UpdateProjectPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -864,6 +940,28 @@ func (ec *executionContext) field_Mutation_createProject_args(ctx context.Contex
 	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "input",
 		func(ctx context.Context, v any) (model.CreateProjectInput, error) {
 			return ec.unmarshalNCreateProjectInput2githubᚗcomᚋonceqlᚋonceqlᚋgraphᚋmodelᚐCreateProjectInput(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["input"] = arg0
+	arg1, err := graphql.ProcessArgField(ctx, rawArgs, "idempotencyKey",
+		func(ctx context.Context, v any) (string, error) {
+			return ec.unmarshalNString2string(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["idempotencyKey"] = arg1
+	return args, nil
+}
+
+func (ec *executionContext) field_Mutation_unarchiveProject_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "input",
+		func(ctx context.Context, v any) (model.UnarchiveProjectInput, error) {
+			return ec.unmarshalNUnarchiveProjectInput2githubᚗcomᚋonceqlᚋonceqlᚋgraphᚋmodelᚐUnarchiveProjectInput(ctx, v)
 		})
 	if err != nil {
 		return nil, err
@@ -1382,6 +1480,50 @@ func (ec *executionContext) fieldContext_Mutation_archiveProject(ctx context.Con
 	return fc, nil
 }
 
+func (ec *executionContext) _Mutation_unarchiveProject(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Mutation_unarchiveProject(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Mutation().UnarchiveProject(ctx, fc.Args["input"].(model.UnarchiveProjectInput), fc.Args["idempotencyKey"].(string))
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *model.UnarchiveProjectPayload) graphql.Marshaler {
+			return ec.marshalOUnarchiveProjectPayload2ᚖgithubᚗcomᚋonceqlᚋonceqlᚋgraphᚋmodelᚐUnarchiveProjectPayload(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Mutation_unarchiveProject(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Mutation",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_UnarchiveProjectPayload(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Mutation_unarchiveProject_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
 func (ec *executionContext) _PageInfo_hasNextPage(ctx context.Context, field graphql.CollectedField, obj *model.PageInfo) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
@@ -1495,6 +1637,29 @@ func (ec *executionContext) _Project_id(ctx context.Context, field graphql.Colle
 }
 func (ec *executionContext) fieldContext_Project_id(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
 	return graphql.NewScalarFieldContext("Project", field, false, false, "ID")
+}
+
+func (ec *executionContext) _Project_version(ctx context.Context, field graphql.CollectedField, obj *model.Project) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Project_version(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Version(), nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v int32) graphql.Marshaler {
+			return ec.marshalNInt2int32(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_Project_version(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("Project", field, true, false, "Int")
 }
 
 func (ec *executionContext) _Project_name(ctx context.Context, field graphql.CollectedField, obj *model.Project) (ret graphql.Marshaler) {
@@ -1966,6 +2131,38 @@ func (ec *executionContext) fieldContext_Query___schema(_ context.Context, field
 		IsResolver: false,
 		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 			return ec.childFields___Schema(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _UnarchiveProjectPayload_project(ctx context.Context, field graphql.CollectedField, obj *model.UnarchiveProjectPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_UnarchiveProjectPayload_project(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Project, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *model.Project) graphql.Marshaler {
+			return ec.marshalNProject2ᚖgithubᚗcomᚋonceqlᚋonceqlᚋgraphᚋmodelᚐProject(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_UnarchiveProjectPayload_project(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "UnarchiveProjectPayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_Project(ctx, field)
 		},
 	}
 	return fc, nil
@@ -3167,6 +3364,48 @@ func UnmarshalCreateProjectInput(ctx context.Context, raw any) (model.CreateProj
 	return out, err
 }
 
+func (ec *executionContext) unmarshalInputUnarchiveProjectInput(ctx context.Context, obj any) (model.UnarchiveProjectInput, error) {
+	var it model.UnarchiveProjectInput
+	if obj == nil {
+		return it, nil
+	}
+
+	asMap := map[string]any{}
+	for k, v := range obj.(map[string]any) {
+		asMap[k] = v
+	}
+
+	fieldsInOrder := [...]string{"id"}
+	for _, k := range fieldsInOrder {
+		v, ok := asMap[k]
+		if !ok {
+			continue
+		}
+		switch k {
+		case "id":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("id"))
+			data, err := ec.unmarshalNID2string(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.ID = data
+		}
+	}
+	return it, nil
+}
+
+// UnmarshalUnarchiveProjectInput unmarshals raw into the UnarchiveProjectInput input type, using the
+// unmarshaler bound to ctx's request. Call it from a resolver to decode an input
+// object that was not passed as a field argument.
+//
+// ctx must come from a gqlgen request; outside one there is no unmarshaler to use
+// and the returned error says so.
+func UnmarshalUnarchiveProjectInput(ctx context.Context, raw any) (model.UnarchiveProjectInput, error) {
+	var out model.UnarchiveProjectInput
+	err := graphql.UnmarshalNamedInputFromContext(ctx, "UnarchiveProjectInput", raw, &out)
+	return out, err
+}
+
 func (ec *executionContext) unmarshalInputUpdateProjectInput(ctx context.Context, obj any) (model.UpdateProjectInput, error) {
 	var it model.UpdateProjectInput
 	if obj == nil {
@@ -3178,7 +3417,7 @@ func (ec *executionContext) unmarshalInputUpdateProjectInput(ctx context.Context
 		asMap[k] = v
 	}
 
-	fieldsInOrder := [...]string{"id", "name", "description"}
+	fieldsInOrder := [...]string{"id", "name", "description", "ifVersion"}
 	for _, k := range fieldsInOrder {
 		v, ok := asMap[k]
 		if !ok {
@@ -3206,6 +3445,13 @@ func (ec *executionContext) unmarshalInputUpdateProjectInput(ctx context.Context
 				return it, err
 			}
 			it.Description = graphql.OmittableOf(data)
+		case "ifVersion":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("ifVersion"))
+			data, err := ec.unmarshalOInt2ᚖint32(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.IfVersion = data
 		}
 	}
 	return it, nil
@@ -3395,6 +3641,13 @@ func (ec *executionContext) _Mutation(ctx context.Context, sel ast.SelectionSet)
 			if out.Values[i] == graphql.RequiredNull {
 				out.Invalids++
 			}
+		case "unarchiveProject":
+			out.Values[i] = ec.OperationContext.RootResolverMiddleware(innerCtx, func(ctx context.Context) (res graphql.Marshaler) {
+				return ec._Mutation_unarchiveProject(ctx, field)
+			})
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
 		default:
 			panic("unknown field " + strconv.Quote(field.Name))
 		}
@@ -3473,6 +3726,11 @@ func (ec *executionContext) _Project(ctx context.Context, sel ast.SelectionSet, 
 			out.Values[i] = graphql.MarshalString("Project")
 		case "id":
 			out.Values[i] = ec._Project_id(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "version":
+			out.Values[i] = ec._Project_version(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
 				out.Invalids++
 			}
@@ -3649,6 +3907,39 @@ func (ec *executionContext) _Query(ctx context.Context, sel ast.SelectionSet) gr
 			})
 			if out.Values[i] == graphql.Null {
 				atomic.AddUint32(&out.Invalids, 1)
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
+var unarchiveProjectPayloadImplementors = []string{"UnarchiveProjectPayload"}
+
+func (ec *executionContext) _UnarchiveProjectPayload(ctx context.Context, sel ast.SelectionSet, obj *model.UnarchiveProjectPayload) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, unarchiveProjectPayloadImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("UnarchiveProjectPayload")
+		case "project":
+			out.Values[i] = ec._UnarchiveProjectPayload_project(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
 			}
 		default:
 			panic("unknown field " + strconv.Quote(field.Name))
@@ -4206,6 +4497,11 @@ func (ec *executionContext) marshalNString2string(ctx context.Context, sel ast.S
 	return res
 }
 
+func (ec *executionContext) unmarshalNUnarchiveProjectInput2githubᚗcomᚋonceqlᚋonceqlᚋgraphᚋmodelᚐUnarchiveProjectInput(ctx context.Context, v any) (model.UnarchiveProjectInput, error) {
+	res, err := ec.unmarshalInputUnarchiveProjectInput(ctx, v)
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
 func (ec *executionContext) unmarshalNUpdateProjectInput2githubᚗcomᚋonceqlᚋonceqlᚋgraphᚋmodelᚐUpdateProjectInput(ctx context.Context, v any) (model.UpdateProjectInput, error) {
 	res, err := ec.unmarshalInputUpdateProjectInput(ctx, v)
 	return res, graphql.ErrorOnPath(ctx, err)
@@ -4422,6 +4718,24 @@ func (ec *executionContext) marshalOIdempotentCall2ᚖgithubᚗcomᚋonceqlᚋon
 	return ec._IdempotentCall(ctx, sel, v)
 }
 
+func (ec *executionContext) unmarshalOInt2ᚖint32(ctx context.Context, v any) (*int32, error) {
+	if v == nil {
+		return nil, nil
+	}
+	res, err := graphql.UnmarshalInt32(v)
+	return &res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalOInt2ᚖint32(ctx context.Context, sel ast.SelectionSet, v *int32) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	_ = sel
+	_ = ctx
+	res := graphql.MarshalInt32(*v)
+	return res
+}
+
 func (ec *executionContext) marshalOProject2ᚖgithubᚗcomᚋonceqlᚋonceqlᚋgraphᚋmodelᚐProject(ctx context.Context, sel ast.SelectionSet, v *model.Project) graphql.Marshaler {
 	if v == nil {
 		return graphql.Null
@@ -4445,6 +4759,13 @@ func (ec *executionContext) marshalOString2ᚖstring(ctx context.Context, sel as
 	_ = ctx
 	res := graphql.MarshalString(*v)
 	return res
+}
+
+func (ec *executionContext) marshalOUnarchiveProjectPayload2ᚖgithubᚗcomᚋonceqlᚋonceqlᚋgraphᚋmodelᚐUnarchiveProjectPayload(ctx context.Context, sel ast.SelectionSet, v *model.UnarchiveProjectPayload) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._UnarchiveProjectPayload(ctx, sel, v)
 }
 
 func (ec *executionContext) marshalOUpdateProjectPayload2ᚖgithubᚗcomᚋonceqlᚋonceqlᚋgraphᚋmodelᚐUpdateProjectPayload(ctx context.Context, sel ast.SelectionSet, v *model.UpdateProjectPayload) graphql.Marshaler {

@@ -66,22 +66,6 @@ type PageInfo struct {
 	EndCursor *string `json:"endCursor,omitempty"`
 }
 
-// A project of the caller's tenant.
-type Project struct {
-	// A UUID, version 7.
-	ID string `json:"id"`
-	// 1 to 200 characters, no white space at its ends.
-	Name string `json:"name"`
-	// Free text, or null.
-	Description *string `json:"description,omitempty"`
-	// When the project was created, by the database's clock.
-	CreatedAt time.Time `json:"createdAt"`
-	// When the project was last changed, by the database's clock.
-	UpdatedAt time.Time `json:"updatedAt"`
-	// When the project was archived, or null.
-	ArchivedAt *time.Time `json:"archivedAt,omitempty"`
-}
-
 // A page of projects, as the Relay cursor connections specification has it.
 type ProjectConnection struct {
 	// The projects of this page with their cursors.
@@ -104,6 +88,18 @@ type ProjectEdge struct {
 type Query struct {
 }
 
+// A project to take back out of the archive.
+type UnarchiveProjectInput struct {
+	// The project's id, a UUID.
+	ID string `json:"id"`
+}
+
+// The result of unarchiveProject.
+type UnarchiveProjectPayload struct {
+	// The project as it was taken back.
+	Project *Project `json:"project"`
+}
+
 // A project to change. A field that is absent stays as it is.
 type UpdateProjectInput struct {
 	// The project's id, a UUID.
@@ -112,6 +108,8 @@ type UpdateProjectInput struct {
 	Name graphql.Omittable[*string] `json:"name,omitempty"`
 	// The new description, up to 10,000 characters; null clears it.
 	Description graphql.Omittable[*string] `json:"description,omitempty"`
+	// The version that the change was made on; null is as absent: the change is made on any version.
+	IfVersion *int32 `json:"ifVersion,omitempty"`
 }
 
 // The result of updateProject.

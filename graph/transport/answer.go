@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"mime"
 	"net/http"
 	"strconv"
@@ -67,8 +68,17 @@ func (a *answer) refuse(refusal *refusal) {
 	a.write(ctx, refusal.status, present(ctx, a.exec, refusal.err), false)
 }
 
+// maxErrors is how many errors of one document are told. Each field of a document may
+// have one of its own.
+const maxErrors = 20
+
 // requestErrors answers a document that can't be executed.
 func (a *answer) requestErrors(ctx context.Context, errs gqlerror.List) {
+	if more := len(errs) - maxErrors; more > 0 {
+		rest := gqlerror.Errorf("%d more errors are not listed", more)
+		rest.Extensions = maps.Clone(errs[maxErrors].Extensions)
+		errs = append(errs[:maxErrors:maxErrors], rest)
+	}
 	status := http.StatusOK
 	if a.strict {
 		status = http.StatusBadRequest

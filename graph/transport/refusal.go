@@ -15,6 +15,11 @@ import (
 // they have in `extensions.limit`.
 const CodeLimitExceeded = "LIMIT_EXCEEDED"
 
+// CodePersistedQueryNotSupported is the code of requests that name a persisted query by its
+// hash and send no document. Apollo's clients and urql know it, and send the document.
+// https://github.com/apollographql/apollo-link-persisted-queries#protocol
+const CodePersistedQueryNotSupported = "PERSISTED_QUERY_NOT_SUPPORTED"
+
 // WriteError answers a request that something before the transport refuses, in the
 // form and with the headers of the transport's own answers.
 func WriteError(w http.ResponseWriter, r *http.Request, status int, err *gqlerror.Error) {
@@ -49,6 +54,15 @@ func refuse(status int, code, message string) *refusal {
 
 func badInput(status int, message string) *refusal {
 	return refuse(status, gqlidem.CodeBadUserInput, message)
+}
+
+// withoutQuery refuses a request that has no document. Apollo Server answers one for a
+// persisted query in this way, with status 200.
+func withoutQuery(extensions map[string]any, message string) *refusal {
+	if extensions["persistedQuery"] != nil {
+		return refuse(http.StatusOK, CodePersistedQueryNotSupported, "PersistedQueryNotSupported")
+	}
+	return badInput(http.StatusBadRequest, message)
 }
 
 func tooLarge(limit int64) *refusal {

@@ -100,9 +100,6 @@ func readQuery(raw string) (*graphql.RawParams, *refusal) {
 			return nil, badInput(http.StatusBadRequest, "the parameter `"+name+"` is not valid UTF-8")
 		}
 	}
-	if !values.Has(memberQuery) {
-		return nil, badInput(http.StatusBadRequest, "the parameter `query` is required")
-	}
 	params := &graphql.RawParams{Query: values.Get(memberQuery), OperationName: values.Get(memberOperationName)}
 	var refusal *refusal
 	if params.Variables, refusal = readParameter(values, memberVariables); refusal != nil {
@@ -110,6 +107,9 @@ func readQuery(raw string) (*graphql.RawParams, *refusal) {
 	}
 	if params.Extensions, refusal = readParameter(values, memberExtensions); refusal != nil {
 		return nil, refusal
+	}
+	if !values.Has(memberQuery) || params.Query == "" && params.Extensions["persistedQuery"] != nil {
+		return nil, withoutQuery(params.Extensions, "the parameter `query` is required")
 	}
 	return params, nil
 }
@@ -167,8 +167,8 @@ func decodeBody(body *bytes.Buffer) (*graphql.RawParams, *refusal) {
 	if err != nil {
 		return nil, malformed(what, err)
 	}
-	if !hasQuery {
-		return nil, badInput(http.StatusBadRequest, "`query` is required, a string")
+	if !hasQuery || params.Query == "" && params.Extensions["persistedQuery"] != nil {
+		return nil, withoutQuery(params.Extensions, "`query` is required, a string")
 	}
 	return &params, nil
 }

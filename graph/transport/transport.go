@@ -19,7 +19,8 @@
 //   - numbers come to the scalars as they were sent, of type json.Number
 //
 // Subscriptions, batches, multipart requests, compressed bodies and persisted
-// queries are not served.
+// queries are not served. A request for a persisted query is told so in the form that
+// makes clients send the document; with a document, the hash is passed over.
 package transport
 
 import (

@@ -98,6 +98,7 @@ type member struct {
 
 var (
 	errType      = errors.New("a value is not of its type")
+	errNull      = errors.New("a value is null that must not be")
 	errDepth     = fmt.Errorf("values nest deeper than %d", MaxDepth)
 	errDuplicate = errors.New("an object has a field twice")
 )
@@ -175,8 +176,7 @@ func (c *canonicalizer) literal(typ *ast.Type, v *ast.Value) error {
 		// An unsupplied variable in a list is null.
 		return c.value(typ, c.variables[v.Raw])
 	case v.Kind == ast.NullValue:
-		c.out = append(c.out, "null"...)
-		return nil
+		return c.null(typ)
 	case v.Kind == ast.ListValue:
 		element := elementOf(typ)
 		if typ != nil && element == nil && !c.opaque(typ) {
@@ -210,6 +210,16 @@ func (c *canonicalizer) literal(typ *ast.Type, v *ast.Value) error {
 	}
 }
 
+// null appends null, where the type allows it: gqlparser takes a variable that is null
+// where a default would be for an absent one.
+func (c *canonicalizer) null(typ *ast.Type) error {
+	if typ != nil && typ.NonNull {
+		return errNull
+	}
+	c.out = append(c.out, "null"...)
+	return nil
+}
+
 // value appends a value of a variable.
 func (c *canonicalizer) value(typ *ast.Type, v any) error {
 	rv := reflect.ValueOf(v)
@@ -217,8 +227,7 @@ func (c *canonicalizer) value(typ *ast.Type, v any) error {
 		rv = rv.Elem()
 	}
 	if !rv.IsValid() {
-		c.out = append(c.out, "null"...)
-		return nil
+		return c.null(typ)
 	}
 	switch {
 	case rv.Kind() == reflect.Slice:

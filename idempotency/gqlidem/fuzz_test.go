@@ -7,6 +7,8 @@ import (
 	"github.com/vektah/gqlparser/v2/ast"
 	"github.com/vektah/gqlparser/v2/formatter"
 	"github.com/vektah/gqlparser/v2/parser"
+
+	"github.com/onceql/onceql/idempotency/gqlidem"
 )
 
 // Whatever passes gqlparser's validation has a form that is JSON, the same every
@@ -57,7 +59,7 @@ func FuzzCanonical(f *testing.F) {
 // rewrite formats the document.
 func rewrite(t *testing.T, document string) string {
 	t.Helper()
-	doc, err := parser.ParseQuery(&ast.Source{Input: document})
+	doc, err := parser.ParseQuery(&ast.Source{Input: gqlidem.BlockStrings(document)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/jackc/pgx/v5"
 	"github.com/vektah/gqlparser/v2/ast"
+	"github.com/vektah/gqlparser/v2/gqlerror"
 
 	"github.com/onceql/onceql/idempotency"
 )
@@ -21,9 +22,11 @@ const KeyArgument = "idempotencyKey"
 const Directive = "idempotent"
 
 // Once makes the marked mutations of one gqlgen server idempotent. Give it to the
-// server's Use: it checks the schema and the types of the payloads, and puts the
-// status of each keyed field in the response's extensions. One Once serves one
-// schema.
+// server's Use, after extensions that find documents, such as
+// extension.AutomaticPersistedQuery: it checks the schema and the types of the
+// payloads, has block strings read as the specification says, refuses what ValueFault
+// finds in operations with a marked field, and puts the status of each keyed field in
+// the response's extensions. One Once serves one schema.
 type Once struct {
 	engine    *idempotency.Engine
 	tenant    func(context.Context) (string, error)
@@ -35,6 +38,12 @@ type Once struct {
 	schema    *ast.Schema
 	// payloads has a payload for each reflect.Type that a resolver stored.
 	payloads sync.Map
+}
+
+// MutateOperationParameters implements graphql.OperationParameterMutator.
+func (*Once) MutateOperationParameters(_ context.Context, params *graphql.RawParams) *gqlerror.Error {
+	params.Query = BlockStrings(params.Query)
+	return nil
 }
 
 // An Option adjusts a Once.

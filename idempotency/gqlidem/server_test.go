@@ -162,7 +162,21 @@ func sendAs(t testing.TB, server http.Handler, requestID, document string, varia
 	if err != nil {
 		t.Fatal(err)
 	}
-	body := `{"query": ` + string(query) + `, "variables": ` + strings.Join(append(variables, "null")[:1], "") + `}`
+	return postBody(t, server, requestID, `{"query": `+string(query)+`, "variables": `+strings.Join(append(variables, "null")[:1], "")+`}`)
+}
+
+// sendOperation runs one of a document's operations.
+func sendOperation(t testing.TB, server http.Handler, document, name string) response {
+	t.Helper()
+	body, err := json.Marshal(map[string]any{"query": document, "operationName": name})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return postBody(t, server, "", string(body))
+}
+
+func postBody(t testing.TB, server http.Handler, requestID, body string) response {
+	t.Helper()
 	request := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/graphql", strings.NewReader(body))
 	request.Header.Set("Content-Type", "application/json")
 	if requestID != "" {

@@ -2,15 +2,18 @@ package gqlidem
 
 import (
 	"context"
+	"encoding/json"
 	"net/http"
 	"sync"
 	"time"
 
 	"github.com/99designs/gqlgen/graphql"
+	"github.com/vektah/gqlparser/v2/ast"
 )
 
 // HeaderReplayed is the response header that says "true" when every keyed field
-// of the response succeeded as a replay.
+// of the response succeeded as a replay. A field that an error below it makes null did
+// not.
 const HeaderReplayed = "Idempotency-Replayed"
 
 // dateTime is the form of the scalar DateTime.
@@ -96,10 +99,33 @@ func (*Once) InterceptResponse(ctx context.Context, next graphql.ResponseHandler
 		response.Extensions = map[string]any{}
 	}
 	response.Extensions[extensionName] = s.fields
-	if header, ok := ctx.Value(headerKey{}).(http.Header); ok && s.replayed == s.keyed {
+	header, ok := ctx.Value(headerKey{}).(http.Header)
+	if ok && s.replayed == s.keyed && s.answered(response) {
 		header.Set(HeaderReplayed, "true")
 	}
 	return response
+}
+
+// answered says whether the client gets the payload of every keyed field. Below the
+// field an error may make it null.
+func (s *statuses) answered(response *graphql.Response) bool {
+	if len(response.Errors) == 0 {
+		return true
+	}
+	var data map[string]json.RawMessage
+	if json.Unmarshal(response.Data, &data) != nil || data == nil {
+		return false
+	}
+	for _, failure := range response.Errors {
+		if len(failure.Path) == 0 {
+			continue
+		}
+		name, _ := failure.Path[0].(ast.PathName)
+		if _, keyed := s.fields[string(name)]; keyed && string(data[string(name)]) == "null" {
+			return false
+		}
+	}
+	return true
 }
 
 // WithHeader wraps a GraphQL handler so that its responses carry HeaderReplayed.

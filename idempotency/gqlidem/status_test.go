@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -97,6 +98,38 @@ func TestStatus_HeaderMissesWhenAFieldsArgumentsAreRefused(t *testing.T) {
 	r := send(t, server, `mutation { a: write(text: "a", idempotencyKey: "k") { text } odd: write(even: 1, idempotencyKey: "l") { text } }`)
 	if diff := cmp.Diff(statuses{"a": "REPLAYED"}, r.statuses()); diff != "" || r.replayed() != "" || len(r.Errors) != 1 {
 		t.Errorf("header %q, status (-want +got):\n%s\n%s", r.replayed(), diff, r.body)
+	}
+}
+
+// What fails below a field may leave nothing of its payload.
+func TestStatus_HeaderMissesWhenAFieldIsNullWithAnError(t *testing.T) {
+	t.Parallel()
+	pool := pgtest.Pool(t)
+	server := onceql(t, pool)
+	const whole, empty = `whole: createProject(input: {name: "a"}, idempotencyKey: "a") { project { id } }`,
+		`empty: createProject(input: {name: "b"}, idempotencyKey: "b") { project { id } }`
+	if r := send(t, server, `mutation { `+whole+` `+empty+` }`); len(r.Errors) != 0 {
+		t.Fatal(r.body)
+	}
+	if _, err := pool.Exec(t.Context(), `update idempotency_keys set response_json = '{"project":null}' where key = 'b'`); err != nil {
+		t.Fatal(err)
+	}
+	for document, header := range map[string]string{
+		`mutation { ` + empty + ` }`:               "",
+		`mutation { ` + whole + ` ` + empty + ` }`: "",
+		`mutation { ` + whole + ` }`:               "true",
+		`mutation { ` + whole + ` ` + strings.Replace(empty, "project { id }", "__typename", 1) + ` }`: "true",
+	} {
+		r := send(t, server, document)
+		replayed := r.replayed()
+		if wantErrors := map[bool]int{true: 0, false: 1}[header == "true"]; replayed != header || len(r.Errors) != wantErrors {
+			t.Errorf("%s: header %q, want %q: %s", document, replayed, header, r.body)
+		}
+		for name, status := range r.statuses() {
+			if status != "REPLAYED" {
+				t.Errorf("%s: %s is %s", document, name, status)
+			}
+		}
 	}
 }
 

@@ -70,7 +70,7 @@ func (c call) form() (string, error) {
 // parse reads a request as gqlgen does: it parses and validates the document,
 // decodes the variables with their numbers as they are written, and coerces them.
 func parse(schema *ast.Schema, document, operationName, variables string) (call, error) {
-	doc, err := parser.ParseQuery(&ast.Source{Input: document})
+	doc, err := parser.ParseQuery(&ast.Source{Input: gqlidem.BlockStrings(document)})
 	if err != nil {
 		return call{}, err
 	}

@@ -2,10 +2,9 @@ package identity
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
+	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -13,162 +12,186 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// The keys are fetched anew so often, so that a key that the issuer withdrew is
-// not accepted for longer; and besides when a token has an unknown key, at most so
-// often, so that a burst of made-up keys does not become one at the issuer.
 const (
-	refreshEvery = 5 * time.Minute
-	fetchEvery   = time.Second
-	fetchBurst   = 10
+	// refreshEvery is the longest time between two fetches that succeed. A key that
+	// the issuer withdrew is refused within five minutes, with time for a fetch that
+	// is slow or has to be tried again.
+	refreshEvery = 4 * time.Minute
+	// trustFor is how long keys are good that the issuer has not confirmed: it may be
+	// down for so long.
+	trustFor = time.Hour
+	// retryAfter and retryEvery are the first and the longest wait for the next try
+	// while fetches fail.
+	retryAfter = time.Second
+	retryEvery = 30 * time.Second
+	// Tokens with unknown keys cause fetches too: asksBurst at once, then one in
+	// asksEvery, so that made-up keys don't become a burst at the issuer.
+	asksEvery = time.Second
+	asksBurst = 10
+	// maxWaiting is how many requests may wait for a fetch at once.
+	maxWaiting = 1000
 )
 
-// A keySet holds the issuer's public keys. oidc.RemoteKeySet would ask the issuer
-// for each token with an unknown key, and never again for known ones.
+// A keySet holds the issuer's public keys. One goroutine fetches them, by time and
+// when it is asked to; all others read.
 type keySet struct {
-	url     string
-	client  *http.Client
-	fetches *rate.Limiter
+	fetch func(context.Context) ([]jose.JSONWebKey, error)
+	asks  *rate.Limiter
+	// asked wakes the goroutine, and stopped says that it has ended.
+	asked, stopped chan struct{}
 
-	mu        sync.Mutex
-	keys      []jose.JSONWebKey
-	fetchedAt time.Time
-	// failure is why the last fetch came to nothing.
-	failure error
-	// fetching is closed when the fetch that is under way has ended.
-	fetching chan struct{}
+	mu   sync.Mutex
+	keys []jose.JSONWebKey
+	// confirmed is when the fetch began that the keys are from.
+	confirmed time.Time
+	// failure is why the last fetch came to nothing, and failures how many did in a
+	// row.
+	failure  error
+	failures int
+	// next is closed at the end of a fetch that is yet to begin. It is nil when
+	// nobody waits for one.
+	next chan struct{}
+	// waiting is how many requests wait for a fetch.
+	waiting int
 }
 
-func newKeySet(url string, client *http.Client) *keySet {
-	return &keySet{url: url, client: client, fetches: rate.NewLimiter(rate.Every(fetchEvery), fetchBurst)}
+func newKeySet(fetch func(context.Context) ([]jose.JSONWebKey, error)) *keySet {
+	return &keySet{
+		fetch:   fetch,
+		asks:    rate.NewLimiter(rate.Every(asksEvery), asksBurst),
+		asked:   make(chan struct{}, 1),
+		stopped: make(chan struct{}),
+	}
 }
 
-// A fetchFailure takes the error that oidc's verifier would flatten to text.
-type fetchFailure struct{ err error }
-
-type fetchFailureKey struct{}
-
-var errSignature = errors.New("the signature is not one of the issuer's")
-
-// VerifySignature implements oidc.KeySet. The verifier has parsed the token and
-// checked its algorithm before.
-func (s *keySet) VerifySignature(ctx context.Context, token string) ([]byte, error) {
-	accepted := make([]jose.SignatureAlgorithm, len(algorithms))
-	for i, algorithm := range algorithms {
-		accepted[i] = jose.SignatureAlgorithm(algorithm)
-	}
-	signed, err := jose.ParseSignedCompact(token, accepted)
-	if err != nil || len(signed.Signatures) != 1 {
-		return nil, errSignature
-	}
-	id := signed.Signatures[0].Header.KeyID
-	payload, known := s.verify(ctx, signed, id)
-	if known {
-		if payload == nil {
-			return nil, errSignature
-		}
-		return payload, nil
+// verify returns what the token says when one of the issuer's keys verifies it. For a
+// key that is not known it waits for newer ones.
+func (s *keySet) verify(ctx context.Context, t token) ([]byte, error) {
+	keys, known := s.trusted()
+	payload, err := t.verifiedBy(keys)
+	if known && !errors.Is(err, errKey) {
+		return payload, err
 	}
 	if err := s.refresh(ctx); err != nil {
-		if failure, ok := ctx.Value(fetchFailureKey{}).(*fetchFailure); ok {
-			failure.err = err
-		}
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
-	if payload, _ = s.verify(ctx, signed, id); payload == nil {
-		return nil, errSignature
-	}
-	return payload, nil
+	keys, _ = s.trusted()
+	return t.verifiedBy(keys)
 }
 
-// verify returns what the token says when a key verifies it, and whether the key
-// is known at all. A token that names none is tried with all.
-func (s *keySet) verify(ctx context.Context, signed *jose.JSONWebSignature, id string) (payload []byte, known bool) {
+// trusted returns the keys that are known, and false when there are none, or the
+// issuer has not confirmed them for too long.
+func (s *keySet) trusted() ([]jose.JSONWebKey, bool) {
 	s.mu.Lock()
-	keys := s.keys
-	if time.Since(s.fetchedAt) > refreshEvery && s.fetching == nil && s.fetches.Allow() {
-		s.fetch(ctx) // Meanwhile the known keys are good.
+	defer s.mu.Unlock()
+	if time.Since(s.confirmed) > trustFor {
+		return nil, false
 	}
-	s.mu.Unlock()
-	for i := range keys {
-		if id != "" && keys[i].KeyID != id {
-			continue
-		}
-		known = true
-		if payload, err := signed.Verify(&keys[i]); err == nil {
-			return payload, true
-		}
-	}
-	return nil, known
+	return s.keys, true
 }
 
-// refresh waits for keys that are newer than the call. When too many were fetched
-// lately it leaves it at what is known.
+var (
+	errStopped = errors.New("the server is stopping")
+	errCrowded = fmt.Errorf("%d requests wait for the issuer's keys", maxWaiting)
+)
+
+// refresh waits for a fetch that begins after the call. While fetches fail, one
+// caller waits for the next, and the others need not wait for an issuer that hangs.
 func (s *keySet) refresh(ctx context.Context) error {
 	s.mu.Lock()
-	if s.fetching == nil {
-		if !s.fetches.Allow() {
-			defer s.mu.Unlock()
-			return s.failure
-		}
-		s.fetch(ctx)
+	if s.failure != nil && (s.next != nil || s.asks.Tokens() < 1) {
+		defer s.mu.Unlock()
+		return s.failure
 	}
-	fetching := s.fetching
+	if s.waiting == maxWaiting {
+		defer s.mu.Unlock()
+		return errCrowded
+	}
+	if s.next == nil {
+		s.next = make(chan struct{})
+		s.asked <- struct{}{} // It has room: renew empties it as it takes next.
+	}
+	next := s.next
+	s.waiting++
 	s.mu.Unlock()
+	var err error
 	select {
-	case <-fetching:
+	case <-next:
 	case <-ctx.Done():
-		return ctx.Err()
+		err = ctx.Err()
+	case <-s.stopped:
+		err = errStopped
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.waiting--
+	if err != nil {
+		return err
+	}
 	return s.failure
 }
 
-// fetch asks the issuer, for all who wait and not for the caller alone, who holds
-// the mutex.
-func (s *keySet) fetch(ctx context.Context) {
-	ctx = context.WithoutCancel(ctx)
-	done := make(chan struct{})
-	s.fetching = done
-	go func() {
-		keys, err := s.fetched(ctx)
+// run fetches the keys until ctx ends, and tells when that begins to fail and when it
+// no longer does.
+func (s *keySet) run(ctx context.Context, changed func(error)) {
+	defer close(s.stopped)
+	for {
 		s.mu.Lock()
-		defer s.mu.Unlock()
-		if s.failure = err; err == nil {
-			s.keys, s.fetchedAt = keys, time.Now()
+		before := s.failure
+		s.mu.Unlock()
+		timer := time.NewTimer(s.pause())
+		select {
+		case <-timer.C:
+		case <-s.asked:
+			timer.Stop()
+			if s.asks.Wait(ctx) != nil {
+				return
+			}
+		case <-ctx.Done():
+			timer.Stop()
+			return
 		}
-		s.fetching = nil
-		close(done)
-	}()
+		if err := s.renew(ctx); (err == nil) != (before == nil) && ctx.Err() == nil {
+			changed(err)
+		}
+	}
 }
 
-// fetched returns the keys of the issuer's document that verify signatures. What
-// it can't read of it is left out (RFC 7517, section 5).
-func (s *keySet) fetched(ctx context.Context) ([]jose.JSONWebKey, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url, nil)
-	if err != nil {
-		return nil, err
+// pause is how long to wait until the next fetch, with jitter, so that servers that
+// started together don't ask together.
+func (s *keySet) pause() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	longest := refreshEvery
+	if s.failures > 0 {
+		longest = min(retryAfter<<min(s.failures-1, 10), retryEvery)
 	}
-	response, err := s.client.Do(request)
-	if err != nil {
-		return nil, err
+	return longest - rand.N(longest/4)
+}
+
+// renew fetches the keys once. Where that fails, those that are known stay.
+func (s *keySet) renew(ctx context.Context) error {
+	s.mu.Lock()
+	next := s.next
+	s.next = nil
+	select {
+	case <-s.asked:
+	default:
 	}
-	defer func() { _ = response.Body.Close() }()
-	if response.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("the issuer's keys were answered with status %d", response.StatusCode)
+	s.mu.Unlock()
+
+	begin := time.Now()
+	keys, err := s.fetch(ctx)
+
+	s.mu.Lock()
+	if s.failure = err; err == nil {
+		s.keys, s.confirmed, s.failures = keys, begin, 0
+	} else {
+		s.failures++
 	}
-	var document struct {
-		Keys []json.RawMessage `json:"keys"`
+	s.mu.Unlock()
+	if next != nil {
+		close(next)
 	}
-	if err := json.NewDecoder(response.Body).Decode(&document); err != nil {
-		return nil, fmt.Errorf("reading the issuer's keys: %w", err)
-	}
-	var keys []jose.JSONWebKey
-	for _, text := range document.Keys {
-		var key jose.JSONWebKey
-		if json.Unmarshal(text, &key) == nil && key.IsPublic() && (key.Use == "" || key.Use == "sig") {
-			keys = append(keys, key)
-		}
-	}
-	return keys, nil
+	return err
 }

@@ -2,7 +2,6 @@
 package issuer
 
 import (
-	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -12,7 +11,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/go-jose/go-jose/v4"
 )
@@ -24,55 +22,76 @@ const Audience = "onceql-tests"
 type Issuer struct {
 	*httptest.Server
 	t testing.TB
+	// Transport reaches the issuer when it is in memory, and is nil otherwise.
+	Transport *http.Transport
 	// Fetches counts how often the keys were asked for.
 	Fetches atomic.Int32
 	// Down makes every answer an error.
 	Down atomic.Bool
+	// Discovery and Keys answer in place of the issuer, where they are set.
+	Discovery, Keys atomic.Pointer[http.HandlerFunc]
 
 	mu        sync.Mutex
 	published []jose.JSONWebKey
 	current   *Key
 }
 
-// A Key signs tokens.
-type Key struct {
-	ID      string
-	Private crypto.PrivateKey
-}
-
 // New starts an issuer with one key, and stops it after the test.
 func New(t testing.TB) *Issuer {
 	t.Helper()
+	return start(t, nil)
+}
+
+// NewInMemory starts an issuer that is reached through its Transport alone, so that
+// time is the test's under testing/synctest.
+func NewInMemory(t testing.TB) *Issuer {
+	t.Helper()
+	return start(t, newMemory())
+}
+
+func start(t testing.TB, network *memory) *Issuer {
+	t.Helper()
 	i := &Issuer{t: t}
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /.well-known/openid-configuration", func(w http.ResponseWriter, _ *http.Request) {
-		i.answer(w, map[string]any{"issuer": i.URL, "jwks_uri": i.URL + "/keys"})
+	mux.HandleFunc("GET /.well-known/openid-configuration", func(w http.ResponseWriter, r *http.Request) {
+		i.answer(w, r, i.Discovery.Load(), func() any { return map[string]any{"issuer": i.URL, "jwks_uri": i.URL + "/keys"} })
 	})
-	mux.HandleFunc("GET /keys", func(w http.ResponseWriter, _ *http.Request) {
+	mux.HandleFunc("GET /keys", func(w http.ResponseWriter, r *http.Request) {
 		i.Fetches.Add(1)
-		i.mu.Lock()
-		defer i.mu.Unlock()
-		i.answer(w, jose.JSONWebKeySet{Keys: i.published})
+		i.answer(w, r, i.Keys.Load(), func() any {
+			i.mu.Lock()
+			defer i.mu.Unlock()
+			return jose.JSONWebKeySet{Keys: append([]jose.JSONWebKey{}, i.published...)}
+		})
 	})
-	i.Server = httptest.NewServer(mux)
+	i.Server = httptest.NewUnstartedServer(mux)
+	if network != nil {
+		_ = i.Listener.Close()
+		i.Listener = network
+		i.Transport = &http.Transport{DialContext: network.dial}
+		t.Cleanup(i.Transport.CloseIdleConnections)
+	}
+	i.Start()
 	t.Cleanup(i.Close)
 	i.Rotate("first")
 	return i
 }
 
-func (i *Issuer) answer(w http.ResponseWriter, document any) {
-	if i.Down.Load() {
+func (i *Issuer) answer(w http.ResponseWriter, r *http.Request, instead *http.HandlerFunc, document func() any) {
+	switch {
+	case i.Down.Load():
 		w.WriteHeader(http.StatusBadGateway)
-		return
+	case instead != nil:
+		(*instead)(w, r)
+	default:
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(document())
 	}
-	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(document)
 }
 
-// NewKey returns a key that nobody knows of.
-func (i *Issuer) NewKey(id string) *Key {
-	i.t.Helper()
-	return &Key{id, i.generate()}
+// AnswerKeys has the issuer answer that in place of its keys, with status 200.
+func (i *Issuer) AnswerKeys(text string) {
+	i.Keys.Store(new(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(text)) })))
 }
 
 func (i *Issuer) generate() *ecdsa.PrivateKey {
@@ -89,63 +108,21 @@ func (i *Issuer) Rotate(id string) {
 	i.t.Helper()
 	private := i.generate()
 	i.mu.Lock()
-	defer i.mu.Unlock()
 	i.current = &Key{id, private}
-	i.published = append(i.published, jose.JSONWebKey{Key: private.Public(), KeyID: id, Use: "sig", Algorithm: "ES256"})
+	i.mu.Unlock()
+	i.Publish(jose.JSONWebKey{Key: private.Public(), KeyID: id, Use: "sig", Algorithm: "ES256"})
 }
 
-// Withdraw removes the keys but the current one from the document.
+// Publish adds a key to the issuer's document, after the others.
+func (i *Issuer) Publish(key jose.JSONWebKey) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.published = append(i.published, key)
+}
+
+// Withdraw removes the keys but the last one from the document.
 func (i *Issuer) Withdraw() {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.published = i.published[len(i.published)-1:]
-}
-
-// Claims are those of a good token of the tenant, with the scopes.
-func (i *Issuer) Claims(tenant, scopes string) map[string]any {
-	return map[string]any{
-		"iss": i.URL, "aud": Audience, "sub": tenant, "scope": scopes,
-		"iat": time.Now().Unix(), "exp": time.Now().Add(time.Hour).Unix(),
-	}
-}
-
-// Token returns a good token of the tenant that may do everything.
-func (i *Issuer) Token(tenant string) string {
-	i.t.Helper()
-	return i.Sign(i.Claims(tenant, "projects:read projects:write"))
-}
-
-// Sign returns a token with the claims, signed with the current key.
-func (i *Issuer) Sign(claims map[string]any) string {
-	i.t.Helper()
-	i.mu.Lock()
-	key := i.current
-	i.mu.Unlock()
-	return i.SignWith(jose.ES256, key, claims, nil)
-}
-
-// SignWith returns a token that is signed in that way, with more in its header.
-func (i *Issuer) SignWith(algorithm jose.SignatureAlgorithm, key *Key, claims map[string]any, header map[jose.HeaderKey]any) string {
-	i.t.Helper()
-	options := (&jose.SignerOptions{}).WithType("JWT").WithHeader("kid", key.ID)
-	for name, value := range header {
-		options = options.WithHeader(name, value)
-	}
-	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: algorithm, Key: key.Private}, options)
-	if err != nil {
-		i.t.Fatal(err)
-	}
-	payload, err := json.Marshal(claims)
-	if err != nil {
-		i.t.Fatal(err)
-	}
-	signed, err := signer.Sign(payload)
-	if err != nil {
-		i.t.Fatal(err)
-	}
-	token, err := signed.CompactSerialize()
-	if err != nil {
-		i.t.Fatal(err)
-	}
-	return token
 }

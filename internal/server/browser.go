@@ -12,6 +12,7 @@ import (
 
 	"github.com/onceql/onceql/graph"
 	"github.com/onceql/onceql/internal/requestid"
+	"github.com/onceql/onceql/internal/telemetry"
 )
 
 // SecurityHeaders sets the headers that browsers heed on every answer. The policy lets a
@@ -38,12 +39,13 @@ var requestHeaders = []string{
 
 // CORS lets pages of the origins call the API, and refuses what a browser sends
 // for any other site. ValidateOrigins has accepted the origins.
-func CORS(origins []string, next http.Handler) http.Handler {
+func CORS(origins []string, refusals *telemetry.Refusals, next http.Handler) http.Handler {
 	protection := http.NewCrossOriginProtection()
 	for _, origin := range origins {
 		_ = protection.AddTrustedOrigin(origin)
 	}
 	protection.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		refusals.Refuse(r.Context(), telemetry.CrossSite, "")
 		graph.Refuse(w, r, http.StatusForbidden, graph.CodeForbidden, "a page of another site may not call this API; see CORS_ORIGINS")
 	}))
 	next = protection.Handler(next)

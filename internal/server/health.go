@@ -12,6 +12,7 @@ import (
 	"github.com/onceql/onceql/db"
 	"github.com/onceql/onceql/graph/transport"
 	"github.com/onceql/onceql/internal/identity"
+	"github.com/onceql/onceql/internal/telemetry"
 )
 
 const (
@@ -19,18 +20,15 @@ const (
 	probeEvery = time.Second
 	// probeAwayEvery is the pause while it is away, so that its return is soon seen.
 	probeAwayEvery = 250 * time.Millisecond
-	// fullFor is how long Ready tells of a full queue after it made a request be
-	// refused.
-	fullFor = 5 * time.Second
 )
 
 // Health knows whether the server can do its work.
 type Health struct {
 	check    func(context.Context) error
 	wait     time.Duration
+	refusals *telemetry.Refusals
 	log      *slog.Logger
 	outage   atomic.Pointer[outage]
-	full     atomic.Pointer[time.Time]
 	draining atomic.Bool
 }
 
@@ -52,8 +50,8 @@ func (o *outage) String() string {
 // NewHealth returns the health of a server whose database check asks, and whose
 // calls wait for their outcome as long as wait. The database is taken to be there
 // until Watch finds that it is not.
-func NewHealth(check func(context.Context) error, wait time.Duration, log *slog.Logger) *Health {
-	return &Health{check: check, wait: wait, log: log}
+func NewHealth(check func(context.Context) error, wait time.Duration, refusals *telemetry.Refusals, log *slog.Logger) *Health {
+	return &Health{check: check, wait: wait, refusals: refusals, log: log}
 }
 
 // Watch checks the database over and over, until ctx ends. When the database takes no
@@ -88,14 +86,28 @@ func (h *Health) note(began time.Time, err error) {
 	case err != nil && before == nil:
 		now := &outage{began, err}
 		h.outage.Store(now)
-		if what := now.String(); what == err.Error() {
-			h.log.Error(what)
-		} else {
-			h.log.Error(what, "err", err)
+		var why []any
+		if now.String() != err.Error() {
+			why = []any{"err", err}
 		}
+		h.log.Error(now.String(), why...)
 	case err != nil:
 		h.outage.Store(&outage{before.since, err})
 	}
+}
+
+// State says what the last check of the database found, for metrics.
+func (h *Health) State() telemetry.DatabaseState {
+	outage := h.outage.Load()
+	switch {
+	case outage == nil:
+		return telemetry.DatabaseUp
+	case errors.Is(outage.err, db.ErrReadOnly):
+		return telemetry.DatabaseReadOnly
+	case errors.Is(outage.err, db.ErrCommitsWait):
+		return telemetry.DatabaseCommitsWait
+	}
+	return telemetry.DatabaseUnreachable
 }
 
 // Drain makes the server say that it is no longer ready.
@@ -109,13 +121,13 @@ func (h *Health) Live(w http.ResponseWriter, _ *http.Request) { plain(w, http.St
 // refuses, so that balancers may go elsewhere first. A full queue is told and is no
 // reason: tenants share it, and those who didn't fill it are served.
 func (h *Health) Ready(w http.ResponseWriter, _ *http.Request) {
-	outage, full := h.outage.Load(), h.full.Load()
+	outage := h.outage.Load()
 	switch {
 	case h.draining.Load():
 		plain(w, http.StatusServiceUnavailable, "draining")
 	case outage != nil:
 		plain(w, http.StatusServiceUnavailable, outage.String())
-	case full != nil && time.Since(*full) < fullFor:
+	case h.refusals.QueueFull():
 		plain(w, http.StatusOK, "the queue is full")
 	default:
 		plain(w, http.StatusOK, "ok")
@@ -133,10 +145,10 @@ func (h *Health) Admit(refuses func(tenant string) bool, next http.Handler) http
 		outage := h.outage.Load()
 		switch {
 		case outage != nil && time.Since(outage.since) > h.wait:
+			h.refusals.Refuse(r.Context(), telemetry.DatabaseAway, "")
 			plain(w, http.StatusServiceUnavailable, outage.String()+" for now; try again")
 		case refuses(sender.Tenant):
-			now := time.Now()
-			h.full.Store(&now)
+			h.refusals.Refuse(r.Context(), telemetry.QueueFull, "")
 			plain(w, http.StatusServiceUnavailable, "too many requests are waiting; try again")
 		default:
 			next.ServeHTTP(w, r)

@@ -16,6 +16,7 @@ import (
 
 	"github.com/onceql/onceql/db"
 	"github.com/onceql/onceql/internal/server"
+	"github.com/onceql/onceql/internal/telemetry"
 )
 
 const wait = 5 * time.Second
@@ -36,7 +37,8 @@ func watch(t testing.TB) *watched {
 	t.Helper()
 	w := &watched{t: t}
 	w.tell(nil)
-	w.Health = server.NewHealth(func(context.Context) error { return w.found.Load().(answer).err }, wait, slog.New(slog.NewTextHandler(&w.log, nil)))
+	log := slog.New(slog.NewTextHandler(&w.log, nil))
+	w.Health = server.NewHealth(func(context.Context) error { return w.found.Load().(answer).err }, wait, telemetry.New("", slog.New(slog.DiscardHandler)).Refusals, log)
 	go w.Watch(t.Context())
 	w.pass(0)
 	return w
@@ -80,10 +82,13 @@ var errAway = errors.New("connection refused")
 
 func TestHealth_OfADatabaseThatGoesAndComesBack(t *testing.T) {
 	t.Parallel()
-	for what, err := range map[string]error{
-		"the database can't be reached": errAway,
-		"the database is read-only":     db.ErrReadOnly,
-		"commits wait for a standby":    db.ErrCommitsWait,
+	for what, c := range map[string]struct {
+		err   error
+		state telemetry.DatabaseState
+	}{
+		"the database can't be reached": {errAway, telemetry.DatabaseUnreachable},
+		"the database is read-only":     {db.ErrReadOnly, telemetry.DatabaseReadOnly},
+		"commits wait for a standby":    {db.ErrCommitsWait, telemetry.DatabaseCommitsWait},
 	} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
@@ -92,9 +97,12 @@ func TestHealth_OfADatabaseThatGoesAndComesBack(t *testing.T) {
 				w.wantReady(200, "ok")
 				w.wantAdmitted(200, "served")
 
-				w.tell(err)
+				w.tell(c.err)
 				w.pass(time.Second)
 				w.wantReady(503, what)
+				if state := w.State(); state != c.state {
+					t.Errorf("the metrics say %s, want %s", state, c.state)
+				}
 				w.wantAdmitted(200, "served")
 				w.pass(wait - 100*time.Millisecond)
 				w.wantReady(503, what)
@@ -106,12 +114,15 @@ func TestHealth_OfADatabaseThatGoesAndComesBack(t *testing.T) {
 				w.tell(nil)
 				w.pass(250 * time.Millisecond)
 				w.wantReady(200, "ok")
+				if state := w.State(); state != telemetry.DatabaseUp {
+					t.Errorf("the metrics say %s, want up", state)
+				}
 				w.wantAdmitted(200, "served")
 				went, back, _ := strings.Cut(w.log.String(), "\n")
 				if strings.Count(went, what) != 1 || strings.Count(back, "\n") != 1 || !strings.Contains(back, "the database takes writes again") {
 					t.Errorf("want two lines, that it went, once, and that it takes writes again:\n%s\n%s", went, back)
 				}
-				if !strings.Contains(went, err.Error()) {
+				if !strings.Contains(went, c.err.Error()) {
 					t.Errorf("the log does not say why: %s", went)
 				}
 			})
@@ -186,19 +197,20 @@ func TestHealth_OfAServerThatDrains(t *testing.T) {
 func TestHealth_IsNotOfTheCheckThatTheEndCutOff(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		var log bytes.Buffer
+		var text bytes.Buffer
+		log := slog.New(slog.NewTextHandler(&text, nil))
 		ctx, cancel := context.WithCancel(t.Context())
 		health := server.NewHealth(func(ctx context.Context) error {
 			<-ctx.Done()
 			return ctx.Err()
-		}, wait, slog.New(slog.NewTextHandler(&log, nil)))
+		}, wait, telemetry.New("", log).Refusals, log)
 		go health.Watch(ctx)
 		synctest.Wait()
 		cancel()
 		synctest.Wait()
 		want(t, "/readyz", http.HandlerFunc(health.Ready), 200, "ok")
-		if log.Len() > 0 {
-			t.Errorf("logged: %s", log.String())
+		if text.Len() > 0 {
+			t.Errorf("logged: %s", text.String())
 		}
 	})
 }

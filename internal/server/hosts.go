@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/onceql/onceql/graph"
+	"github.com/onceql/onceql/internal/telemetry"
 )
 
 // Hosts are the names that a server answers to. A page whose own name has been pointed at
@@ -34,9 +35,10 @@ func NewHosts(listenAddr string, allowed []string) Hosts {
 
 // Only refuses requests whose Host is another name, with 421, before anything of them is
 // looked at. What a proxy says the Host was is not asked: a page can say that too.
-func (h Hosts) Only(next http.Handler) http.Handler {
+func (h Hosts) Only(refusals *telemetry.Refusals, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !h.has(r.Host) {
+			refusals.Refuse(r.Context(), telemetry.Host, "")
 			graph.Refuse(w, r, http.StatusMisdirectedRequest, graph.CodeForbidden, "this server does not answer to the name in Host; see ALLOWED_HOSTS")
 			return
 		}

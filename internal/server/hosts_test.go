@@ -1,11 +1,13 @@
 package server_test
 
 import (
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"testing"
 
 	"github.com/onceql/onceql/internal/server"
+	"github.com/onceql/onceql/internal/telemetry"
 )
 
 func TestHosts_HaveTheOneOfTheListener(t *testing.T) {
@@ -17,7 +19,7 @@ func TestHosts_HaveTheOneOfTheListener(t *testing.T) {
 		"[::]:8080":         {"api.internal": 421, "[::1]:8080": 200},
 		"0.0.0.0:8080":      {"api.internal": 421, "10.0.0.1": 200},
 	} {
-		handler := server.NewHosts(listen, nil).Only(ok)
+		handler := server.NewHosts(listen, nil).Only(telemetry.New("", slog.New(slog.DiscardHandler)).Refusals, ok)
 		for host, want := range hosts {
 			request := httptest.NewRequest(http.MethodGet, "/", nil)
 			request.Host = host

@@ -10,6 +10,10 @@ const twoProjects = `mutation Two($a: CreateProjectInput!, $b: CreateProjectInpu
   second: createProject(input: $b, idempotencyKey: $keyB) { project { id } }
 }`;
 
+const updateProject = `mutation Update($input: UpdateProjectInput!, $idempotencyKey: String! = "") {
+  updateProject(input: $input, idempotencyKey: $idempotencyKey) { project { id version } }
+}`;
+
 let proxy: Proxy;
 let name: string;
 let outcomes: Outcome[];
@@ -103,6 +107,19 @@ describe.each(Object.keys(helped))("%s", (client) => {
     });
     expect(await mutate(createProject, { input: { name } }, { intent: "create" })).toMatchObject({ statuses: ["EXECUTED"] });
     expect(outcomes.map(({ outcome }) => outcome)).toEqual(["refused", "refused", "executed"]);
+  });
+
+  test("an edit of a version that is no more is refused, and may be made on today's", async () => {
+    const { mutate } = helped[client]!(proxy.url, options);
+    const [id] = (await mutate(createProject, { input: { name } })).ids;
+    const edit = (ifVersion: number, to: string) =>
+      mutate(updateProject, { input: { id, ifVersion, name: `${name} ${to}` } }, { intent: `rename/${id}` });
+    // A retry is no conflict with what the lost answer told of.
+    proxy.faults = ["cutAfter"];
+    expect(await edit(1, "first")).toMatchObject({ statuses: ["REPLAYED"] });
+    expect(await edit(1, "second")).toMatchObject({ statuses: [], error: "CONFLICT" });
+    expect(outcomes.at(-1)).toMatchObject({ outcome: "refused", error: { extensions: { currentVersion: 2 } } });
+    expect(await edit(2, "second")).toMatchObject({ statuses: ["EXECUTED"] });
   });
 
   test("a refusal of the request keeps the key of an earlier try", async () => {

@@ -9,4 +9,4 @@ create table schema_compatibility (
 );
 
 -- Builds that are older than this table do not read it.
-insert into schema_compatibility (version, oldest_build) values (7, 4);
+insert into schema_compatibility (version, oldest_build) values (9, 4);

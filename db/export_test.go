@@ -1,0 +1,4 @@
+package db
+
+// ListSQL is the statement of ListProjects.
+var ListSQL = listSQL

@@ -1,0 +1,110 @@
+package identity
+
+import (
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+const (
+	// maxTenant is the length of the longest tenant's name, in bytes.
+	maxTenant = 255
+	// leeway is how far the issuer's clock may be ahead of this one.
+	leeway = time.Minute
+	// lastDate is the last second of the year 9999, in seconds since 1970. What is
+	// later is no date but a mistake, such as milliseconds.
+	lastDate = 253402300799
+)
+
+// judge returns whom a token's claims name, when they are for this server and for
+// now. The signature was verified before. Claims that are not understood are ignored
+// (RFC 7519, section 4), and `AUD` is not `aud`.
+func (c Config) judge(payload []byte, now time.Time) (Identity, error) {
+	claims, ok := decodeText(payload)
+	if !ok {
+		return Identity{}, errClaims
+	}
+	if issuer, ok := claims.text("iss"); !ok || issuer != c.Issuer {
+		return Identity{}, errIssuer
+	}
+	if audience, ok := texts(claims["aud"]); !ok || !slices.Contains(audience, c.Audience) {
+		return Identity{}, errAudience
+	}
+	if end, ok := date(claims["exp"]); !ok || !now.Before(end) {
+		return Identity{}, errExpired
+	}
+	if value, given := claims["nbf"]; given {
+		begin, ok := date(value)
+		if !ok {
+			return Identity{}, errClaims
+		}
+		if begin.After(now.Add(leeway)) {
+			return Identity{}, errNotYet
+		}
+	}
+	// PostgreSQL's text holds no NUL, and a log line no control character.
+	tenant, ok := claims.text(c.TenantClaim)
+	if !ok || tenant == "" || len(tenant) > maxTenant || strings.ContainsFunc(tenant, unicode.IsControl) {
+		return Identity{}, errTenant
+	}
+	scopes, ok := scopes(claims)
+	if !ok {
+		return Identity{}, errScope
+	}
+	return Identity{Tenant: tenant, Scopes: scopes}, nil
+}
+
+// scopes returns what the token allows, which may be nothing: the claim `scope` (RFC
+// 8693, section 4.2), or without it `scp`, as some issuers call it. Each is a string
+// of names with spaces between them, or a list of names; false is anything else.
+func scopes(claims members) ([]string, bool) {
+	value, given := claims["scope"]
+	if !given {
+		if value, given = claims["scp"]; !given {
+			return nil, true
+		}
+	}
+	if text, ok := unquoted(value); ok {
+		return strings.FieldsFunc(text, func(r rune) bool { return r == ' ' }), true
+	}
+	return texts(value)
+}
+
+// texts returns a string, or a list of strings, as a list.
+func texts(value jsontext.Value) ([]string, bool) {
+	if text, ok := unquoted(value); ok {
+		return []string{text}, true
+	}
+	var values []jsontext.Value
+	if value.Kind() != '[' || json.Unmarshal(value, &values) != nil {
+		return nil, false
+	}
+	list := make([]string, len(values))
+	for i := range values {
+		var ok bool
+		if list[i], ok = unquoted(values[i]); !ok {
+			return nil, false
+		}
+	}
+	return list, true
+}
+
+// date returns a NumericDate (RFC 7519, section 2): seconds since 1970, perhaps with
+// a fraction.
+func date(value jsontext.Value) (time.Time, bool) {
+	if value.Kind() != '0' {
+		return time.Time{}, false
+	}
+	number, err := strconv.ParseFloat(string(value), 64)
+	if err != nil || number < 0 || number > lastDate {
+		return time.Time{}, false
+	}
+	seconds, fraction := math.Modf(number)
+	return time.Unix(int64(seconds), int64(fraction*1e9)), true
+}

@@ -1,0 +1,8 @@
+package telemetry
+
+// Remembered is how many pairs of reason and tenant are remembered as logged.
+func Remembered(r *Refusals) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.logged)
+}

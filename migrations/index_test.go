@@ -1,0 +1,41 @@
+package migrations_test
+
+import (
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/onceql/onceql/internal/pgtest"
+	"github.com/onceql/onceql/migrations"
+)
+
+func TestMain(m *testing.M) { pgtest.Main(m) }
+
+// An index that is built concurrently is there and of no use where its building ended
+// early: the server may have been stopped meanwhile.
+func TestUp_BuildsAnIndexAgainThatWasCutShort(t *testing.T) {
+	t.Parallel()
+	url := pgtest.URL(t)
+	conn, err := pgx.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(t.Context())
+	for _, sql := range []string{
+		`update pg_index set indisvalid = false where indexrelid = 'projects_current_idx'::regclass`,
+		`drop table schema_compatibility`,
+		`delete from goose_db_version where version_id >= 8`,
+	} {
+		if tag, err := conn.Exec(t.Context(), sql); err != nil {
+			t.Fatalf("%s: %s, %v", sql, tag, err)
+		}
+	}
+	if err := migrations.Up(t.Context(), url); err != nil {
+		t.Fatal(err)
+	}
+	var valid bool
+	err = conn.QueryRow(t.Context(), `select indisvalid from pg_index where indexrelid = 'projects_current_idx'::regclass`).Scan(&valid)
+	if err != nil || !valid {
+		t.Errorf("the index is valid: %t, %v", valid, err)
+	}
+}
