@@ -91,6 +91,13 @@ func TestHosts_AreTheOperatorsWhereTokensAreNeeded(t *testing.T) {
 	url := pgtest.URL(t)
 	i := issuer.New(t)
 	const request = "GET /healthz HTTP/1.1\r\nHost: any.example\r\nConnection: close\r\n\r\n"
+	anonymous := serve(t, url, withMetrics)
+	for range 3 {
+		if status, answer := anonymous.exchange(t, request); status != 421 {
+			t.Errorf("without tokens: %d %s", status, answer)
+		}
+	}
+	wantRefused(t, anonymous, "host", 3, `operation=unread tenant=""`)
 	if status, answer := serveTo(t, i, url).exchange(t, request); status != 200 {
 		t.Errorf("with tokens: %d %s", status, answer)
 	}
