@@ -72,6 +72,7 @@ type serveCommand struct {
 	MaxBodyBytes   int64         `env:"MAX_BODY_BYTES" default:"${max_body}" help:"Size of the largest request body (${default})."`
 	limitFlags
 	timeoutFlags
+	shareFlags
 }
 
 // limitFlags bound what one document may ask for.
@@ -91,6 +92,23 @@ func (f limitFlags) limits() graph.Limits {
 		Tokens: f.LimitTokens, Depth: f.LimitDepth, Aliases: f.LimitAliases, Directives: f.LimitDirectives,
 		RootFields: f.LimitRootFields, KeyedMutations: f.LimitKeyedMutations, Complexity: f.LimitComplexity,
 	}
+}
+
+// shareFlags bound what all tenants have together, of which each has at most its share.
+type shareFlags struct {
+	QueryConnections int32         `env:"QUERY_CONNECTIONS" default:"8" help:"Connections for queries; one tenant has three quarters of them at most (${default})."`
+	QueryQueue       int           `env:"QUERY_QUEUE" default:"4096" help:"How many queries may wait for a connection, and of one tenant a quarter of that (${default})."`
+	QueryTimeout     time.Duration `env:"QUERY_TIMEOUT" default:"5s" help:"How long a query may run in the database (${default})."`
+}
+
+func (f shareFlags) validateShares() error {
+	switch {
+	case f.QueryConnections < 1 || f.QueryQueue < 1:
+		return errors.New("QUERY_CONNECTIONS and QUERY_QUEUE must be at least 1")
+	case f.QueryTimeout < time.Millisecond:
+		return errors.New("QUERY_TIMEOUT must be at least a millisecond")
+	}
+	return nil
 }
 
 // timeoutFlags bound how long a client may take, and a request.
@@ -128,7 +146,7 @@ func (c *serveCommand) Validate() error {
 	case min(c.LimitTokens, c.LimitDepth, c.LimitAliases, c.LimitDirectives, c.LimitRootFields, c.LimitKeyedMutations, c.LimitComplexity) < 1:
 		return errors.New("the LIMIT_ numbers must be at least 1")
 	}
-	return c.idempotency(nil).Validate()
+	return errors.Join(c.validateShares(), c.idempotency(nil).Validate())
 }
 
 func (c *serveCommand) identity(fetched func(error)) identity.Config {

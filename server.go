@@ -31,12 +31,9 @@ import (
 //go:embed schema.graphql
 var schemaSDL []byte
 
-// The engine's connections, of which it makes its workers, and apart from them those of
-// the queries and of the probe, so that none can starve another.
-const (
-	engineConns = 21
-	queryConns  = 8
-)
+// engineConns are the engine's connections, of which it makes its workers. Those of the
+// queries and of the probe are apart from them, so that none can starve another.
+const engineConns = 21
 
 // collectAt is how much garbage there may be, in percent of what lives, before it
 // is collected. So little lives that Go's 100 would collect it a hundred times a
@@ -96,7 +93,7 @@ func (c *serveCommand) serve(ctx context.Context, log *slog.Logger) error {
 		return err
 	}
 	defer release(keyed)
-	pool, err := cluster.Open(running, queryConns)
+	pool, err := cluster.Open(running, c.QueryConnections)
 	if err != nil {
 		return err
 	}
@@ -114,7 +111,7 @@ func (c *serveCommand) serve(ctx context.Context, log *slog.Logger) error {
 		log.Warn("the database can't be checked yet", "err", graph.Describe(err))
 	}
 	once := gqlidem.New(engine, identity.Tenant, gqlidem.WithRequestID(requestid.From), gqlidem.Strict())
-	resolver := graph.NewResolver(once, engine, pool, identity.Tenant)
+	resolver := graph.NewResolver(once, engine, db.NewQueries(pool, c.QueryTimeout, c.QueryQueue), identity.Tenant)
 	resolver.RefuseIfVersion = !c.AcceptVersion
 	api := graph.NewHandler(resolver, once, graph.Config{
 		MaxBody:    c.MaxBodyBytes,

@@ -9,7 +9,6 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
-	"github.com/jackc/pgx/v5/pgxpool"
 )
 
 // ErrNotFound reports a project that the tenant does not have.
@@ -162,8 +161,8 @@ func lockProject(ctx context.Context, tx pgx.Tx, tenant string, id uuid.UUID) (P
 func equal(a, b *string) bool { return a == b || a != nil && b != nil && *a == *b }
 
 // FindProject returns the tenant's project, or ErrNotFound.
-func FindProject(ctx context.Context, pool *pgxpool.Pool, tenant string, id uuid.UUID) (Project, error) {
-	found, err := ofTenant(ctx, pool, `
+func FindProject(ctx context.Context, queries *Queries, tenant string, id uuid.UUID) (Project, error) {
+	found, err := ofTenant(ctx, queries, `
 		select `+projectColumns+`
 		from projects
 		where tenant = $1 and id = $2`, tenant, id)
@@ -184,12 +183,12 @@ type ProjectPosition struct {
 
 // ListProjects returns at most limit of the tenant's projects, newest first: those
 // after the position, or from the newest when after is nil.
-func ListProjects(ctx context.Context, pool *pgxpool.Pool, tenant string, limit int, after *ProjectPosition, includeArchived bool) ([]Project, error) {
+func ListProjects(ctx context.Context, queries *Queries, tenant string, limit int, after *ProjectPosition, includeArchived bool) ([]Project, error) {
 	args := []any{limit}
 	if after != nil {
 		args = append(args, after.CreatedAt, after.ID)
 	}
-	list, err := ofTenant(ctx, pool, listSQL(after != nil, includeArchived), tenant, args...)
+	list, err := ofTenant(ctx, queries, listSQL(after != nil, includeArchived), tenant, args...)
 	if err != nil {
 		return nil, fmt.Errorf("listing projects: %w", err)
 	}
@@ -216,7 +215,7 @@ func listSQL(after, includeArchived bool) string {
 
 // ofTenant returns the projects that the query finds in a transaction of the
 // tenant: row-level security shows it no others. A batch is a transaction.
-func ofTenant(ctx context.Context, pool *pgxpool.Pool, sql, tenant string, args ...any) ([]Project, error) {
+func ofTenant(ctx context.Context, queries *Queries, sql, tenant string, args ...any) ([]Project, error) {
 	var found []Project
 	var batch pgx.Batch
 	batch.Queue(`select set_config('onceql.tenants', array[$1::text]::text, true)`, tenant)
@@ -224,7 +223,9 @@ func ofTenant(ctx context.Context, pool *pgxpool.Pool, sql, tenant string, args 
 		found, err = pgx.CollectRows(rows, pgx.RowToStructByPos[Project])
 		return err
 	})
-	err := pool.SendBatch(ctx, &batch).Close()
+	err := queries.Read(ctx, tenant, func(ctx context.Context, conn Conn) error {
+		return conn.SendBatch(ctx, &batch).Close()
+	})
 	return found, err
 }
 

@@ -19,6 +19,7 @@ import (
 	"github.com/vektah/gqlparser/v2/gqlerror"
 	"github.com/vektah/gqlparser/v2/validator/rules"
 
+	"github.com/onceql/onceql/db"
 	"github.com/onceql/onceql/graph/transport"
 	"github.com/onceql/onceql/idempotency"
 	"github.com/onceql/onceql/idempotency/gqlidem"
@@ -46,6 +47,20 @@ func limitExceeded(limit, message string) *gqlerror.Error {
 	exceeded := gqlidem.NewError(CodeLimitExceeded, message)
 	exceeded.Extensions["limit"] = limit
 	return exceeded
+}
+
+// queryError says what the client can do about a query that was not answered. What took too
+// long would do so again: to retry it by itself would be no help.
+func queryError(err error) error {
+	switch {
+	case errors.Is(err, db.ErrBusy):
+		busy := gqlidem.NewError(gqlidem.CodeUnavailable, db.ErrBusy.Error()+"; try again")
+		busy.Err = err
+		return busy
+	case errors.Is(err, db.ErrSlow):
+		return limitExceeded("queryTime", db.ErrSlow.Error()+"; ask for less")
+	}
+	return err
 }
 
 // A Presenter gives every error that leaves the server its code, whether it may

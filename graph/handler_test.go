@@ -10,9 +10,11 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/onceql/onceql/db"
 	"github.com/onceql/onceql/graph"
 	"github.com/onceql/onceql/idempotency"
 	"github.com/onceql/onceql/idempotency/gqlidem"
@@ -56,7 +58,7 @@ func makeAPI(t testing.TB, pool *pgxpool.Pool, config graph.Config) *api {
 	})
 	log := &lines{}
 	config.Log = slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	handler := graph.NewHandler(graph.NewResolver(once, engine, pool, tenantOf), once, config)
+	handler := graph.NewHandler(graph.NewResolver(once, engine, db.NewQueries(pool, time.Minute, 100), tenantOf), once, config)
 	return &api{Handler: requestid.Handler(handler), pool: pool, log: log}
 }
 

@@ -6,7 +6,6 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/onceql/onceql/db"
 	"github.com/onceql/onceql/graph/generated"
@@ -21,19 +20,19 @@ type Resolver struct {
 	// may run whose changes raise no version.
 	RefuseIfVersion bool
 
-	once   *gqlidem.Once
-	engine *idempotency.Engine
-	pool   *pgxpool.Pool
-	tenant func(context.Context) (string, error)
+	once    *gqlidem.Once
+	engine  *idempotency.Engine
+	queries *db.Queries
+	tenant  func(context.Context) (string, error)
 
 	createProject *gqlidem.Batch[model.CreateProjectInput, *model.CreateProjectPayload]
 }
 
 // NewResolver returns a resolver whose mutations run through once and its engine,
-// whose queries ask the pool, for the tenant of each request.
-func NewResolver(once *gqlidem.Once, engine *idempotency.Engine, pool *pgxpool.Pool, tenant func(context.Context) (string, error)) *Resolver {
+// whose queries read through queries, for the tenant of each request.
+func NewResolver(once *gqlidem.Once, engine *idempotency.Engine, queries *db.Queries, tenant func(context.Context) (string, error)) *Resolver {
 	return &Resolver{
-		once: once, engine: engine, pool: pool, tenant: tenant,
+		once: once, engine: engine, queries: queries, tenant: tenant,
 		createProject: gqlidem.NewBatch(once, "createProject", idempotency.AcrossScopes(), createProjects),
 	}
 }
@@ -148,12 +147,12 @@ func (r queries) Project(ctx context.Context, id string) (*model.Project, error)
 	if err != nil {
 		return nil, err
 	}
-	found, err := db.FindProject(ctx, r.pool, tenant, projectID)
+	found, err := db.FindProject(ctx, r.queries, tenant, projectID)
 	if errors.Is(err, db.ErrNotFound) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, err
+		return nil, queryError(err)
 	}
 	return projectModel(found), nil
 }
@@ -173,22 +172,28 @@ func (r queries) Projects(ctx context.Context, first int32, after *string, inclu
 			return nil, err
 		}
 	}
-	found, err := db.ListProjects(ctx, r.pool, tenant, int(first)+1, position, includeArchived)
+	found, err := db.ListProjects(ctx, r.queries, tenant, int(first)+1, position, includeArchived)
 	if err != nil {
-		return nil, err
+		return nil, queryError(err)
 	}
 	return connection(found, int(first), position != nil), nil
 }
 
-// IdempotentCall resolves Query.idempotentCall.
+// IdempotentCall resolves Query.idempotentCall. It reads where all queries do, so that
+// whoever asks for much takes nothing from mutations.
 func (r queries) IdempotentCall(ctx context.Context, key string) (*model.IdempotentCall, error) {
 	tenant, err := r.tenant(ctx)
 	if err != nil {
 		return nil, err
 	}
-	info, known, err := r.engine.Lookup(ctx, tenant, key)
+	var info idempotency.CallInfo
+	var known bool
+	err = r.queries.Read(ctx, tenant, func(ctx context.Context, conn db.Conn) (err error) {
+		info, known, err = r.engine.LookupOn(ctx, conn, tenant, key)
+		return err
+	})
 	if err != nil || !known {
-		return nil, err
+		return nil, queryError(err)
 	}
 	call := &model.IdempotentCall{
 		Key:        info.Key,

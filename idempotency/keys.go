@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/onceql/onceql/idempotency/internal/store"
 )
 
@@ -32,7 +34,28 @@ func (e *Engine) Lookup(ctx context.Context, scope, key string) (CallInfo, bool,
 	if ValidateKey(key) != nil {
 		return CallInfo{}, false, nil //nolint:nilerr // Nobody can have used it.
 	}
-	row, there, failure := e.store.Find(ctx, store.Key{Scope: scope, Key: key})
+	return info(e.store.Find(ctx, store.Key{Scope: scope, Key: key}))
+}
+
+// A Querier runs statements: a pool, a connection or a transaction of pgx.
+type Querier interface {
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+	SendBatch(ctx context.Context, batch *pgx.Batch) pgx.BatchResults
+}
+
+// LookupOn is Lookup on what the caller gives, so that many look-ups wait for
+// connections of the caller's own, and take none from calls. It is one batch, which
+// sets onceql.tenants to the scope; a transaction of the caller's keeps that setting.
+// The tables are those that the engine's own connections reach, or, before the first
+// call, those of q.
+func (e *Engine) LookupOn(ctx context.Context, q Querier, scope, key string) (CallInfo, bool, error) {
+	if ValidateKey(key) != nil {
+		return CallInfo{}, false, nil //nolint:nilerr // Nobody can have used it.
+	}
+	return info(e.store.FindOn(ctx, q, store.Key{Scope: scope, Key: key}))
+}
+
+func info(row store.Row, there bool, failure *store.Failure) (CallInfo, bool, error) {
 	if failure != nil {
 		return CallInfo{}, false, failedBy(failure)
 	}
@@ -40,7 +63,7 @@ func (e *Engine) Lookup(ctx context.Context, scope, key string) (CallInfo, bool,
 		return CallInfo{}, false, nil
 	}
 	return CallInfo{
-		Key: key, Operation: row.Operation, ExecutedAt: row.CreatedAt, ExpiresAt: row.ExpiresAt,
+		Key: row.Key.Key, Operation: row.Operation, ExecutedAt: row.CreatedAt, ExpiresAt: row.ExpiresAt,
 		RetainedUntil: row.RetainedUntil, Expired: row.Expired, RequestID: row.RequestID,
 	}, true, nil
 }

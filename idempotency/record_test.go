@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/onceql/onceql/idempotency"
@@ -107,6 +108,29 @@ func TestLookup_TellsWhatAKeyDid(t *testing.T) {
 	f.exec(`update idempotency_keys set expires_at = now()`)
 	if e, _, _ := engine.Lookup(t.Context(), "tenant", "k"); !e.Expired {
 		t.Errorf("expired: %+v", e)
+	}
+
+	e, _, err = engine.Lookup(t.Context(), "tenant", "k")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tx, err := f.pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = tx.Rollback(t.Context()) }()
+	for what, q := range map[string]idempotency.Querier{"a pool": f.pool, "a connection": tx.Conn(), "a transaction": tx} {
+		for _, of := range []*idempotency.Engine{engine, f.engine(idempotency.Config{})} {
+			there, known, err := of.LookupOn(t.Context(), q, "tenant", "k")
+			if diff := cmp.Diff(e, there); err != nil || !known || !there.Expired {
+				t.Errorf("on %s: %t, %v (-want +got):\n%s", what, known, err, diff)
+			}
+			for _, key := range []string{"unknown", "", "k\x00"} {
+				if there, known, err := of.LookupOn(t.Context(), q, "tenant", key); err != nil || known {
+					t.Errorf("%q on %s: %+v, %t, %v", key, what, there, known, err)
+				}
+			}
+		}
 	}
 
 	for _, want := range []bool{true, false} {

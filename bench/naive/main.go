@@ -22,6 +22,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/vektah/gqlparser/v2/ast"
 
+	"github.com/onceql/onceql/db"
 	"github.com/onceql/onceql/graph"
 	"github.com/onceql/onceql/graph/generated"
 	"github.com/onceql/onceql/graph/model"
@@ -53,7 +54,7 @@ func serve(ctx context.Context, database string, connections int) error {
 	engine := idempotency.New(pool, idempotency.Config{})
 	once := gqlidem.New(engine, anonymous)
 	resolvers := root{
-		Resolver: graph.NewResolver(once, engine, pool, anonymous),
+		Resolver: graph.NewResolver(once, engine, db.NewQueries(pool, 5*time.Second, 4096), anonymous),
 		pool:     pool,
 		schema:   generated.NewExecutableSchema(generated.Config{}).Schema(),
 	}

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"runtime/debug"
+	"time"
 
 	"github.com/onceql/onceql/db"
 	"github.com/onceql/onceql/graph"
@@ -40,7 +41,7 @@ func serve(ctx context.Context, database string) error {
 	}
 	engine := idempotency.New(pool, idempotency.Config{})
 	once := gqlidem.New(engine, tenant)
-	api := graph.NewHandler(graph.NewResolver(once, engine, pool, tenant), once, graph.Config{Log: slog.Default()})
+	api := graph.NewHandler(graph.NewResolver(once, engine, db.NewQueries(pool, 5*time.Second, 4096), tenant), once, graph.Config{Log: slog.Default()})
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"time"
 
 	"github.com/99designs/gqlgen/graphql/handler"
 	"github.com/99designs/gqlgen/graphql/handler/transport"
@@ -14,6 +15,7 @@ import (
 	"github.com/vektah/gqlparser/v2/validator"
 	"github.com/vektah/gqlparser/v2/validator/rules"
 
+	"github.com/onceql/onceql/db"
 	"github.com/onceql/onceql/graph"
 	"github.com/onceql/onceql/graph/generated"
 	"github.com/onceql/onceql/graph/model"
@@ -35,7 +37,7 @@ func Example() {
 	once := gqlidem.New(engine, tenantOf)
 	defer once.Close(ctx)
 	server := handler.New(generated.NewExecutableSchema(generated.Config{
-		Resolvers: graph.NewResolver(once, engine, pool, tenantOf),
+		Resolvers: graph.NewResolver(once, engine, db.NewQueries(pool, 5*time.Second, 4096), tenantOf),
 	}))
 	server.AddTransport(transport.POST{})
 	server.Use(once) // Status, error codes, and the check of the schema.

@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/onceql/onceql/db"
 	"github.com/onceql/onceql/graph"
 	"github.com/onceql/onceql/idempotency/gqlidem"
 	"github.com/onceql/onceql/internal/pgtest"
@@ -28,7 +29,7 @@ func onceql(t testing.TB, pool *pgxpool.Pool) http.Handler {
 	tenant := func(context.Context) (string, error) { return "", nil }
 	once := gqlidem.New(engine, tenant, gqlidem.WithRequestID(requestid.From))
 	return requestid.Handler(graph.NewHandler(
-		graph.NewResolver(once, engine, pool, tenant), once,
+		graph.NewResolver(once, engine, db.NewQueries(pool, 5*time.Second, 4096), tenant), once,
 		graph.Config{Log: slog.New(slog.DiscardHandler)},
 	))
 }

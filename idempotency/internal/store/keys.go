@@ -21,22 +21,50 @@ const (
 	purgeLockSQL  = `select pg_try_advisory_xact_lock($1) from set_config('onceql.purge', 'on', true) as purge, set_config('idle_in_transaction_session_timeout', $2, true) as idle`
 )
 
+// A Querier runs statements on behalf of others: a pool, a connection or a transaction.
+type Querier interface {
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+	SendBatch(ctx context.Context, batch *pgx.Batch) pgx.BatchResults
+}
+
+const lookingUp = "looking the key up"
+
 // Find returns the key's row, without its response, and false when there is none.
-func (s *Store) Find(ctx context.Context, key Key) (Row, bool, *Failure) {
-	row, there := Row{Key: key}, true
-	failure := s.using(ctx, "looking the key up", func(conn *pgx.Conn, sql *statements) error {
-		var batch pgx.Batch
-		batch.Queue(scopeSQL, key.Scope)
-		batch.Queue(sql.info, key.Scope, key.Key).QueryRow(func(found pgx.Row) error {
-			return found.Scan(&row.Operation, &row.RequestID, &row.CreatedAt, &row.ExpiresAt, &row.RetainedUntil, &row.Expired)
-		})
-		err := conn.SendBatch(ctx, &batch).Close()
-		if there = !errors.Is(err, pgx.ErrNoRows); !there {
-			return nil
-		}
+func (s *Store) Find(ctx context.Context, key Key) (row Row, there bool, failure *Failure) {
+	failure = s.using(ctx, lookingUp, func(conn *pgx.Conn, sql *statements) (err error) {
+		row, there, err = infoOf(ctx, conn, sql, key)
 		return err
 	})
-	return row, there && failure == nil, failure
+	return row, there, failure
+}
+
+// FindOn is Find on what the caller gives.
+func (s *Store) FindOn(ctx context.Context, q Querier, key Key) (row Row, there bool, failure *Failure) {
+	sql, err := s.sql.Load(), error(nil)
+	if sql == nil {
+		sql, err = s.resolve(ctx, q)
+	}
+	if err == nil {
+		row, there, err = infoOf(ctx, q, sql, key)
+	}
+	if err != nil {
+		return Row{}, false, s.asking(fmt.Errorf("%s: %w", lookingUp, err))
+	}
+	return row, there, nil
+}
+
+func infoOf(ctx context.Context, q Querier, sql *statements, key Key) (Row, bool, error) {
+	row := Row{Key: key}
+	var batch pgx.Batch
+	batch.Queue(scopeSQL, key.Scope)
+	batch.Queue(sql.info, key.Scope, key.Key).QueryRow(func(found pgx.Row) error {
+		return found.Scan(&row.Operation, &row.RequestID, &row.CreatedAt, &row.ExpiresAt, &row.RetainedUntil, &row.Expired)
+	})
+	err := q.SendBatch(ctx, &batch).Close()
+	if errors.Is(err, pgx.ErrNoRows) {
+		return Row{}, false, nil
+	}
+	return row, err == nil, err
 }
 
 // ErrBusy reports a key whose lock is another transaction's.

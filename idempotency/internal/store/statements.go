@@ -17,7 +17,7 @@ type statements struct {
 }
 
 // resolve finds the table on the search_path of the connection.
-func (s *Store) resolve(ctx context.Context, conn *pgx.Conn) (*statements, error) {
+func (s *Store) resolve(ctx context.Context, conn Querier) (*statements, error) {
 	var table string
 	err := conn.QueryRow(ctx, resolveSQL).Scan(&table)
 	if errors.Is(err, pgx.ErrNoRows) {

@@ -138,6 +138,15 @@ func (s *Store) claiming(ctx context.Context, conn *pgx.Conn, step string, err e
 	case stale(c):
 		_ = conn.Close(canceled)
 		return &Failure{Lost, err}
+	}
+	return s.asking(err)
+}
+
+// asking classifies what failed on a connection of which nothing more is known.
+func (s *Store) asking(err error) *Failure {
+	switch c := code(err); {
+	case errors.Is(err, ErrNoTable):
+		return &Failure{Deployment, err}
 	case class(c) == "42", class(c) == "3F":
 		s.sql.Store(nil)
 		return &Failure{Deployment, err}
