@@ -77,6 +77,7 @@ type serveCommand struct {
 
 // limitFlags bound what one document may ask for.
 type limitFlags struct {
+	LimitValues         int  `env:"LIMIT_VALUES" default:"${limit_values}" help:"Most JSON values of a request, objects and lists among them (${default})."`
 	LimitTokens         int  `env:"LIMIT_TOKENS" default:"${limit_tokens}" help:"Most tokens of a document; the time to validate it grows with their square (${default})."`
 	LimitDepth          int  `env:"LIMIT_DEPTH" default:"${limit_depth}" help:"How deeply fields may be nested (${default})."`
 	LimitAliases        int  `env:"LIMIT_ALIASES" default:"${limit_aliases}" help:"Most aliases (${default})."`
@@ -96,15 +97,18 @@ func (f limitFlags) limits() graph.Limits {
 
 // shareFlags bound what all tenants have together, of which each has at most its share.
 type shareFlags struct {
-	QueryConnections int32         `env:"QUERY_CONNECTIONS" default:"8" help:"Connections for queries; one tenant has three quarters of them at most (${default})."`
-	QueryQueue       int           `env:"QUERY_QUEUE" default:"4096" help:"How many queries may wait for a connection, and of one tenant a quarter of that (${default})."`
-	QueryTimeout     time.Duration `env:"QUERY_TIMEOUT" default:"5s" help:"How long a query may run in the database (${default})."`
+	DocumentCacheBytes int           `env:"DOCUMENT_CACHE_BYTES" default:"${document_cache}" help:"How much memory the parsed documents that are kept may take, in bytes; one of them a sixty-fourth of that (${default})."`
+	QueryConnections   int32         `env:"QUERY_CONNECTIONS" default:"8" help:"Connections for queries; one tenant has three quarters of them at most (${default})."`
+	QueryQueue         int           `env:"QUERY_QUEUE" default:"4096" help:"How many queries may wait for a connection, and of one tenant a quarter of that (${default})."`
+	QueryTimeout       time.Duration `env:"QUERY_TIMEOUT" default:"5s" help:"How long a query may run in the database (${default})."`
 }
 
 func (f shareFlags) validateShares() error {
 	switch {
 	case f.QueryConnections < 1 || f.QueryQueue < 1:
 		return errors.New("QUERY_CONNECTIONS and QUERY_QUEUE must be at least 1")
+	case f.DocumentCacheBytes < 1:
+		return errors.New("DOCUMENT_CACHE_BYTES must be at least 1")
 	case f.QueryTimeout < time.Millisecond:
 		return errors.New("QUERY_TIMEOUT must be at least a millisecond")
 	}
@@ -143,10 +147,13 @@ func (c *serveCommand) Validate() error {
 		return errors.New("HEADER_TIMEOUT, BODY_TIMEOUT, IDLE_TIMEOUT and REQUEST_TIMEOUT must be more than zero")
 	case c.Wait > c.RequestTimeout:
 		return fmt.Errorf("IDEMPOTENCY_WAIT is %s and REQUEST_TIMEOUT %s: a call would be given up before its wait is over", short(c.Wait), short(c.RequestTimeout))
-	case min(c.LimitTokens, c.LimitDepth, c.LimitAliases, c.LimitDirectives, c.LimitRootFields, c.LimitKeyedMutations, c.LimitComplexity) < 1:
+	case min(c.LimitValues, c.LimitTokens, c.LimitDepth, c.LimitAliases, c.LimitDirectives, c.LimitRootFields, c.LimitKeyedMutations, c.LimitComplexity) < 1:
 		return errors.New("the LIMIT_ numbers must be at least 1")
 	}
-	return errors.Join(c.validateShares(), c.idempotency(nil).Validate())
+	if err := c.validateShares(); err != nil {
+		return err
+	}
+	return c.idempotency(nil).Validate()
 }
 
 func (c *serveCommand) identity(fetched func(error)) identity.Config {
@@ -196,6 +203,8 @@ func defaults() kong.Vars {
 		"budget":    short(idempotency.DefaultBudget),
 
 		"max_body":              strconv.Itoa(transport.DefaultMaxBody),
+		"limit_values":          strconv.Itoa(transport.DefaultMaxValues),
+		"document_cache":        strconv.Itoa(graph.DefaultDocumentCacheBytes),
 		"limit_tokens":          strconv.Itoa(limits.Tokens),
 		"limit_depth":           strconv.Itoa(limits.Depth),
 		"limit_aliases":         strconv.Itoa(limits.Aliases),

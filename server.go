@@ -54,6 +54,11 @@ func main() {
 // Run serves until ctx ends, and then drains.
 func (c *serveCommand) Run(ctx context.Context) error {
 	log := c.logger()
+	if limit, err := limitMemory(); err != nil {
+		log.Warn("the memory limit can't be found out; set GOMEMLIMIT", "err", err)
+	} else {
+		log.Debug("memory is limited", "bytes", limit)
+	}
 	err := c.serve(ctx, log)
 	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
 		log.Info("stopped before it served")
@@ -114,12 +119,15 @@ func (c *serveCommand) serve(ctx context.Context, log *slog.Logger) error {
 	resolver := graph.NewResolver(once, engine, db.NewQueries(pool, c.QueryTimeout, c.QueryQueue), identity.Tenant)
 	resolver.RefuseIfVersion = !c.AcceptVersion
 	api := graph.NewHandler(resolver, once, graph.Config{
-		MaxBody:    c.MaxBodyBytes,
-		Limits:     c.limits(),
-		HideSchema: !c.Introspection,
-		May:        server.May,
-		Log:        log,
-		Refused:    metrics.Refusals.Refuse,
+		MaxBody:            c.MaxBodyBytes,
+		MaxValues:          c.LimitValues,
+		DocumentCacheBytes: c.DocumentCacheBytes,
+		Tenant:             identity.Tenant,
+		Limits:             c.limits(),
+		HideSchema:         !c.Introspection,
+		May:                server.May,
+		Log:                log,
+		Refused:            metrics.Refusals.Refuse,
 	})
 	health := server.NewHealth(cluster.Check, c.Wait, metrics.Refusals, log)
 	metrics.Read(telemetry.Sources{Queued: func() int { return engine.Stats().Queued }, Database: health.State})

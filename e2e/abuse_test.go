@@ -52,6 +52,7 @@ func documents() map[string]struct{ body, code, limit string } {
 		"__typename in an input":  {variables(`{"i":{"name":"a","__typename":"CreateProjectInput"},"k":"k"}`), "BAD_USER_INPUT", ""},
 		"null for non-null":       {variables(`{"i":null,"k":"k"}`), "BAD_USER_INPUT", ""},
 		"a variable bomb":         {variables(`{"i":` + strings.Repeat(`{"name":`, 5000) + `1` + strings.Repeat(`}`, 5000) + `,"k":"k"}`), "BAD_USER_INPUT", ""},
+		"many values":             {variables(`{"i":{"name":"a"},"k":"k","a":[` + strings.Repeat("{},", 10_000) + `{}]}`), "LIMIT_EXCEEDED", "values"},
 		"lists for a key":         {variables(`{"i":{"name":"a"},"k":` + strings.Repeat("[", 100_000) + strings.Repeat("]", 100_000) + `}`), "BAD_USER_INPUT", ""},
 		"huge numbers":            {variables(`{"i":{"name":` + strings.Repeat("9", 100_000) + `},"k":"k"}`), "BAD_USER_INPUT", ""},
 		"a number with an e":      {variables(`{"i":{"name":1e999999999},"k":"k"}`), "BAD_USER_INPUT", ""},

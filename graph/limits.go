@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"github.com/99designs/gqlgen/graphql"
-	"github.com/99designs/gqlgen/graphql/handler/lru"
 	"github.com/vektah/gqlparser/v2/ast"
 	"github.com/vektah/gqlparser/v2/gqlerror"
 
@@ -235,27 +234,3 @@ func (c *cost) add(other cost) {
 }
 
 func sum(a, b int) int { return min(a+b, math.MaxInt32) }
-
-// So many parsed documents are kept, of those that have at most so many bytes: a
-// document of few tokens may be as long as a body, and a parsed one of 1000
-// tokens takes 100 KB.
-const (
-	cachedDocuments   = 1000
-	maxCachedDocument = 8 << 10
-)
-
-// A documentCache keeps the parsed documents.
-type documentCache struct {
-	*lru.LRU[*ast.QueryDocument]
-}
-
-func newDocumentCache() documentCache {
-	return documentCache{lru.New[*ast.QueryDocument](cachedDocuments)}
-}
-
-// Add implements graphql.Cache.
-func (c documentCache) Add(ctx context.Context, query string, document *ast.QueryDocument) {
-	if len(query) <= maxCachedDocument {
-		c.LRU.Add(ctx, query, document)
-	}
-}

@@ -7,9 +7,6 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/vektah/gqlparser/v2/ast"
-
-	"github.com/onceql/onceql/graph"
 )
 
 const create = `createProject(input: {name: "Apollo"}, idempotencyKey: "k") { project { name } }`
@@ -177,18 +174,6 @@ func TestHandler_AnswersMetaFields(t *testing.T) {
 		got := a.post(t.Context(), t, document, nil)
 		if diff := cmp.Diff(want, string(got.Data)); diff != "" || len(got.Errors) > 0 || len(got.Extensions) > 0 {
 			t.Errorf("%s: %d %s (-want +got):\n%s", document, got.status, got.text, diff)
-		}
-	}
-}
-
-func TestDocumentCache_KeepsNoLongDocuments(t *testing.T) {
-	t.Parallel()
-	cache := graph.NewDocumentCache()
-	for length, kept := range map[int]bool{100: true, 8 << 10: true, 8<<10 + 1: false, 1 << 20: false} {
-		query := strings.Repeat("x", length)
-		cache.Add(t.Context(), query, &ast.QueryDocument{})
-		if _, got := cache.Get(t.Context(), query); got != kept {
-			t.Errorf("a document of %d bytes is kept: %t, want %t", length, got, kept)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package graph
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"maps"
@@ -20,6 +21,15 @@ type Config struct {
 	// MaxBody is the size of the largest request body, in bytes. Zero means
 	// transport.DefaultMaxBody.
 	MaxBody int64
+	// MaxValues is how many JSON values a request may have. Zero means
+	// transport.DefaultMaxValues.
+	MaxValues int
+	// DocumentCacheBytes is about how much memory the parsed documents that are kept may
+	// take. Zero means DefaultDocumentCacheBytes.
+	DocumentCacheBytes int
+	// Tenant says whose request a context belongs to; nil means that all are of one
+	// tenant.
+	Tenant func(context.Context) (string, error)
 	// Limits bound each document.
 	Limits Limits
 	// HideSchema switches introspection off, and messages that suggest names.
@@ -41,8 +51,9 @@ func NewHandler(resolvers generated.ResolverRoot, once *gqlidem.Once, config Con
 		Schema:    withoutDefer(generated.NewExecutableSchema(generated.Config{}).Schema()),
 		Resolvers: resolvers,
 	}))
-	server.AddTransport(transport.Transport{MaxBody: config.MaxBody})
-	server.SetQueryCache(newDocumentCache())
+	server.AddTransport(transport.Transport{MaxBody: config.MaxBody, MaxValues: config.MaxValues})
+	cache := newDocumentCache(cmp.Or(config.DocumentCacheBytes, DefaultDocumentCacheBytes), config.Tenant)
+	server.SetQueryCache(cache)
 	limits := config.Limits.withDefaults()
 	server.SetParserTokenLimit(limits.Tokens)
 	server.SetDisableSuggestion(config.HideSchema)
@@ -59,6 +70,7 @@ func NewHandler(resolvers generated.ResolverRoot, once *gqlidem.Once, config Con
 		server.Use(extension.Introspection{})
 	}
 	server.Use(once)
+	server.Use(cache) // Last: it keeps what nobody refused.
 	return countPanics(gqlidem.WithHeader(server), config.Log)
 }
 

@@ -8,7 +8,7 @@ import (
 
 // Decode reads a body; its error is what the client is told.
 func Decode(body []byte) (*graphql.RawParams, error) {
-	params, refusal := decodeBody(bytes.NewBuffer(body))
+	params, refusal := decodeBody(bytes.NewBuffer(body), DefaultMaxValues)
 	if refusal != nil {
 		return nil, refusal.err
 	}
@@ -17,7 +17,7 @@ func Decode(body []byte) (*graphql.RawParams, error) {
 
 // DecodeQuery reads a query string.
 func DecodeQuery(raw string) (*graphql.RawParams, error) {
-	params, refusal := readQuery(raw)
+	params, refusal := readQuery(raw, DefaultMaxValues)
 	if refusal != nil {
 		return nil, refusal.err
 	}

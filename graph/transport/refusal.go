@@ -71,6 +71,12 @@ func tooLarge(limit int64) *refusal {
 	return refusal
 }
 
+func tooManyValues(what string, limit int) *refusal {
+	refusal := refuse(http.StatusRequestEntityTooLarge, CodeLimitExceeded, what+" has more than "+strconv.Itoa(limit)+" values")
+	refusal.err.Extensions["limit"] = "values"
+	return refusal
+}
+
 // internal is an error of which the client is told nothing but its code.
 func internal(err error) *gqlerror.Error {
 	failure := gqlidem.NewError(gqlidem.CodeInternal, "internal error")

@@ -48,7 +48,7 @@ func (t Transport) readBody(w http.ResponseWriter, r *http.Request) (*graphql.Ra
 		}
 		return nil, badInput(http.StatusBadRequest, "the body ended early")
 	}
-	return decodeBody(&body)
+	return decodeBody(&body, t.maxValues())
 }
 
 // drained is how much of a body that is too large is read to its end. A client that
@@ -86,7 +86,7 @@ func checkContent(header http.Header) *refusal {
 }
 
 // readQuery reads the query string of a GET.
-func readQuery(raw string) (*graphql.RawParams, *refusal) {
+func readQuery(raw string, maxValues int) (*graphql.RawParams, *refusal) {
 	values, err := url.ParseQuery(raw)
 	if err != nil {
 		return nil, badInput(http.StatusBadRequest, "the query string is malformed")
@@ -100,12 +100,13 @@ func readQuery(raw string) (*graphql.RawParams, *refusal) {
 			return nil, badInput(http.StatusBadRequest, "the parameter `"+name+"` is not valid UTF-8")
 		}
 	}
-	params := &graphql.RawParams{Query: values.Get(memberQuery), OperationName: values.Get(memberOperationName)}
+	// The document may be kept: it must not keep the whole query string.
+	params := &graphql.RawParams{Query: strings.Clone(values.Get(memberQuery)), OperationName: values.Get(memberOperationName)}
 	var refusal *refusal
-	if params.Variables, refusal = readParameter(values, memberVariables); refusal != nil {
+	if params.Variables, refusal = readParameter(values, memberVariables, maxValues); refusal != nil {
 		return nil, refusal
 	}
-	if params.Extensions, refusal = readParameter(values, memberExtensions); refusal != nil {
+	if params.Extensions, refusal = readParameter(values, memberExtensions, maxValues); refusal != nil {
 		return nil, refusal
 	}
 	if !values.Has(memberQuery) || params.Query == "" && params.Extensions["persistedQuery"] != nil {
@@ -116,28 +117,50 @@ func readQuery(raw string) (*graphql.RawParams, *refusal) {
 
 // readParameter takes an empty parameter for an absent one, as the specification
 // does since its edition of September 2026.
-func readParameter(values url.Values, name string) (map[string]any, *refusal) {
+func readParameter(values url.Values, name string, maxValues int) (map[string]any, *refusal) {
 	text := values.Get(name)
 	if text == "" {
 		return nil, nil
 	}
-	return decodeParameter(name, text)
+	return decodeParameter(name, text, maxValues)
 }
 
 // maxDepth is how deep objects and arrays may nest in a request.
 const maxDepth = 100
 
 var (
-	errType  = errors.New("of another type")
-	errDepth = errors.New("nested too deeply")
+	errType   = errors.New("of another type")
+	errDepth  = errors.New("nested too deeply")
+	errValues = errors.New("too many values")
 )
+
+// A valueDecoder reads so many values and no more.
+type valueDecoder struct {
+	*jsontext.Decoder
+	left int
+}
+
+func (t Transport) maxValues() int {
+	if t.MaxValues == 0 {
+		return DefaultMaxValues
+	}
+	return t.MaxValues
+}
+
+// count counts a value that begins.
+func (d *valueDecoder) count() error {
+	if d.left--; d.left < 0 {
+		return errValues
+	}
+	return nil
+}
 
 // decodeBody reads the one JSON object that a body must be. jsontext refuses
 // duplicate members, invalid UTF-8 and lone surrogates at every depth; the
 // members that GraphQL does not know are read the same way and passed over.
-func decodeBody(body *bytes.Buffer) (*graphql.RawParams, *refusal) {
+func decodeBody(body *bytes.Buffer, maxValues int) (*graphql.RawParams, *refusal) {
 	const what = "the body"
-	decoder := jsontext.NewDecoder(body)
+	decoder := &valueDecoder{jsontext.NewDecoder(body), maxValues}
 	if decoder.PeekKind() == '[' {
 		return nil, badInput(http.StatusBadRequest, "the body must be one JSON object; batches are not served")
 	}
@@ -165,7 +188,7 @@ func decodeBody(body *bytes.Buffer) (*graphql.RawParams, *refusal) {
 		err = atEnd(decoder)
 	}
 	if err != nil {
-		return nil, malformed(what, err)
+		return nil, malformed(what, err, maxValues)
 	}
 	if !hasQuery || params.Query == "" && params.Extensions["persistedQuery"] != nil {
 		return nil, withoutQuery(params.Extensions, "`query` is required, a string")
@@ -175,14 +198,14 @@ func decodeBody(body *bytes.Buffer) (*graphql.RawParams, *refusal) {
 
 // decodeParameter reads the JSON object, or null, that a parameter of a query
 // string must be.
-func decodeParameter(name, text string) (map[string]any, *refusal) {
-	decoder := jsontext.NewDecoder(strings.NewReader(text))
+func decodeParameter(name, text string, maxValues int) (map[string]any, *refusal) {
+	decoder := &valueDecoder{jsontext.NewDecoder(strings.NewReader(text)), maxValues}
 	object, err := readObject(decoder)
 	if err == nil {
 		err = atEnd(decoder)
 	}
 	if err != nil {
-		return nil, malformed("the parameter `"+name+"`", err)
+		return nil, malformed("the parameter `"+name+"`", err, maxValues)
 	}
 	return object, nil
 }
@@ -193,7 +216,7 @@ type memberError struct{ name string }
 func (e *memberError) Error() string { return "`" + e.name + "` is of another type" }
 
 // malformed says what is wrong with JSON, and where, and quotes none of it.
-func malformed(what string, err error) *refusal {
+func malformed(what string, err error, maxValues int) *refusal {
 	var member *memberError
 	var syntax *jsontext.SyntacticError
 	switch {
@@ -203,6 +226,8 @@ func malformed(what string, err error) *refusal {
 		return badInput(http.StatusBadRequest, "`"+member.name+"` must be an object or null")
 	case errors.Is(err, errType):
 		return badInput(http.StatusBadRequest, what+" must be one JSON object")
+	case errors.Is(err, errValues):
+		return tooManyValues(what, maxValues)
 	case errors.Is(err, errDepth):
 		return badInput(http.StatusBadRequest, fmt.Sprintf("%s nests deeper than %d", what, maxDepth))
 	case errors.Is(err, errTrailing):
@@ -217,7 +242,7 @@ func malformed(what string, err error) *refusal {
 
 var errTrailing = errors.New("trailing data")
 
-func atEnd(decoder *jsontext.Decoder) error {
+func atEnd(decoder *valueDecoder) error {
 	if _, err := decoder.ReadToken(); !errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return errTrailing
 	}
@@ -226,7 +251,10 @@ func atEnd(decoder *jsontext.Decoder) error {
 
 // eachMember reads an object; value reads the value of the member that it is
 // given.
-func eachMember(decoder *jsontext.Decoder, value func(name string) error) error {
+func eachMember(decoder *valueDecoder, value func(name string) error) error {
+	if err := decoder.count(); err != nil {
+		return err
+	}
 	open, err := decoder.ReadToken()
 	if err != nil {
 		return err
@@ -251,7 +279,10 @@ func eachMember(decoder *jsontext.Decoder, value func(name string) error) error 
 }
 
 // readString reads a string or null.
-func readString(decoder *jsontext.Decoder) (text string, set bool, err error) {
+func readString(decoder *valueDecoder) (text string, set bool, err error) {
+	if err := decoder.count(); err != nil {
+		return "", false, err
+	}
 	token, err := decoder.ReadToken()
 	switch {
 	case err != nil:
@@ -265,7 +296,7 @@ func readString(decoder *jsontext.Decoder) (text string, set bool, err error) {
 }
 
 // readObject reads an object, or null as nil.
-func readObject(decoder *jsontext.Decoder) (map[string]any, error) {
+func readObject(decoder *valueDecoder) (map[string]any, error) {
 	if decoder.PeekKind() == 'n' {
 		_, err := decoder.ReadToken()
 		return nil, err
@@ -278,7 +309,10 @@ func readObject(decoder *jsontext.Decoder) (map[string]any, error) {
 	return object, err
 }
 
-func readArray(decoder *jsontext.Decoder) ([]any, error) {
+func readArray(decoder *valueDecoder) ([]any, error) {
+	if err := decoder.count(); err != nil {
+		return nil, err
+	}
 	if _, err := decoder.ReadToken(); err != nil {
 		return nil, err
 	}
@@ -298,12 +332,15 @@ func readArray(decoder *jsontext.Decoder) ([]any, error) {
 }
 
 // readValue reads any value as gqlgen expects it, numbers as they were written.
-func readValue(decoder *jsontext.Decoder) (any, error) {
+func readValue(decoder *valueDecoder) (any, error) {
 	switch decoder.PeekKind() {
 	case '{':
 		return readObject(decoder)
 	case '[':
 		return readArray(decoder)
+	}
+	if err := decoder.count(); err != nil {
+		return nil, err
 	}
 	token, err := decoder.ReadToken()
 	if err != nil {
@@ -322,14 +359,22 @@ func readValue(decoder *jsontext.Decoder) (any, error) {
 }
 
 // skip passes over a value, as strictly as if it were read.
-func skip(decoder *jsontext.Decoder) error {
+func skip(decoder *valueDecoder) error {
 	depth := decoder.StackDepth()
 	for {
-		if _, err := decoder.ReadToken(); err != nil {
+		token, err := decoder.ReadToken()
+		if err != nil {
 			return err
 		}
 		if decoder.StackDepth() > maxDepth {
 			return errDepth
+		}
+		in, n := decoder.StackIndex(decoder.StackDepth())
+		isName := in == '{' && n%2 == 1 // In an object every other token is one.
+		if kind := token.Kind(); kind != '}' && kind != ']' && !isName {
+			if err := decoder.count(); err != nil {
+				return err
+			}
 		}
 		if decoder.StackDepth() <= depth {
 			return nil

@@ -38,12 +38,19 @@ type Transport struct {
 	// MaxBody is the size of the largest request body, in bytes. Zero means
 	// DefaultMaxBody.
 	MaxBody int64
+	// MaxValues is how many JSON values a body, or a parameter of a query string, may
+	// have, objects and lists among them: each takes memory however short it is. Zero
+	// means DefaultMaxValues.
+	MaxValues int
 }
 
 var _ graphql.Transport = Transport{}
 
 // DefaultMaxBody is 1 MiB.
 const DefaultMaxBody = 1 << 20
+
+// DefaultMaxValues is far more than a document of the default limits can use.
+const DefaultMaxValues = 10_000
 
 const allMethods = "GET, HEAD, POST, OPTIONS"
 
@@ -105,7 +112,7 @@ func (t Transport) read(w http.ResponseWriter, r *http.Request, answer *answer) 
 	if post {
 		params, refusal = t.readBody(w, r)
 	} else {
-		params, refusal = readQuery(r.URL.RawQuery)
+		params, refusal = readQuery(r.URL.RawQuery, t.maxValues())
 	}
 	if refusal != nil {
 		return nil, refusal
