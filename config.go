@@ -97,16 +97,22 @@ func (f limitFlags) limits() graph.Limits {
 
 // shareFlags bound what all tenants have together, of which each has at most its share.
 type shareFlags struct {
+	BodyMemoryBytes    int64         `env:"BODY_MEMORY_BYTES" default:"${body_memory}" help:"How many bytes of request bodies larger than 32 KiB may be held at once; one tenant has half of them at most (${default})."`
+	DecodeAtOnce       int           `env:"DECODE_AT_ONCE" default:"0" help:"How many requests are decoded and validated at once; one tenant has three quarters of that at most. 0: as many as there are processors, at least 2 (${default})."`
 	DocumentCacheBytes int           `env:"DOCUMENT_CACHE_BYTES" default:"${document_cache}" help:"How much memory the parsed documents that are kept may take, in bytes; one of them a sixty-fourth of that (${default})."`
 	QueryConnections   int32         `env:"QUERY_CONNECTIONS" default:"8" help:"Connections for queries; one tenant has three quarters of them at most (${default})."`
 	QueryQueue         int           `env:"QUERY_QUEUE" default:"4096" help:"How many queries may wait for a connection, and of one tenant a quarter of that (${default})."`
 	QueryTimeout       time.Duration `env:"QUERY_TIMEOUT" default:"5s" help:"How long a query may run in the database (${default})."`
 }
 
-func (f shareFlags) validateShares() error {
+func (f shareFlags) validateShares(maxBody int64) error {
 	switch {
 	case f.QueryConnections < 1 || f.QueryQueue < 1:
 		return errors.New("QUERY_CONNECTIONS and QUERY_QUEUE must be at least 1")
+	case f.DecodeAtOnce < 0:
+		return errors.New("DECODE_AT_ONCE is negative")
+	case f.BodyMemoryBytes < maxBody:
+		return errors.New("BODY_MEMORY_BYTES is less than MAX_BODY_BYTES: the largest body would never be read")
 	case f.DocumentCacheBytes < 1:
 		return errors.New("DOCUMENT_CACHE_BYTES must be at least 1")
 	case f.QueryTimeout < time.Millisecond:
@@ -150,7 +156,7 @@ func (c *serveCommand) Validate() error {
 	case min(c.LimitValues, c.LimitTokens, c.LimitDepth, c.LimitAliases, c.LimitDirectives, c.LimitRootFields, c.LimitKeyedMutations, c.LimitComplexity) < 1:
 		return errors.New("the LIMIT_ numbers must be at least 1")
 	}
-	if err := c.validateShares(); err != nil {
+	if err := c.validateShares(c.MaxBodyBytes); err != nil {
 		return err
 	}
 	return c.idempotency(nil).Validate()
@@ -204,6 +210,7 @@ func defaults() kong.Vars {
 
 		"max_body":              strconv.Itoa(transport.DefaultMaxBody),
 		"limit_values":          strconv.Itoa(transport.DefaultMaxValues),
+		"body_memory":           strconv.Itoa(graph.DefaultBodyMemory),
 		"document_cache":        strconv.Itoa(graph.DefaultDocumentCacheBytes),
 		"limit_tokens":          strconv.Itoa(limits.Tokens),
 		"limit_depth":           strconv.Itoa(limits.Depth),

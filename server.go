@@ -80,6 +80,8 @@ func (c *serveCommand) serve(ctx context.Context, log *slog.Logger) error {
 		defer scraped.Close()
 		go metrics.Serve(scraped)
 	}
+	go returnMemory(ctx)
+
 	database, err := c.open(ctx)
 	if err != nil {
 		return err
@@ -121,6 +123,8 @@ func (c *serveCommand) serve(ctx context.Context, log *slog.Logger) error {
 	api := graph.NewHandler(resolver, once, graph.Config{
 		MaxBody:            c.MaxBodyBytes,
 		MaxValues:          c.LimitValues,
+		BodyMemory:         c.BodyMemoryBytes,
+		Decoding:           c.DecodeAtOnce,
 		DocumentCacheBytes: c.DocumentCacheBytes,
 		Tenant:             identity.Tenant,
 		Limits:             c.limits(),

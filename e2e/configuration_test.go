@@ -46,6 +46,8 @@ func TestConfiguration_RefusesWhatCanNotWork(t *testing.T) {
 		"no query may wait":        {"QUERY_QUEUE=-1", "QUERY_QUEUE"},
 		"no time for queries":      {"QUERY_TIMEOUT=1ns", "QUERY_TIMEOUT"},
 		"no cache":                 {"DOCUMENT_CACHE_BYTES=-1", "DOCUMENT_CACHE_BYTES"},
+		"less than a body":         {"BODY_MEMORY_BYTES=1000", "MAX_BODY_BYTES"},
+		"no decoding":              {"DECODE_AT_ONCE=-1", "DECODE_AT_ONCE"},
 		"no log level":             {"LOG_LEVEL=loud", "LOG_LEVEL"},
 		"no log format":            {"LOG_FORMAT=xml", "log-format"},
 		"database URL, port":       {"DATABASE_URL=postgres://u:hunter2@host:port/db", "DATABASE_URL"},

@@ -8,6 +8,7 @@ import (
 	"github.com/vektah/gqlparser/v2/ast"
 	"github.com/vektah/gqlparser/v2/gqlerror"
 
+	"github.com/onceql/onceql/db"
 	"github.com/onceql/onceql/idempotency"
 	"github.com/onceql/onceql/idempotency/gqlidem"
 	"github.com/onceql/onceql/internal/telemetry"
@@ -33,6 +34,8 @@ func (p Presenter) refused(ctx context.Context, presented *gqlerror.Error, err e
 		switch {
 		case errors.Is(err, idempotency.ErrOverloaded):
 			reason = telemetry.QueueFull
+		case errors.Is(err, db.ErrBusy):
+			reason = telemetry.ShareFull
 		case errors.Is(ctx.Err(), context.Canceled):
 			return false // A caller that hung up is no trouble of the server's.
 		default:

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"maps"
 	"net/http"
+	"runtime"
 
 	"github.com/99designs/gqlgen/graphql/handler"
 	"github.com/99designs/gqlgen/graphql/handler/extension"
@@ -14,6 +15,8 @@ import (
 	"github.com/onceql/onceql/graph/generated"
 	"github.com/onceql/onceql/graph/transport"
 	"github.com/onceql/onceql/idempotency/gqlidem"
+	"github.com/onceql/onceql/internal/fair"
+	"github.com/onceql/onceql/internal/telemetry"
 )
 
 // Config tunes the GraphQL handler.
@@ -24,6 +27,14 @@ type Config struct {
 	// MaxValues is how many JSON values a request may have. Zero means
 	// transport.DefaultMaxValues.
 	MaxValues int
+	// BodyMemory is how many bytes of bodies larger than 32 KiB may be held at once; one
+	// tenant has at most half of them, and an equal share of what stays free when others
+	// have some. Zero means DefaultBodyMemory.
+	BodyMemory int64
+	// Decoding is how many requests are decoded and validated at once; one tenant has at
+	// most three quarters of that, and its share while others wait. Zero means as many as
+	// there are processors, and two where there is one.
+	Decoding int
 	// DocumentCacheBytes is about how much memory the parsed documents that are kept may
 	// take. Zero means DefaultDocumentCacheBytes.
 	DocumentCacheBytes int
@@ -44,6 +55,19 @@ type Config struct {
 	Refused Refused
 }
 
+// DefaultBodyMemory has room for 32 bodies of the largest size.
+const DefaultBodyMemory = 32 << 20
+
+// One tenant has at most half of the memory for bodies, because a slow one may hold its share
+// for long, and three quarters of the processors. Those who wait hold no memory but their
+// connections'.
+const (
+	shareOfBodies   = 1
+	shareOfDecoding = 3
+	waitingBodies   = 1024
+	waitingToDecode = 4096
+)
+
 // NewHandler returns the handler of /graphql. It panics when the schema has a
 // mutation that is not idempotent by contract.
 func NewHandler(resolvers generated.ResolverRoot, once *gqlidem.Once, config Config) http.Handler {
@@ -51,7 +75,11 @@ func NewHandler(resolvers generated.ResolverRoot, once *gqlidem.Once, config Con
 		Schema:    withoutDefer(generated.NewExecutableSchema(generated.Config{}).Schema()),
 		Resolvers: resolvers,
 	}))
-	server.AddTransport(transport.Transport{MaxBody: config.MaxBody, MaxValues: config.MaxValues})
+	server.AddTransport(transport.Transport{
+		MaxBody: config.MaxBody, MaxValues: config.MaxValues, Tenant: config.Tenant, Busy: config.busy,
+		Bodies:   fair.New(fair.Config{Slots: cmp.Or(config.BodyMemory, DefaultBodyMemory), Share: shareOfBodies, Waiting: waitingBodies, OfOne: waitingBodies}),
+		Decoding: fair.New(fair.Config{Slots: int64(cmp.Or(config.Decoding, max(2, runtime.GOMAXPROCS(0)))), Share: shareOfDecoding, Waiting: waitingToDecode, OfOne: waitingToDecode}),
+	})
 	cache := newDocumentCache(cmp.Or(config.DocumentCacheBytes, DefaultDocumentCacheBytes), config.Tenant)
 	server.SetQueryCache(cache)
 	limits := config.Limits.withDefaults()
@@ -72,6 +100,13 @@ func NewHandler(resolvers generated.ResolverRoot, once *gqlidem.Once, config Con
 	server.Use(once)
 	server.Use(cache) // Last: it keeps what nobody refused.
 	return countPanics(gqlidem.WithHeader(server), config.Log)
+}
+
+// busy tells of a request that waited in vain for its tenant's share.
+func (c Config) busy(ctx context.Context) {
+	if c.Refused != nil {
+		c.Refused(ctx, telemetry.ShareFull, "")
+	}
 }
 
 // withoutDefer returns the schema without the directive that gqlparser adds to

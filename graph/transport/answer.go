@@ -57,6 +57,10 @@ func (a *answer) options() {
 
 // refuse answers a request that never came to be an operation.
 func (a *answer) refuse(refusal *refusal) {
+	if refusal.text != "" {
+		WriteText(a.w, refusal.status, refusal.text)
+		return
+	}
 	for _, header := range refusal.headers {
 		a.w.Header().Set(header[0], header[1])
 	}

@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"io"
 	"math"
 	"net/http"
 	"strconv"
@@ -36,9 +37,27 @@ func SetRetryAfter(header http.Header) {
 	header.Set("Retry-After", strconv.Itoa(int(math.Ceil(gqlidem.RetryAfter.Seconds()))))
 }
 
+// WriteText answers in text/plain. With status 503 that is the one form that Apollo, urql and
+// proxies all retry by themselves.
+func WriteText(w http.ResponseWriter, status int, text string) {
+	header := w.Header()
+	header.Set("Content-Type", "text/plain; charset=utf-8")
+	header.Set("Cache-Control", "no-store")
+	if status == http.StatusServiceUnavailable {
+		SetRetryAfter(header)
+	}
+	w.WriteHeader(status)
+	_, _ = io.WriteString(w, text+"\n") //nolint:gosec // Text, which its type keeps from being taken for HTML.
+}
+
+// busy is the refusal of a request that was not its tenant's turn. Nothing of it began.
+var busy = &refusal{status: http.StatusServiceUnavailable, text: "too many requests are waiting; try again"}
+
 // A refusal is a request that the transport does not let through.
 type refusal struct {
-	status  int
+	status int
+	// text takes the place of err where the answer is text/plain.
+	text    string
 	err     *gqlerror.Error
 	headers [][2]string
 }

@@ -24,43 +24,6 @@ const (
 	memberExtensions    = "extensions"
 )
 
-// bufferAtOnce bounds what is allocated for a body before any of it has come.
-const bufferAtOnce = 64 << 10
-
-func (t Transport) readBody(w http.ResponseWriter, r *http.Request) (*graphql.RawParams, *refusal) {
-	if refusal := checkContent(r.Header); refusal != nil {
-		return nil, refusal
-	}
-	limit := t.MaxBody
-	if limit == 0 {
-		limit = DefaultMaxBody
-	}
-	if r.ContentLength > limit {
-		drain(r)
-		return nil, tooLarge(limit)
-	}
-	var body bytes.Buffer
-	body.Grow(int(min(max(r.ContentLength, 0), bufferAtOnce)) + bytes.MinRead)
-	if _, err := body.ReadFrom(http.MaxBytesReader(w, r.Body, limit)); err != nil {
-		if errors.As(err, new(*http.MaxBytesError)) {
-			drain(r)
-			return nil, tooLarge(limit)
-		}
-		return nil, badInput(http.StatusBadRequest, "the body ended early")
-	}
-	return decodeBody(&body, t.maxValues())
-}
-
-// drained is how much of a body that is too large is read to its end. A client that
-// is still sending when the connection closes mostly never sees the answer.
-const drained = 32 << 20
-
-func drain(r *http.Request) {
-	if r.ContentLength <= drained && r.Header.Get("Expect") == "" { // With Expect, none of it was sent yet.
-		_, _ = io.CopyN(io.Discard, r.Body, drained)
-	}
-}
-
 // checkContent refuses every body but plain JSON in UTF-8. The media type is also
 // what keeps other sites' forms out: a browser sends application/json to another
 // origin only after asking it.

@@ -24,6 +24,7 @@
 package transport
 
 import (
+	"bytes"
 	"context"
 	"net/http"
 	"strings"
@@ -31,6 +32,8 @@ import (
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/vektah/gqlparser/v2/ast"
 	"github.com/vektah/gqlparser/v2/gqlerror"
+
+	"github.com/onceql/onceql/internal/fair"
 )
 
 // Transport answers GET, HEAD, POST and OPTIONS.
@@ -42,6 +45,15 @@ type Transport struct {
 	// have, objects and lists among them: each takes memory however short it is. Zero
 	// means DefaultMaxValues.
 	MaxValues int
+	// Bodies has the memory for bodies that are not small, in bytes, and Decoding how many
+	// requests are decoded and validated at once. Tenants share both. Nil does not bound
+	// them.
+	Bodies, Decoding *fair.Gate
+	// Tenant says whose request a context belongs to. Nil means that all are of one tenant.
+	Tenant func(context.Context) (string, error)
+	// Busy is told of each request that is refused because it waited in vain for its share.
+	// Nil tells nobody.
+	Busy func(context.Context)
 }
 
 var _ graphql.Transport = Transport{}
@@ -70,15 +82,15 @@ func (t Transport) Do(w http.ResponseWriter, r *http.Request, exec graphql.Graph
 		answer.options()
 		return
 	}
-	params, refusal := t.read(w, r, &answer)
+	// A large body's memory is taken until all of the request is done.
+	var memory turn
+	defer memory.end()
+	operation, errs, refusal := t.operation(w, r, &answer, &memory)
 	if refusal != nil {
 		answer.refuse(refusal)
 		return
 	}
-
-	ctx := r.Context()
-	operation, errs := exec.CreateOperationContext(ctx, params)
-	ctx = graphql.WithOperationContext(ctx, operation)
+	ctx := graphql.WithOperationContext(r.Context(), operation)
 	if len(errs) > 0 {
 		answer.requestErrors(ctx, errs)
 		return
@@ -91,35 +103,55 @@ func (t Transport) Do(w http.ResponseWriter, r *http.Request, exec graphql.Graph
 	answer.executed(ctx, run(ctx))
 }
 
-// read returns what the client asks for, and sets the media type of the answer.
-func (t Transport) read(w http.ResponseWriter, r *http.Request, answer *answer) (*graphql.RawParams, *refusal) {
+// operation returns what the client asks for, decoded and validated, and sets the media type
+// of the answer.
+func (t Transport) operation(w http.ResponseWriter, r *http.Request, answer *answer, memory *turn) (*graphql.OperationContext, gqlerror.List, *refusal) {
 	start := graphql.Now()
-	post := r.Method == http.MethodPost
-	if !post && r.Method != http.MethodGet && r.Method != http.MethodHead {
-		return nil, badInput(http.StatusMethodNotAllowed, "GraphQL is served for GET and POST").header("Allow", allMethods)
+	refusal := accept(r, answer)
+	if refusal != nil {
+		return nil, nil, refusal
 	}
-	if upgradesToWebsocket(r) {
-		return nil, badInput(http.StatusBadRequest, "WebSockets are not served")
+	var body *bytes.Buffer
+	if r.Method == http.MethodPost {
+		if body, refusal = t.readBody(w, r, memory); refusal != nil {
+			return nil, nil, refusal
+		}
 	}
-	mediaType, ok := negotiate(r.Header.Values("Accept"))
-	if !ok {
-		return nil, badInput(http.StatusNotAcceptable, "the answer is "+graphqlResponse+" or "+applicationJSON)
+	decoding, refusal := t.take(r.Context(), t.Decoding, 1)
+	if refusal != nil {
+		return nil, nil, refusal
 	}
-	answer.mediaType(mediaType)
-
+	defer decoding.end()
 	var params *graphql.RawParams
-	var refusal *refusal
-	if post {
-		params, refusal = t.readBody(w, r)
+	if body != nil {
+		params, refusal = decodeBody(body, t.maxValues())
 	} else {
 		params, refusal = readQuery(r.URL.RawQuery, t.maxValues())
 	}
 	if refusal != nil {
-		return nil, refusal
+		return nil, nil, refusal
 	}
 	params.Headers = r.Header
 	params.ReadTime = graphql.TraceTiming{Start: start, End: graphql.Now()}
-	return params, nil
+	operation, errs := answer.exec.CreateOperationContext(r.Context(), params)
+	return operation, errs, nil
+}
+
+// accept refuses requests that are not GraphQL over HTTP, and sets the media type of the
+// answer.
+func accept(r *http.Request, answer *answer) *refusal {
+	if r.Method != http.MethodPost && r.Method != http.MethodGet && r.Method != http.MethodHead {
+		return badInput(http.StatusMethodNotAllowed, "GraphQL is served for GET and POST").header("Allow", allMethods)
+	}
+	if upgradesToWebsocket(r) {
+		return badInput(http.StatusBadRequest, "WebSockets are not served")
+	}
+	mediaType, ok := negotiate(r.Header.Values("Accept"))
+	if !ok {
+		return badInput(http.StatusNotAcceptable, "the answer is "+graphqlResponse+" or "+applicationJSON)
+	}
+	answer.mediaType(mediaType)
+	return nil
 }
 
 // unservable refuses a valid operation that this request must not run.

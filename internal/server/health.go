@@ -3,7 +3,6 @@ package server
 import (
 	"context"
 	"errors"
-	"io"
 	"log/slog"
 	"net/http"
 	"sync/atomic"
@@ -114,7 +113,9 @@ func (h *Health) State() telemetry.DatabaseState {
 func (h *Health) Drain() { h.draining.Store(true) }
 
 // Live answers as long as the process runs.
-func (h *Health) Live(w http.ResponseWriter, _ *http.Request) { plain(w, http.StatusOK, "ok") }
+func (h *Health) Live(w http.ResponseWriter, _ *http.Request) {
+	transport.WriteText(w, http.StatusOK, "ok")
+}
 
 // Ready says whether requests should be sent here: not to a server that drains, and
 // not to one whose last check of the database failed. It says so before Admit
@@ -124,21 +125,19 @@ func (h *Health) Ready(w http.ResponseWriter, _ *http.Request) {
 	outage := h.outage.Load()
 	switch {
 	case h.draining.Load():
-		plain(w, http.StatusServiceUnavailable, "draining")
+		transport.WriteText(w, http.StatusServiceUnavailable, "draining")
 	case outage != nil:
-		plain(w, http.StatusServiceUnavailable, outage.String())
+		transport.WriteText(w, http.StatusServiceUnavailable, outage.String())
 	case h.refusals.QueueFull():
-		plain(w, http.StatusOK, "the queue is full")
+		transport.WriteText(w, http.StatusOK, "the queue is full")
 	default:
-		plain(w, http.StatusOK, "ok")
+		transport.WriteText(w, http.StatusOK, "ok")
 	}
 }
 
 // Admit refuses requests that could not be served now, before anything but their
 // sender is read: when the database has been away for longer than a call
 // waits for it, and when refuses says that the queue has no place for the tenant.
-// Text/plain is the one form of a 503 that Apollo, urql and proxies all retry by
-// themselves.
 func (h *Health) Admit(refuses func(tenant string) bool, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		sender, _ := identity.From(r.Context())
@@ -146,22 +145,12 @@ func (h *Health) Admit(refuses func(tenant string) bool, next http.Handler) http
 		switch {
 		case outage != nil && time.Since(outage.since) > h.wait:
 			h.refusals.Refuse(r.Context(), telemetry.DatabaseAway, "")
-			plain(w, http.StatusServiceUnavailable, outage.String()+" for now; try again")
+			transport.WriteText(w, http.StatusServiceUnavailable, outage.String()+" for now; try again")
 		case refuses(sender.Tenant):
 			h.refusals.Refuse(r.Context(), telemetry.QueueFull, "")
-			plain(w, http.StatusServiceUnavailable, "too many requests are waiting; try again")
+			transport.WriteText(w, http.StatusServiceUnavailable, "too many requests are waiting; try again")
 		default:
 			next.ServeHTTP(w, r)
 		}
 	})
-}
-
-func plain(w http.ResponseWriter, status int, text string) {
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	w.Header().Set("Cache-Control", "no-store")
-	if status == http.StatusServiceUnavailable {
-		transport.SetRetryAfter(w.Header())
-	}
-	w.WriteHeader(status)
-	_, _ = io.WriteString(w, text+"\n")
 }

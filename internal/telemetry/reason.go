@@ -25,6 +25,9 @@ const (
 	DatabaseAway Reason = "database_away"
 	// QueueFull is a request, or a mutation, that has no place in the queue.
 	QueueFull Reason = "queue_full"
+	// ShareFull is a request, or a query, that waited in vain for what its tenant shares
+	// with others: memory for bodies, decoding, or connections for queries.
+	ShareFull Reason = "share_full"
 )
 
 // What is refused once the document is read.
@@ -58,7 +61,7 @@ func Token(err error) Reason {
 // limits are the names in `extensions.limit`.
 var limits = []string{
 	"body", "tokens", "depth", "aliases", "directives", "rootFields", "keyedMutations", "complexity",
-	"introspection", "introspectionDepth", "name",
+	"introspection", "introspectionDepth", "name", "values", "queryTime",
 }
 
 // Limit is a request beyond the limit of that name, which is one of
@@ -73,7 +76,7 @@ func Limit(name string) Reason {
 // Reasons returns every reason.
 func Reasons() []Reason {
 	all := []Reason{
-		IssuerAway, CrossSite, Host, TenantRate, DatabaseAway, QueueFull, Scope, Unavailable, InProgress,
+		IssuerAway, CrossSite, Host, TenantRate, DatabaseAway, QueueFull, ShareFull, Scope, Unavailable, InProgress,
 		"limit_other", other,
 	}
 	for _, reason := range tokens {
