@@ -1,9 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"os"
 	"strconv"
 	"strings"
@@ -16,6 +18,7 @@ import (
 	"github.com/onceql/onceql/idempotency"
 	"github.com/onceql/onceql/internal/embeddedpg"
 	"github.com/onceql/onceql/internal/identity"
+	"github.com/onceql/onceql/internal/quota"
 	"github.com/onceql/onceql/internal/server"
 	"github.com/onceql/onceql/internal/telemetry"
 )
@@ -73,6 +76,7 @@ type serveCommand struct {
 	limitFlags
 	timeoutFlags
 	shareFlags
+	quotaFlags
 }
 
 // limitFlags bound what one document may ask for.
@@ -121,6 +125,30 @@ func (f shareFlags) validateShares(maxBody int64) error {
 	return nil
 }
 
+// quotaFlags bound what each tenant may ask for, however much is free.
+type quotaFlags struct {
+	TenantRate  float64 `env:"TENANT_RATE" default:"0" help:"Most requests of one tenant in a second; 0: any number (${default})."`
+	TenantBurst int     `env:"TENANT_BURST" default:"0" help:"Most requests of one tenant at once, where TENANT_RATE is set; 0: those of a second (${default})."`
+}
+
+func (f quotaFlags) validateQuotas() error {
+	switch {
+	case !(f.TenantRate >= 0 && f.TenantRate <= 1e9) || f.TenantBurst < 0:
+		return errors.New("TENANT_RATE and TENANT_BURST are numbers that are not negative")
+	case f.TenantBurst > 0 && f.TenantRate == 0:
+		return errors.New("TENANT_BURST belongs to TENANT_RATE, which is not set")
+	}
+	return nil
+}
+
+// rate returns how long a tenant has to wait, or nil where none has to.
+func (f quotaFlags) rate() func(tenant string) time.Duration {
+	if f.TenantRate == 0 {
+		return nil
+	}
+	return quota.NewRate(f.TenantRate, cmp.Or(f.TenantBurst, int(math.Ceil(f.TenantRate)))).Wait
+}
+
 // timeoutFlags bound how long a client may take, and a request.
 type timeoutFlags struct {
 	HeaderTimeout  time.Duration `env:"HEADER_TIMEOUT" default:"10s" help:"How long the head of a request may take to arrive (${default})."`
@@ -156,7 +184,7 @@ func (c *serveCommand) Validate() error {
 	case min(c.LimitValues, c.LimitTokens, c.LimitDepth, c.LimitAliases, c.LimitDirectives, c.LimitRootFields, c.LimitKeyedMutations, c.LimitComplexity) < 1:
 		return errors.New("the LIMIT_ numbers must be at least 1")
 	}
-	if err := c.validateShares(c.MaxBodyBytes); err != nil {
+	if err := cmp.Or(c.validateShares(c.MaxBodyBytes), c.validateQuotas()); err != nil {
 		return err
 	}
 	return c.idempotency(nil).Validate()

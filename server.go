@@ -137,7 +137,7 @@ func (c *serveCommand) serve(ctx context.Context, log *slog.Logger) error {
 	metrics.Read(telemetry.Sources{Queued: func() int { return engine.Stats().Queued }, Database: health.State})
 
 	mux := http.NewServeMux()
-	mux.Handle("/graphql", server.CORS(c.CORSOrigins, metrics.Refusals, server.Authenticate(identify, metrics.Refusals, health.Admit(engine.Refuses, server.RequestTimeout(c.RequestTimeout, api)))))
+	mux.Handle("/graphql", server.CORS(c.CORSOrigins, metrics.Refusals, server.Authenticate(identify, metrics.Refusals, server.Rate(c.rate(), metrics.Refusals, health.Admit(engine.Refuses, server.RequestTimeout(c.RequestTimeout, api))))))
 	mux.Handle("GET /{$}", playground.Handler())
 	mux.Handle("GET /playground/", playground.Handler())
 	if c.Introspection {
