@@ -22,6 +22,7 @@ import (
 	"github.com/onceql/onceql/idempotency/gqlidem"
 	"github.com/onceql/onceql/internal/embeddedpg"
 	"github.com/onceql/onceql/internal/identity"
+	"github.com/onceql/onceql/internal/quota"
 	"github.com/onceql/onceql/internal/requestid"
 	"github.com/onceql/onceql/internal/server"
 	"github.com/onceql/onceql/internal/telemetry"
@@ -120,6 +121,7 @@ func (c *serveCommand) serve(ctx context.Context, log *slog.Logger) error {
 	once := gqlidem.New(engine, identity.Tenant, gqlidem.WithRequestID(requestid.From), gqlidem.Strict())
 	resolver := graph.NewResolver(once, engine, db.NewQueries(pool, c.QueryTimeout, c.QueryQueue), identity.Tenant)
 	resolver.RefuseIfVersion = !c.AcceptVersion
+	resolver.SetQuota(quota.Usage{Keys: c.TenantKeys, Bytes: c.TenantBytes})
 	api := graph.NewHandler(resolver, once, graph.Config{
 		MaxBody:            c.MaxBodyBytes,
 		MaxValues:          c.LimitValues,

@@ -51,6 +51,7 @@ func TestConfiguration_RefusesWhatCanNotWork(t *testing.T) {
 		"negative rate":            {"TENANT_RATE=-1", "TENANT_RATE"},
 		"no rate":                  {"TENANT_RATE=NaN", "TENANT_RATE"},
 		"a burst of no rate":       {"TENANT_BURST=5", "TENANT_RATE"},
+		"negative quota":           {"TENANT_KEYS=-1", "TENANT_KEYS"},
 		"no log level":             {"LOG_LEVEL=loud", "LOG_LEVEL"},
 		"no log format":            {"LOG_FORMAT=xml", "log-format"},
 		"database URL, port":       {"DATABASE_URL=postgres://u:hunter2@host:port/db", "DATABASE_URL"},

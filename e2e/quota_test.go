@@ -35,3 +35,40 @@ func TestRate_IsEachTenantsOwn(t *testing.T) {
 	}
 	d.wantStored(6, 6)
 }
+
+// What is stored replays, whatever the quota. Nothing more executes, and nothing of it runs.
+func TestQuota_IsEachTenantsOwn(t *testing.T) {
+	t.Parallel()
+	for limit, env := range map[string]string{"keys": "TENANT_KEYS=3", "bytes": "TENANT_BYTES=450"} {
+		t.Run(limit, func(t *testing.T) {
+			t.Parallel()
+			url := pgtest.URL(t)
+			i := issuer.New(t)
+			s, d := serveTo(t, i, url, env), connect(t, url)
+			for _, tenant := range []string{"acme", "globex"} {
+				header := bearer(i.Token(tenant))
+				id := s.send(create("0", "Apollo"), header...).project().ID
+				wantStatus(t, s.send(rename("1", id, "Gemini"), header...), "EXECUTED")
+				wantStatus(t, s.send(create("2", "Mercury"), header...), "EXECUTED")
+				for _, r := range []request{create("3", "Vostok"), rename("3", id, "Vostok")} {
+					if a := s.send(r, header...); a.code() != "LIMIT_EXCEEDED" || a.failure().Limit != limit || a.failure().Retryable {
+						t.Errorf("beyond the quota: %d %s", a.status, a.raw)
+					}
+				}
+				wantStatus(t, s.send(create("2", "Mercury"), header...), "REPLAYED")
+				wantStatus(t, s.send(rename("1", id, "Gemini"), header...), "REPLAYED")
+				wantCode(t, s.send(create("2", "Other"), header...), "IDEMPOTENCY_KEY_REUSED")
+			}
+			d.wantStored(4, 6)
+			// Another server counts what this one stored, and this one what is gone.
+			other := serveTo(t, i, url, env)
+			header := bearer(i.Token("acme"))
+			if a := other.send(create("3", "Vostok"), header...); a.failure().Limit != limit {
+				t.Errorf("another server: %d %s", a.status, a.raw)
+			}
+			d.exec(`delete from idempotency_keys where scope = 'acme' and key = '0'`)
+			eventually(t, "room to be noticed", func() bool { return s.send(create("4", "Vostok"), header...).fieldStatus() != "" })
+			wantStatus(t, s.send(create("4", "Vostok"), header...), "REPLAYED")
+		})
+	}
+}

@@ -12,6 +12,7 @@ import (
 	"github.com/onceql/onceql/graph/model"
 	"github.com/onceql/onceql/idempotency"
 	"github.com/onceql/onceql/idempotency/gqlidem"
+	"github.com/onceql/onceql/internal/quota"
 )
 
 // Resolver resolves the fields of Query and Mutation.
@@ -24,6 +25,7 @@ type Resolver struct {
 	engine  *idempotency.Engine
 	queries *db.Queries
 	tenant  func(context.Context) (string, error)
+	quota   *quota.Stored // Nil without one.
 
 	createProject *gqlidem.Batch[model.CreateProjectInput, *model.CreateProjectPayload]
 }
@@ -31,10 +33,9 @@ type Resolver struct {
 // NewResolver returns a resolver whose mutations run through once and its engine,
 // whose queries read through queries, for the tenant of each request.
 func NewResolver(once *gqlidem.Once, engine *idempotency.Engine, queries *db.Queries, tenant func(context.Context) (string, error)) *Resolver {
-	return &Resolver{
-		once: once, engine: engine, queries: queries, tenant: tenant,
-		createProject: gqlidem.NewBatch(once, "createProject", idempotency.AcrossScopes(), createProjects),
-	}
+	r := &Resolver{once: once, engine: engine, queries: queries, tenant: tenant}
+	r.createProject = gqlidem.NewBatch(once, "createProject", idempotency.AcrossScopes(), r.createProjects)
+	return r
 }
 
 // Query returns the resolver of the root fields of queries.
@@ -47,16 +48,22 @@ type mutations struct{ *Resolver }
 
 // CreateProject resolves Mutation.createProject.
 func (r mutations) CreateProject(ctx context.Context, input model.CreateProjectInput, _ string) (*model.CreateProjectPayload, error) {
-	return r.createProject.Do(ctx, input)
+	return counted(ctx, r.Resolver, func() (idempotency.Outcome[*model.CreateProjectPayload], error) {
+		return r.createProject.DoOutcome(ctx, input)
+	})
 }
 
 type projectItem = idempotency.Item[model.CreateProjectInput, *model.CreateProjectPayload]
 
 // createProjects creates the projects of a batch in one statement.
-func createProjects(ctx context.Context, tx pgx.Tx, items []*projectItem) error {
+func (r *Resolver) createProjects(ctx context.Context, tx pgx.Tx, items []*projectItem) error {
 	rows := make([]db.Project, 0, len(items))
 	accepted := make([]*projectItem, 0, len(items))
 	for _, item := range items {
+		if err := r.withinQuota(item.Scope); err != nil {
+			item.Decline(err)
+			continue
+		}
 		row, err := newProject(item.Scope, item.Input)
 		if err != nil {
 			item.Fail(err)
@@ -79,7 +86,7 @@ func createProjects(ctx context.Context, tx pgx.Tx, items []*projectItem) error 
 
 // UpdateProject resolves Mutation.updateProject.
 func (r mutations) UpdateProject(ctx context.Context, input model.UpdateProjectInput, _ string) (*model.UpdateProjectPayload, error) {
-	return gqlidem.Do(ctx, r.once, func(ctx context.Context, tx pgx.Tx) (*model.UpdateProjectPayload, error) {
+	return do(ctx, r.Resolver, func(ctx context.Context, tx pgx.Tx) (*model.UpdateProjectPayload, error) {
 		if input.IfVersion != nil && r.RefuseIfVersion {
 			return nil, badInput("ifVersion is not accepted for now: a build of the server that raises no versions may still run")
 		}
@@ -101,7 +108,7 @@ func (r mutations) UpdateProject(ctx context.Context, input model.UpdateProjectI
 
 // ArchiveProject resolves Mutation.archiveProject.
 func (r mutations) ArchiveProject(ctx context.Context, input model.ArchiveProjectInput, _ string) (*model.ArchiveProjectPayload, error) {
-	return gqlidem.Do(ctx, r.once, func(ctx context.Context, tx pgx.Tx) (*model.ArchiveProjectPayload, error) {
+	return do(ctx, r.Resolver, func(ctx context.Context, tx pgx.Tx) (*model.ArchiveProjectPayload, error) {
 		tenant, id, err := r.subject(ctx, input.ID)
 		if err != nil {
 			return nil, err
@@ -116,7 +123,7 @@ func (r mutations) ArchiveProject(ctx context.Context, input model.ArchiveProjec
 
 // UnarchiveProject resolves Mutation.unarchiveProject.
 func (r mutations) UnarchiveProject(ctx context.Context, input model.UnarchiveProjectInput, _ string) (*model.UnarchiveProjectPayload, error) {
-	return gqlidem.Do(ctx, r.once, func(ctx context.Context, tx pgx.Tx) (*model.UnarchiveProjectPayload, error) {
+	return do(ctx, r.Resolver, func(ctx context.Context, tx pgx.Tx) (*model.UnarchiveProjectPayload, error) {
 		tenant, id, err := r.subject(ctx, input.ID)
 		if err != nil {
 			return nil, err

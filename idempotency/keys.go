@@ -55,6 +55,23 @@ func (e *Engine) LookupOn(ctx context.Context, q Querier, scope, key string) (Ca
 	return info(e.store.FindOn(ctx, q, store.Key{Scope: scope, Key: key}))
 }
 
+// Usage is what is stored for a scope.
+type Usage struct {
+	// Keys are those that are not purged yet, and Bytes what their results take, as
+	// Postgres stores them: large ones are compressed.
+	Keys, Bytes int64
+}
+
+// UsageOn counts what is stored for the scope, of at most so many keys, on what the caller
+// gives, as LookupOn does. It reads a row for each key.
+func (e *Engine) UsageOn(ctx context.Context, q Querier, scope string, most int64) (Usage, error) {
+	keys, bytes, failure := e.store.UsageOn(ctx, q, scope, most)
+	if failure != nil {
+		return Usage{}, failedBy(failure)
+	}
+	return Usage{keys, bytes}, nil
+}
+
 func info(row store.Row, there bool, failure *store.Failure) (CallInfo, bool, error) {
 	if failure != nil {
 		return CallInfo{}, false, failedBy(failure)

@@ -125,6 +125,15 @@ func TestLookup_TellsWhatAKeyDid(t *testing.T) {
 			if diff := cmp.Diff(e, there); err != nil || !known || !there.Expired {
 				t.Errorf("on %s: %t, %v (-want +got):\n%s", what, known, err, diff)
 			}
+			for scope, want := range map[string]int64{"tenant": 1, "other": 0} {
+				usage, err := of.UsageOn(t.Context(), q, scope, 10)
+				if err != nil || usage.Keys != want || usage.Bytes > 0 != (want > 0) {
+					t.Errorf("of %s on %s: %+v, %v; want %d keys and their bytes", scope, what, usage, err, want)
+				}
+			}
+			if usage, err := of.UsageOn(t.Context(), q, "tenant", 0); err != nil || usage.Keys != 0 {
+				t.Errorf("of no more than 0 keys on %s: %+v, %v", what, usage, err)
+			}
 			for _, key := range []string{"unknown", "", "k\x00"} {
 				if there, known, err := of.LookupOn(t.Context(), q, "tenant", key); err != nil || known {
 					t.Errorf("%q on %s: %+v, %t, %v", key, what, there, known, err)

@@ -40,17 +40,38 @@ func (s *Store) Find(ctx context.Context, key Key) (row Row, there bool, failure
 
 // FindOn is Find on what the caller gives.
 func (s *Store) FindOn(ctx context.Context, q Querier, key Key) (row Row, there bool, failure *Failure) {
+	failure = s.on(ctx, q, lookingUp, func(sql *statements) (err error) {
+		row, there, err = infoOf(ctx, q, sql, key)
+		return err
+	})
+	return row, there, failure
+}
+
+// UsageOn returns how many rows the scope has, at most so many, and how many bytes their
+// responses take.
+func (s *Store) UsageOn(ctx context.Context, q Querier, scope string, most int64) (rows, bytes int64, failure *Failure) {
+	failure = s.on(ctx, q, "counting the keys", func(sql *statements) error {
+		var batch pgx.Batch
+		batch.Queue(scopeSQL, scope)
+		batch.Queue(sql.usage, scope, most).QueryRow(func(found pgx.Row) error { return found.Scan(&rows, &bytes) })
+		return q.SendBatch(ctx, &batch).Close()
+	})
+	return rows, bytes, failure
+}
+
+// on runs statements on what the caller gives.
+func (s *Store) on(ctx context.Context, q Querier, doing string, use func(*statements) error) *Failure {
 	sql, err := s.sql.Load(), error(nil)
 	if sql == nil {
 		sql, err = s.resolve(ctx, q)
 	}
 	if err == nil {
-		row, there, err = infoOf(ctx, q, sql, key)
+		err = use(sql)
 	}
 	if err != nil {
-		return Row{}, false, s.asking(fmt.Errorf("%s: %w", lookingUp, err))
+		return s.asking(fmt.Errorf("%s: %w", doing, err))
 	}
-	return row, there, nil
+	return nil
 }
 
 func infoOf(ctx context.Context, q Querier, sql *statements, key Key) (Row, bool, error) {

@@ -13,7 +13,7 @@ import (
 // One key has forms of its own, which cost less than a list of one.
 type statements struct {
 	table, find, findInScope, findOne, insert, insertOne string
-	info, exists, forget, purge                          string
+	info, exists, forget, purge, usage                   string
 }
 
 // resolve finds the table on the search_path of the connection.
@@ -57,6 +57,9 @@ func statementsOn(table string) *statements {
 			select operation, coalesce(request_id, ''), created_at, expires_at, retained_until, expires_at <= now()
 			from ` + table + `
 			where scope = $1 and key = $2`,
+		usage: `
+			select count(*), coalesce(sum(pg_column_size(response_json)), 0)
+			from (select response_json from ` + table + ` where scope = $1 limit $2) as stored`,
 		exists: `select exists (select from ` + table + ` where scope = $1 and key = $2)`,
 		forget: `delete from ` + table + ` where scope = $1 and key = $2`,
 		// The times stand in both places: a row that is given more time meanwhile is spared.

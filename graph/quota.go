@@ -1,0 +1,77 @@
+package graph
+
+import (
+	"context"
+	"encoding/json"
+	"math"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/onceql/onceql/db"
+	"github.com/onceql/onceql/idempotency"
+	"github.com/onceql/onceql/idempotency/gqlidem"
+	"github.com/onceql/onceql/internal/quota"
+)
+
+// SetQuota bounds the keys that are stored for each tenant, and the bytes of their results.
+// A zero is no bound. Call it before the first request.
+func (r *Resolver) SetQuota(most quota.Usage) {
+	if most == (quota.Usage{}) {
+		return
+	}
+	counted := int64(math.MaxInt64) // Rows beyond the bound need not be read.
+	if most.Keys > 0 {
+		counted = most.Keys
+	}
+	r.quota = quota.NewStored(most, func(ctx context.Context, tenant string) (usage quota.Usage, err error) {
+		err = r.queries.Read(ctx, tenant, func(ctx context.Context, conn db.Conn) error {
+			found, err := r.engine.UsageOn(ctx, conn, tenant, counted)
+			usage = quota.Usage(found)
+			return err
+		})
+		return usage, err
+	})
+}
+
+// withinQuota returns why the tenant may not store one more key, or nil. Effects ask it: a
+// key that is stored already, or executes at this moment, never comes there.
+func (r *Resolver) withinQuota(tenant string) error {
+	if r.quota == nil {
+		return nil
+	}
+	if limit := r.quota.Exceeded(tenant); limit != "" {
+		return limitExceeded(limit, "as many "+limit+" are stored for this tenant as may be, until old ones are purged")
+	}
+	return nil
+}
+
+// counted runs a call whose effect asks withinQuota, and counts what it stored.
+func counted[T any](ctx context.Context, r *Resolver, run func() (idempotency.Outcome[T], error)) (T, error) {
+	tenant, unknown := r.tenant(ctx)
+	bounded := r.quota != nil && unknown == nil // The call says so itself.
+	if bounded {
+		r.quota.Know(ctx, tenant)
+	}
+	outcome, err := run()
+	if bounded && err == nil && !outcome.Replayed {
+		stored, _ := json.Marshal(outcome.Value)
+		r.quota.Add(tenant, int64(len(stored)))
+	}
+	return outcome.Value, err
+}
+
+// do runs the effect at most once, within the tenant's quota.
+func do[T any](ctx context.Context, r *Resolver, effect func(context.Context, pgx.Tx) (T, error)) (T, error) {
+	return counted(ctx, r, func() (idempotency.Outcome[T], error) {
+		return gqlidem.DoOutcome(ctx, r.once, func(ctx context.Context, tx pgx.Tx) (none T, err error) {
+			tenant, err := r.tenant(ctx)
+			if err == nil {
+				err = r.withinQuota(tenant)
+			}
+			if err != nil {
+				return none, err
+			}
+			return effect(ctx, tx)
+		})
+	})
+}
