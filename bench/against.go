@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/onceql/onceql/bench/postgres"
+	"github.com/onceql/onceql/bench/program"
 )
 
 // previous is the name of the build that this one is compared with.
@@ -20,12 +21,12 @@ const previous = "previous"
 // turn.
 func runAgainst(ctx context.Context, server *postgres.Server, ref string, rounds int, duration time.Duration, out string) error {
 	programs := map[string]string{"onceql": filepath.Join(server.Work, "onceql"), previous: filepath.Join(server.Work, previous)}
-	if err := errors.Join(buildServer("..", programs["onceql"]), buildAt(server.Work, ref, programs[previous])); err != nil {
+	if err := errors.Join(program.Build("..", programs["onceql"]), buildAt(server.Work, ref, programs[previous])); err != nil {
 		return err
 	}
 	var targets []*target
 	for _, name := range []string{"onceql", previous} {
-		database, err := newDatabase(ctx, server.URL(), name)
+		database, err := postgres.NewDatabase(ctx, server.URL(), name)
 		if err != nil {
 			return err
 		}
@@ -93,27 +94,14 @@ func loadsAgainst(duration time.Duration) []func(*target) ([]measure, error) {
 	return loads
 }
 
-// buildServer builds the server from the sources in dir.
-func buildServer(dir, program string) error {
-	return output(exec.Command("go", "-C", dir, "build", "-buildvcs=false", "-o", program, "."))
-}
-
 // buildAt builds the server of the git revision, from a worktree that it removes
 // again.
-func buildAt(work, ref, program string) error {
+func buildAt(work, ref, path string) error {
 	sources := filepath.Join(work, "sources")
-	if err := output(exec.Command("git", "worktree", "add", "--quiet", "--detach", sources, ref)); err != nil {
+	if err := program.Output(exec.Command("git", "worktree", "add", "--quiet", "--detach", sources, ref)); err != nil {
 		return err
 	}
-	return errors.Join(buildServer(sources, program), output(exec.Command("git", "worktree", "remove", "--force", sources)))
-}
-
-// output runs the command, whose output is the error's when it fails.
-func output(command *exec.Cmd) error {
-	if text, err := command.CombinedOutput(); err != nil {
-		return fmt.Errorf("%v: %w\n%s", command.Args, err, text)
-	}
-	return nil
+	return errors.Join(program.Build(sources, path), program.Output(exec.Command("git", "worktree", "remove", "--force", sources)))
 }
 
 // compareBuilds sets the ratio of this build to the previous one for each figure.

@@ -45,7 +45,7 @@ func (t *target) cpu() (spent [2]time.Duration, err error) {
 	if err != nil {
 		return spent, err
 	}
-	if spent[0], err = cpuOf(t.command.Process.Pid); err != nil {
+	if spent[0], err = cpuOf(t.server.PID()); err != nil {
 		return spent, err
 	}
 	for _, pid := range backends {

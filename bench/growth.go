@@ -13,6 +13,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/onceql/onceql/bench/postgres"
+	"github.com/onceql/onceql/bench/program"
 	"github.com/onceql/onceql/idempotency"
 )
 
@@ -86,11 +88,11 @@ func (g growth) measure(ctx context.Context, most int) ([]measure, error) {
 }
 
 func (g growth) database(ctx context.Context, name string) (string, error) {
-	database, err := newDatabase(ctx, g.postgres, strings.NewReplacer("-", "_", " ", "_").Replace(name))
+	database, err := postgres.NewDatabase(ctx, g.postgres, strings.NewReplacer("-", "_", " ", "_").Replace(name))
 	if err != nil {
 		return "", err
 	}
-	return database, g.programs.migrate(database)
+	return database, program.Migrate(g.programs.onceql, database)
 }
 
 // load starts a server on the database and sends distinct keys of the kind, once,

@@ -49,7 +49,7 @@ func always(int) bool  { return true }
 // distinct sends keys that are all new. The memory that this takes is a figure where
 // there are many connections.
 func distinct(t *target, connections int, duration time.Duration) ([]measure, error) {
-	t.resetMemory()
+	_ = t.server.ResetPeak()
 	l := t.loadOf(connections, prefix(), itself, never)
 	l.Duration = duration
 	result, err := t.run(l)
@@ -60,7 +60,8 @@ func distinct(t *target, connections int, duration time.Duration) ([]measure, er
 		{name + ", p99 latency", t.name, milliseconds(result.Quantile(0, 0.99)), "ms"},
 	}
 	if connections == 256 {
-		measures = append(measures, measure{"memory, 256 connections", t.name, float64(t.peakMemory()) / (1 << 20), "MiB"})
+		f, _ := t.server.Footprint()
+		measures = append(measures, measure{"memory, 256 connections", t.name, float64(f.Peak) / (1 << 20), "MiB"})
 	}
 	return measures, err
 }

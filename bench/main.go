@@ -17,6 +17,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/onceql/onceql/bench/postgres"
+	"github.com/onceql/onceql/bench/program"
 )
 
 func main() {
@@ -92,27 +93,17 @@ func build(dir string) (programs, error) {
 	p := programs{
 		filepath.Join(dir, "onceql"), filepath.Join(dir, "floor"), filepath.Join(dir, "naive"), filepath.Join(dir, "tenants"),
 	}
-	err := buildServer("..", p.onceql)
-	for source, program := range map[string]string{"./floor": p.floor, "./naive": p.naive, "./tenants": p.tenants} {
-		err = errors.Join(err, output(exec.Command("go", "build", "-buildvcs=false", "-o", program, source)))
+	err := program.Build("..", p.onceql)
+	for source, path := range map[string]string{"./floor": p.floor, "./naive": p.naive, "./tenants": p.tenants} {
+		err = errors.Join(err, program.Build(source, path))
 	}
 	return p, err
 }
 
-// migrate brings the database to the schema.
-func (p programs) migrate(database string) error {
-	migrate := exec.Command(p.onceql, "migrate", "up")
-	migrate.Env = append(os.Environ(), "DATABASE_URL="+asRole(database), "MIGRATION_DATABASE_URL="+database)
-	if output, err := migrate.CombinedOutput(); err != nil {
-		return fmt.Errorf("migrating: %w\n%s", err, output)
-	}
-	return nil
-}
-
 // startOnceQL starts a build of it as its operators should: as a role that owns
 // nothing.
-func startOnceQL(name, database, program string) (*target, error) {
-	return start(name, asRole(database), graphQL{}, []string{"MIGRATION_DATABASE_URL=" + database}, program)
+func startOnceQL(name, database, path string) (*target, error) {
+	return start(name, database, graphQL{}, program.Env(database), path)
 }
 
 // targets are all that is measured.
@@ -137,13 +128,13 @@ func startAll(ctx context.Context, server string, programs programs, work string
 	s := &targets{}
 	databases := map[string]string{}
 	for _, name := range []string{"onceql", "floor", "naive", "express", "pgbench", "tenants"} {
-		address, err := newDatabase(ctx, server, name)
+		address, err := postgres.NewDatabase(ctx, server, name)
 		if err != nil {
 			return nil, err
 		}
 		databases[name] = address
 		if name == "naive" || name == "pgbench" || name == "tenants" {
-			if err := programs.migrate(address); err != nil {
+			if err := program.Migrate(programs.onceql, address); err != nil {
 				return nil, err
 			}
 		}
@@ -161,7 +152,7 @@ func startAll(ctx context.Context, server string, programs programs, work string
 	if s.express, err = start("express", databases["express"], rest{}, []string{"NODE_ENV=production"}, "node", "express/server.js"); err != nil {
 		return s, err
 	}
-	if s.tenants, err = start("tenants", asRole(databases["tenants"]), graphQL{}, nil, programs.tenants); err != nil {
+	if s.tenants, err = start("tenants", postgres.AsRole(databases["tenants"]), graphQL{}, nil, programs.tenants); err != nil {
 		return s, err
 	}
 	s.pgbench = pgbench{database: databases["pgbench"], script: filepath.Join(work, "claim.sql")}

@@ -1,21 +1,14 @@
 package main
 
 import (
-	"bufio"
-	"context"
 	"fmt"
-	"io"
-	"net/url"
-	"os"
 	"os/exec"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
 	"github.com/onceql/onceql/bench/load"
+	"github.com/onceql/onceql/bench/program"
 )
 
 // A target is a server that is measured.
@@ -23,82 +16,31 @@ type target struct {
 	name string
 	// database is the target's own, on the PostgreSQL that all share.
 	database string
-	address  string
-	path     string
+	server   *program.Server
 	requests requests
-	command  *exec.Cmd
 	// spent is the processor time that a request of the last run took, of the server and
 	// of the database.
 	spent [2]time.Duration
 }
 
-// start starts a server that says where its API is, as OnceQL does.
-func start(name, database string, requests requests, env []string, program string, args ...string) (*target, error) {
-	command := exec.Command(program, args...)
-	command.Env = append(append(os.Environ(), "DATABASE_URL="+database, "LISTEN_ADDR=127.0.0.1:0", "LOG_LEVEL=warn"), env...)
-	log, err := os.CreateTemp("", "onceql-bench-*.log")
+// start starts a server on the database.
+func start(name, database string, requests requests, env []string, path string, args ...string) (*target, error) {
+	server, err := program.Start(append([]string{"DATABASE_URL=" + database, "LOG_LEVEL=warn"}, env...), path, args...)
 	if err != nil {
 		return nil, err
 	}
-	defer log.Close()
-	defer os.Remove(log.Name()) // The server writes on; nobody reads it after a run.
-	command.Stderr = log
-	// A server must not outlive the benchmark.
-	command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	stdout, err := command.StdoutPipe()
-	if err != nil {
-		return nil, err
-	}
-	if err := command.Start(); err != nil {
-		return nil, fmt.Errorf("starting %s: %w", name, err)
-	}
-	lines := bufio.NewScanner(stdout)
-	for lines.Scan() {
-		fields := strings.Fields(lines.Text())
-		if len(fields) != 2 || fields[0] != "API" {
-			continue
-		}
-		go func() { _, _ = io.Copy(io.Discard, stdout) }()
-		api, err := url.Parse(fields[1])
-		if err != nil {
-			return nil, err
-		}
-		return &target{name: name, database: database, address: api.Host, path: api.Path, requests: requests, command: command}, nil
-	}
-	err = command.Wait()
-	text, _ := os.ReadFile(log.Name())
-	return nil, fmt.Errorf("%s ended before it said where it is: %w\n%s", name, err, text)
+	return &target{name: name, database: database, requests: requests, server: server}, nil
 }
 
 func (t *target) stop() {
-	if t == nil || t.command.ProcessState != nil {
-		return
+	if t != nil {
+		t.server.Stop()
 	}
-	_ = t.command.Process.Signal(syscall.SIGTERM)
-	_ = t.command.Wait()
-}
-
-// resetMemory makes peakMemory forget.
-func (t *target) resetMemory() {
-	_ = os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", t.command.Process.Pid), []byte("5"), 0)
-}
-
-// peakMemory is the most memory that the server has had since it was reset, in
-// bytes.
-func (t *target) peakMemory() int64 {
-	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", t.command.Process.Pid))
-	for line := range strings.Lines(string(text)) {
-		if fields := strings.Fields(line); len(fields) == 3 && fields[0] == "VmHWM:" {
-			kilobytes, _ := strconv.ParseInt(fields[1], 10, 64)
-			return kilobytes << 10
-		}
-	}
-	return 0
 }
 
 // run sends the load to the target.
 func (t *target) run(l load.Load) (load.Result, error) {
-	l.Address, l.Path = t.address, t.path
+	l.Address, l.Path = t.server.URL.Host, t.server.URL.Path
 	before, err := t.cpu()
 	if err != nil {
 		return load.Result{}, err
@@ -112,42 +54,6 @@ func (t *target) run(l load.Load) (load.Result, error) {
 		t.spent[i] = (after[i] - before[i]) / time.Duration(max(1, result.Requests))
 	}
 	return result, err
-}
-
-// asRole returns the database's address for a role that row-level security holds
-// back, as OnceQL's own should be.
-func asRole(database string) string {
-	address, err := url.Parse(database)
-	if err != nil {
-		return database
-	}
-	address.User = url.UserPassword("bench", "bench")
-	return address.String()
-}
-
-// newDatabase makes an empty database and returns its URL.
-func newDatabase(ctx context.Context, server, name string) (string, error) {
-	conn, err := pgx.Connect(ctx, server)
-	if err != nil {
-		return "", err
-	}
-	defer conn.Close(ctx)
-	if _, err := conn.Exec(ctx, `
-		do $$ begin
-			create role bench login password 'bench';
-		exception when duplicate_object then null;
-		end $$`); err != nil {
-		return "", err
-	}
-	if _, err := conn.Exec(ctx, "create database "+pgx.Identifier{name}.Sanitize()); err != nil {
-		return "", err
-	}
-	address, err := url.Parse(server)
-	if err != nil {
-		return "", err
-	}
-	address.Path = "/" + name
-	return address.String(), nil
 }
 
 // pgbench is a program of PostgreSQL that sends one statement over and over.

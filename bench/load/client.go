@@ -12,10 +12,10 @@ import (
 	"strconv"
 )
 
-// A client is one connection that is kept alive. It writes requests whose heads
+// A Client is one connection that is kept alive. It writes requests whose heads
 // are made beforehand, and reads no more of an answer's head than its status and
 // its length, so that it costs little beside the server.
-type client struct {
+type Client struct {
 	conn   net.Conn
 	reader *bufio.Reader
 	host   string
@@ -24,18 +24,32 @@ type client struct {
 	body   []byte
 }
 
-func dial(address, path string) (*client, error) {
+// Dial connects to the address, for requests to the path.
+func Dial(address, path string) (*Client, error) {
 	conn, err := net.Dial("tcp", address)
 	if err != nil {
 		return nil, err
 	}
-	return &client{conn: conn, reader: bufio.NewReaderSize(conn, 16<<10), host: address, path: path}, nil
+	return &Client{conn: conn, reader: bufio.NewReaderSize(conn, 16<<10), host: address, path: path}, nil
 }
 
-func (c *client) close() { _ = c.conn.Close() }
+// Close closes the connection.
+func (c *Client) Close() { _ = c.conn.Close() }
 
-// do posts the body, with the header's lines, and returns the answer's, which is valid until the next call.
-func (c *client) do(header, body []byte) (status int, answer []byte, err error) {
+// Conn is the connection, for who breaks the rules.
+func (c *Client) Conn() net.Conn { return c.conn }
+
+// Do posts the body, with the header's lines, and returns the answer's, which is valid
+// until the next call.
+func (c *Client) Do(header, body []byte) (status int, answer []byte, err error) {
+	if err := c.Send(header, body); err != nil {
+		return 0, nil, err
+	}
+	return c.Receive()
+}
+
+// Send posts the body without waiting for its answer.
+func (c *Client) Send(header, body []byte) error {
 	c.out = append(c.out[:0], "POST "...)
 	c.out = append(c.out, c.path...)
 	c.out = append(c.out, " HTTP/1.1\r\nHost: "...)
@@ -46,10 +60,8 @@ func (c *client) do(header, body []byte) (status int, answer []byte, err error) 
 	c.out = append(c.out, header...)
 	c.out = append(c.out, "\r\n"...)
 	c.out = append(c.out, body...)
-	if _, err := c.conn.Write(c.out); err != nil {
-		return 0, nil, err
-	}
-	return c.read()
+	_, err := c.conn.Write(c.out)
+	return err
 }
 
 var (
@@ -57,7 +69,8 @@ var (
 	errHead       = errors.New("the answer's head is not as expected")
 )
 
-func (c *client) read() (status int, answer []byte, err error) {
+// Receive reads the next answer, which is valid until the next call.
+func (c *Client) Receive() (status int, answer []byte, err error) {
 	line, err := c.reader.ReadSlice('\n')
 	if err != nil {
 		return 0, nil, err

@@ -50,13 +50,13 @@ func (r Result) Quantile(class int, q float64) time.Duration {
 
 // Run sends the load, and stops at the first answer that is wrong.
 func Run(load Load) (Result, error) {
-	clients := make([]*client, load.Connections)
+	clients := make([]*Client, load.Connections)
 	for i := range clients {
-		c, err := dial(load.Address, load.Path)
+		c, err := Dial(load.Address, load.Path)
 		if err != nil {
 			return Result{}, err
 		}
-		defer c.close()
+		defer c.Close()
 		clients[i] = c
 	}
 	var (
@@ -93,7 +93,7 @@ func Run(load Load) (Result, error) {
 				if load.Header != nil {
 					header = load.Header(header[:0], n)
 				}
-				status, answer, err := c.do(header, body)
+				status, answer, err := c.Do(header, body)
 				took := time.Since(sent)
 				if err == nil {
 					err = load.Check(n, status, answer)

@@ -3,14 +3,12 @@ package main
 import (
 	"context"
 	"fmt"
-	"net/url"
-	"os"
-	"os/exec"
 	"path/filepath"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/onceql/onceql/bench/postgres"
+	"github.com/onceql/onceql/bench/program"
 )
 
 // changed is how many projects the updates take turns with.
@@ -22,42 +20,23 @@ func changedID(n int) string { return fmt.Sprintf("01a20a28-0e1d-775f-8861-%012d
 // A database is the servers' own.
 type database struct {
 	program string
-	// owner may change the schema; role is the servers', which row-level security holds
-	// back.
-	owner, role string
-	conn        *pgx.Conn
+	// owner is its URL for who may change the schema.
+	owner string
+	conn  *pgx.Conn
 }
 
 // newDatabase makes one, brings it to the schema and builds the server.
 func newDatabase(ctx context.Context, server *postgres.Server) (*database, error) {
 	d := &database{program: filepath.Join(server.Work, "onceql")}
-	build := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-o", d.program, ".")
-	build.Dir = ".."
-	if said, err := build.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("building the server: %w\n%s", err, said)
-	}
-	conn, err := pgx.Connect(ctx, server.URL())
-	if err != nil {
+	var err error
+	if d.owner, err = postgres.NewDatabase(ctx, server.URL(), "soak"); err != nil {
 		return nil, err
 	}
-	defer conn.Close(ctx)
-	for _, sql := range []string{`create role soak login password 'soak'`, `create database soak`} {
-		if _, err := conn.Exec(ctx, sql); err != nil {
-			return nil, fmt.Errorf("%s: %w", sql, err)
-		}
-	}
-	address, err := url.Parse(server.URL())
-	if err != nil {
+	if err := program.Build("..", d.program); err != nil {
 		return nil, err
 	}
-	address.Path = "/soak"
-	d.owner = address.String()
-	address.User = url.UserPassword("soak", "soak")
-	d.role = address.String()
-	migrate := exec.CommandContext(ctx, d.program, "migrate", "up")
-	migrate.Env = append(os.Environ(), d.env()...)
-	if said, err := migrate.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("migrating: %w\n%s", err, said)
+	if err := program.Migrate(d.program, d.owner); err != nil {
+		return nil, err
 	}
 	if d.conn, err = pgx.Connect(ctx, d.owner); err != nil {
 		return nil, err
@@ -72,10 +51,6 @@ func newDatabase(ctx context.Context, server *postgres.Server) (*database, error
 		}
 	}
 	return d, nil
-}
-
-func (d *database) env() []string {
-	return []string{"DATABASE_URL=" + d.role, "MIGRATION_DATABASE_URL=" + d.owner}
 }
 
 func (d *database) close(ctx context.Context) { _ = d.conn.Close(ctx) }

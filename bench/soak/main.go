@@ -54,7 +54,7 @@ func run(ctx context.Context, o options) (flat bool, err error) {
 		return false, err
 	}
 	defer d.close(ctx)
-	servers, err := d.startServers(ctx)
+	servers, err := d.startServers()
 	if err != nil {
 		return false, err
 	}

@@ -44,7 +44,7 @@ var all = []series{
 // take takes a sample.
 func take(ctx context.Context, start time.Time, d *database, longLived *server, l *load) (sample, error) {
 	s := sample{at: time.Since(start), requests: l.sent.Load(), retries: l.again.Load()}
-	f, err := longLived.footprint()
+	f, err := longLived.now().Footprint()
 	if err != nil {
 		return s, err
 	}
@@ -58,7 +58,7 @@ func take(ctx context.Context, start time.Time, d *database, longLived *server, 
 		Scan(&connections, &removed, &sizes[0], &sizes[1], &sizes[2], &sizes[3])
 	s.removed = removed
 	for _, n := range []int64{
-		f.bytes, f.threads, f.files, int64(runtime.NumGoroutine()), connections, sizes[0], sizes[1], sizes[2], sizes[3],
+		f.Memory, f.Threads, f.Files, int64(runtime.NumGoroutine()), connections, sizes[0], sizes[1], sizes[2], sizes[3],
 	} {
 		s.values = append(s.values, float64(n))
 	}
@@ -91,7 +91,7 @@ func observe(ctx context.Context, o options, d *database, servers []*server, l *
 		switch (done.servers + done.engines + done.databases) % 3 {
 		case 0:
 			servers[1].stop()
-			err = servers[1].start(ctx)
+			err = servers[1].start()
 			done.servers++
 		case 1:
 			err = e.restart(ctx)
