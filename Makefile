@@ -1,7 +1,7 @@
 # `make run` starts OnceQL with a PostgreSQL of its own; `make test` passes the
 # tests. Both install what they need on Debian as root, and else name it.
 
-.PHONY: run build playground test lint licences vulnerabilities generate bench bench-full bench-neighbours bench-against fuzz storm faults two-builds model sim sim-long fidelity chaos chaos-long seeded soak clean
+.PHONY: run build playground test lint licences vulnerabilities generate bench bench-full bench-neighbours bench-against flood fuzz storm faults two-builds model sim sim-long fidelity chaos chaos-long seeded soak clean
 
 # A clone that belongs to another user must build too; git refuses to read it.
 export GOFLAGS += -buildvcs=false
@@ -80,6 +80,13 @@ bench-full:
 bench-neighbours:
 	@.ci/install server tests
 	cd bench && go run ./neighbours -out ../bin/bench
+
+# What one tenant takes from another when it floods the server, attack by attack, and
+# whether any request of the other is refused: about 6 minutes. ONLY chooses attacks by
+# their names.
+flood:
+	@.ci/install server tests
+	cd bench && go test ./flood && go run ./flood -only '$(ONLY)' -out ../bin/bench
 
 # This build of the server beside another revision's, load by load in turn: about 7
 # minutes.
