@@ -60,6 +60,9 @@ func (c *counts) String() string {
 			parts = append(parts, fmt.Sprintf("%d %s", n, what))
 		}
 	}
+	if c.Bytes > 0 {
+		parts = append(parts, fmt.Sprintf("%d MB of bodies", c.Bytes/1_000_000))
+	}
 	return strings.Join(parts, ", ")
 }
 

@@ -130,7 +130,7 @@ func (r *report) print(out io.Writer) {
 		"Wanted: p99 ≤ the larger of %d × alone and %d ms; 0 refused; /readyz 200; and of the attacks on memory that it\n"+
 		"grows by at most %d MiB and is back within a minute, which is to within %d MiB.\n\n",
 		perSecond, goodConnections, r.Rounds, r.Quiet, r.Attack, niceness, mostRatio, mostP99.Milliseconds(), mostGrowth>>20, littleGrowth>>20)
-	fmt.Fprintln(out, "| attack | p50 alone, beside | p99 alone, beside | p99 ratio | refused | not ready | memory before, peak, after (MiB) | the attacker hears | p99 | counts |")
+	fmt.Fprintln(out, "| attack | p50 alone, beside | p99 alone, beside | p99 ratio | refused | not ready | memory before, peak, after (MiB) | the attacker | p99 | counts |")
 	fmt.Fprintln(out, "|---|---|---|---|---|---|---|---|---|---|")
 	says := map[bool]string{true: "holds", false: "**no**"}
 	for _, result := range r.Results {
