@@ -26,27 +26,27 @@ type attack struct {
 	total bool
 }
 
-// one is how many bytes 1 MiB has, the default of MAX_BODY_BYTES.
-const one = 1 << 20
+// largest is the default of MAX_BODY_BYTES.
+const largest = 1 << 20
 
 // attacks are those that are measured. All but the one with slow bodies are of requests
 // that arrive as fast as the server takes them.
 var attacks = []*attack{
 	{name: "16 connections, 20 pages each, over 400,000 archived projects", tenant: archivist, connections: 16, body: pages("first: 1", "id")},
-	{name: "400 connections, pages of 100", tenant: writer, connections: 400, body: fixed(`{projects(first:100){nodes{id}}}`)},
+	{name: "400 connections, pages of 100", tenant: reader, connections: 400, body: fixed(`{projects(first:100){nodes{id}}}`)},
 	{name: "100 connections, 20 look-ups each", tenant: nobody, connections: 100, body: lookUps},
 	{name: "64 connections, documents of 8 KB, all different", tenant: nobody, connections: 64, body: documents(slices.Concat(valid, overLimit, invalid)...)},
-	{name: "64 connections, bodies of 1 MiB of empty objects", tenant: nobody, connections: 64, body: objects(one)},
+	{name: "64 connections, bodies of 1 MiB of empty objects", tenant: nobody, connections: 64, body: objects(largest)},
 	{name: "400 connections, slow bodies", tenant: nobody, connections: 400, send: drip},
 	{name: "256 connections, creates", tenant: nobody, connections: 256, body: creates(1, "")},
 	{name: "256 connections, updates of one project", tenant: owner, connections: 256, body: updates},
 	{name: "64 connections, 10 creates of 10 KB each, 100/s", tenant: nobody, connections: 64, perSecond: 100,
 		body: creates(10, strings.Repeat("x", 10_000))},
-	{name: "16 connections, 64 queries each in a pipeline", tenant: writer, connections: 16, send: pipeline, body: fixed(`{projects(first:1){nodes{id}}}`)},
+	{name: "16 connections, 64 queries each in a pipeline", tenant: reader, connections: 16, send: pipeline, body: fixed(`{projects(first:1){nodes{id}}}`)},
 	{name: "24 connections, answers of 20 MB that are read slowly", tenant: writer, connections: 24, send: unread,
 		body: pages("first: 100", "description")},
 	{name: "memory: documents of 8 KB beyond a limit, all different", tenant: nobody, connections: 64, body: documents(overLimit...), total: true},
-	{name: "memory: bodies of 1 MiB of empty objects", tenant: nobody, connections: 64, body: objects(one), total: true},
+	{name: "memory: bodies of 1 MiB of empty objects", tenant: nobody, connections: 64, body: objects(largest), total: true},
 }
 
 // named are the attacks with the text in their names.

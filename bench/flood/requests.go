@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// run makes the keys of one process others than those of another.
+// unique makes the keys of one process others than those of another.
 var unique = fmt.Sprint(os.Getpid())
 
 // query appends a request with the document.

@@ -17,6 +17,8 @@ const (
 	archivist = "archivist"
 	// writer has 100 projects with descriptions as long as they may be.
 	writer = "writer"
+	// reader has 100 projects.
+	reader = "reader"
 	// owner has one project.
 	owner = "owner"
 	// nobody has none.
@@ -32,6 +34,9 @@ var fill = []string{
 	from generate_series(1, 400000) as n`,
 	`insert into projects (tenant, id, name, description, created_at, updated_at)
 	select '` + writer + `', gen_random_uuid(), 'Long', repeat('x', 10000), now() - n * interval '1 second', now()
+	from generate_series(1, 100) as n`,
+	`insert into projects (tenant, id, name, created_at, updated_at)
+	select '` + reader + `', gen_random_uuid(), 'Short', now() - n * interval '1 second', now()
 	from generate_series(1, 100) as n`,
 	`insert into projects (tenant, id, name, created_at, updated_at)
 	values ('` + owner + `', '` + hotProject + `', 'Hot', now(), now())`,
