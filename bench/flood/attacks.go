@@ -40,11 +40,15 @@ var attacks = []*attack{
 	{name: "400 connections, slow bodies", tenant: nobody, connections: 400, send: drip},
 	{name: "256 connections, creates", tenant: nobody, connections: 256, body: creates(1, "")},
 	{name: "256 connections, updates of one project", tenant: owner, connections: 256, body: updates},
-	{name: "64 connections, 10 creates of 10 KB each, 100/s", tenant: nobody, connections: 64, perSecond: 100,
-		body: creates(10, strings.Repeat("x", 10_000))},
+	{
+		name: "64 connections, 10 creates of 10 KB each, 100/s", tenant: nobody, connections: 64, perSecond: 100,
+		body: creates(10, strings.Repeat("x", 10_000)),
+	},
 	{name: "16 connections, 64 queries each in a pipeline", tenant: reader, connections: 16, send: pipeline, body: fixed(`{projects(first:1){nodes{id}}}`)},
-	{name: "24 connections, answers of 20 MB that are read slowly", tenant: writer, connections: 24, send: unread,
-		body: pages("first: 100", "description")},
+	{
+		name: "24 connections, answers of 20 MB that are read slowly", tenant: writer, connections: 24, send: unread,
+		body: pages("first: 100", "description"),
+	},
 	{name: "memory: documents of 8 KB beyond a limit, all different", tenant: nobody, connections: 64, body: documents(overLimit...), total: true},
 	{name: "memory: bodies of 1 MiB of empty objects", tenant: nobody, connections: 64, body: objects(largest), total: true},
 }
