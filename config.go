@@ -121,6 +121,8 @@ func (f shareFlags) validateShares(maxBody int64) error {
 		return errors.New("DOCUMENT_CACHE_BYTES must be at least 1")
 	case f.QueryTimeout < time.Millisecond:
 		return errors.New("QUERY_TIMEOUT must be at least a millisecond")
+	case f.QueryTimeout > math.MaxInt32*time.Millisecond:
+		return fmt.Errorf("QUERY_TIMEOUT is %s, longer than Postgres's timeouts can be, 24 days", short(f.QueryTimeout))
 	}
 	return nil
 }
