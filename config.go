@@ -130,9 +130,9 @@ func (f shareFlags) validateShares(maxBody int64) error {
 // quotaFlags bound what each tenant may ask for, however much is free.
 type quotaFlags struct {
 	TenantRate  float64 `env:"TENANT_RATE" default:"0" help:"Most requests of one tenant in a second; 0: any number (${default})."`
+	TenantBurst int     `env:"TENANT_BURST" default:"0" help:"Most requests of one tenant at once, where TENANT_RATE is set; 0: those of a second (${default})."`
 	TenantKeys  int64   `env:"TENANT_KEYS" default:"0" help:"Most keys that are stored for one tenant, until they are purged; 0: any number (${default})."`
 	TenantBytes int64   `env:"TENANT_BYTES" default:"0" help:"Most bytes of results that are stored for one tenant; 0: any number (${default})."`
-	TenantBurst int     `env:"TENANT_BURST" default:"0" help:"Most requests of one tenant at once, where TENANT_RATE is set; 0: those of a second (${default})."`
 }
 
 func (f quotaFlags) validateQuotas() error {
