@@ -121,6 +121,8 @@ func (f shareFlags) validateShares(maxBody int64) error {
 		return errors.New("DOCUMENT_CACHE_BYTES must be at least 1")
 	case f.QueryTimeout < time.Millisecond:
 		return errors.New("QUERY_TIMEOUT must be at least a millisecond")
+	case f.QueryTimeout > math.MaxInt32*time.Millisecond:
+		return fmt.Errorf("QUERY_TIMEOUT is %s, longer than Postgres's timeouts can be, 24 days", short(f.QueryTimeout))
 	}
 	return nil
 }
@@ -128,9 +130,9 @@ func (f shareFlags) validateShares(maxBody int64) error {
 // quotaFlags bound what each tenant may ask for, however much is free.
 type quotaFlags struct {
 	TenantRate  float64 `env:"TENANT_RATE" default:"0" help:"Most requests of one tenant in a second; 0: any number (${default})."`
+	TenantBurst int     `env:"TENANT_BURST" default:"0" help:"Most requests of one tenant at once, where TENANT_RATE is set; 0: those of a second (${default})."`
 	TenantKeys  int64   `env:"TENANT_KEYS" default:"0" help:"Most keys that are stored for one tenant, until they are purged; 0: any number (${default})."`
 	TenantBytes int64   `env:"TENANT_BYTES" default:"0" help:"Most bytes of results that are stored for one tenant; 0: any number (${default})."`
-	TenantBurst int     `env:"TENANT_BURST" default:"0" help:"Most requests of one tenant at once, where TENANT_RATE is set; 0: those of a second (${default})."`
 }
 
 func (f quotaFlags) validateQuotas() error {

@@ -26,15 +26,20 @@ func (f databaseFlags) Validate() error {
 
 // validateSenders refuses what can't be meant for who may call, and whom that makes them.
 func (c *serveCommand) validateSenders() error {
-	host, _, err := net.SplitHostPort(c.ListenAddr)
+	host, port, err := net.SplitHostPort(c.ListenAddr)
 	if err != nil {
 		return fmt.Errorf("LISTEN_ADDR: %w", err)
+	}
+	if _, err := net.LookupPort("tcp", port); err != nil {
+		return fmt.Errorf("LISTEN_ADDR: %q is not a port", port)
 	}
 	switch {
 	case (c.AuthIssuer == "") != (c.AuthAudience == ""):
 		return errors.New("AUTH_ISSUER and AUTH_AUDIENCE belong together: who makes the tokens, and for whom")
 	case c.AuthIssuer == "" && !c.AllowAnonymous && !loopback(host):
 		return fmt.Errorf("LISTEN_ADDR %s can be reached from other machines, and nobody is authenticated: set AUTH_ISSUER and AUTH_AUDIENCE, listen on 127.0.0.1, or set ALLOW_ANONYMOUS=true to serve everyone as one tenant", c.ListenAddr)
+	case c.AuthIssuer != "" && strings.TrimSpace(c.AuthAudience) == "":
+		return errors.New("AUTH_AUDIENCE is empty: it names this server in the tokens")
 	case strings.TrimSpace(c.AuthTenant) == "":
 		return errors.New("AUTH_TENANT_CLAIM is empty: it names the claim with the tenant")
 	case c.AuthIssuer == "":

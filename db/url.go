@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 )
 
 // ValidateURL refuses a database URL, of the setting name, that can't be read. It
@@ -18,7 +19,7 @@ func ValidateURL(name, url string) error {
 	path, _, _ := strings.Cut(rest, "?")
 	authority, path, _ := strings.Cut(path, "/")
 	torn := isURL && (strings.Count(authority, "@") > 1 || !strings.Contains(authority, "@") && strings.Contains(path, "@"))
-	if _, err := pgx.ParseConfig(url); err != nil || torn {
+	if _, err := pgxpool.ParseConfig(url); err != nil || torn {
 		return fmt.Errorf("%s can't be read: it has the form postgres://user:password@host:port/database, "+
 			"with special characters percent-encoded, or that of keywords and values", name)
 	}

@@ -18,6 +18,7 @@ func TestConfiguration_RefusesWhatCanNotWork(t *testing.T) {
 		"beyond loopback":          {"LISTEN_ADDR=0.0.0.0:0", "ALLOW_ANONYMOUS"},
 		"every interface":          {"LISTEN_ADDR=:0", "ALLOW_ANONYMOUS"},
 		"no port":                  {"LISTEN_ADDR=127.0.0.1", "LISTEN_ADDR"},
+		"no such port":             {"LISTEN_ADDR=127.0.0.1:99999", "LISTEN_ADDR"},
 		"no duration":              {"IDEMPOTENCY_TTL=forever", "IDEMPOTENCY_TTL"},
 		"negative wait":            {"IDEMPOTENCY_WAIT=-1s", "IDEMPOTENCY_"},
 		"no budget":                {"IDEMPOTENCY_BUDGET=0", "IDEMPOTENCY_"},
@@ -35,6 +36,11 @@ func TestConfiguration_RefusesWhatCanNotWork(t *testing.T) {
 		"host, none":               {"ALLOWED_HOSTS=a.example.com,,b.example.com", "ALLOWED_HOSTS"},
 		"host, no port":            {"ALLOWED_HOSTS=api.example.com:", "ALLOWED_HOSTS"},
 		"host, port":               {"ALLOWED_HOSTS=api.example.com:http", "ALLOWED_HOSTS"},
+		"host, no such port":       {"ALLOWED_HOSTS=api.example.com:99999", "ALLOWED_HOSTS"},
+		"origin, capitals":         {"CORS_ORIGINS=https://App.example.com", "CORS_ORIGINS"},
+		"origin, port of https":    {"CORS_ORIGINS=https://app.example.com:443", "CORS_ORIGINS"},
+		"origin, port of http":     {"CORS_ORIGINS=http://app.example.com:80", "CORS_ORIGINS"},
+		"origin, no such port":     {"CORS_ORIGINS=https://app.example.com:99999", "CORS_ORIGINS"},
 		"host, path":               {"ALLOWED_HOSTS=api.example.com/graphql", "ALLOWED_HOSTS"},
 		"host, blank":              {"ALLOWED_HOSTS=api.example.com, b.example.com", "ALLOWED_HOSTS"},
 		"authentication":           {"AUTH_ISSUER=https://issuer.example", "AUTH_ISSUER"},
@@ -45,6 +51,7 @@ func TestConfiguration_RefusesWhatCanNotWork(t *testing.T) {
 		"no queries":               {"QUERY_CONNECTIONS=0", "QUERY_CONNECTIONS"},
 		"no query may wait":        {"QUERY_QUEUE=-1", "QUERY_QUEUE"},
 		"no time for queries":      {"QUERY_TIMEOUT=1ns", "QUERY_TIMEOUT"},
+		"endless queries":          {"QUERY_TIMEOUT=1000h", "QUERY_TIMEOUT"},
 		"no cache":                 {"DOCUMENT_CACHE_BYTES=-1", "DOCUMENT_CACHE_BYTES"},
 		"less than a body":         {"BODY_MEMORY_BYTES=1000", "MAX_BODY_BYTES"},
 		"no decoding":              {"DECODE_AT_ONCE=-1", "DECODE_AT_ONCE"},
@@ -60,6 +67,7 @@ func TestConfiguration_RefusesWhatCanNotWork(t *testing.T) {
 		"database URL, @":          {"DATABASE_URL=postgres://u:h@hunter2@127.0.0.1:1/db", "DATABASE_URL"},
 		"database URL, /":          {"DATABASE_URL=postgres://127.0.0.1:1/hunter2@host:1/db", "DATABASE_URL"},
 		"database URL, scheme":     {"DATABASE_URL=mysql://u:hunter2@127.0.0.1:1/db", "DATABASE_URL"},
+		"database URL, pool":       {"DATABASE_URL=postgres://u:hunter2@127.0.0.1:1/db?pool_max_conns=many", "DATABASE_URL"},
 		"database keywords":        {"DATABASE_URL=host=127.0.0.1 port=1 password=a hunter2", "DATABASE_URL"},
 		"migrations' database URL": {"MIGRATION_DATABASE_URL=postgres://u:hunter2@host:port/db", "MIGRATION_DATABASE_URL"},
 	} {
@@ -87,6 +95,10 @@ func TestConfiguration_OfAnIssuerThatCanNotBe(t *testing.T) {
 	output := refused(t, "AUTH_ISSUER=https://issuer.example.com", "AUTH_AUDIENCE=onceql", "DATA_DIR="+t.TempDir())
 	if strings.Count(output, "\n") != 1 || !strings.Contains(output, "DATABASE_URL") {
 		t.Errorf("without a database it says this, want one line with DATABASE_URL:\n%s", output)
+	}
+	output = refused(t, "DATABASE_URL=postgres://127.0.0.1:1/none", "AUTH_ISSUER=https://issuer.example.com", "AUTH_AUDIENCE= ")
+	if strings.Count(output, "\n") != 1 || !strings.Contains(output, "AUTH_AUDIENCE") {
+		t.Errorf("without an audience it says this, want one line with AUTH_AUDIENCE:\n%s", output)
 	}
 	output = refused(t, "MIGRATION_DATABASE_URL=postgres://127.0.0.1:1/none", "DATA_DIR="+t.TempDir())
 	if strings.Count(output, "\n") != 1 || !strings.Contains(output, "DATABASE_URL is not") {

@@ -78,6 +78,10 @@ func TestStart_WithTheServersRoleAlone(t *testing.T) {
 	s.awaitURL()
 	wantStatus(t, s.send(create("k", "Apollo")), "EXECUTED")
 	wantStatus(t, previous.serve(t, url).send(create("k", "Apollo")), "REPLAYED")
+	// What the URL says of pools is nothing that a connection could be asked for.
+	pooled := launch(t, alone+"&pool_max_conns=30&pool_max_conn_lifetime=1h")
+	pooled.awaitURL()
+	wantStatus(t, pooled.send(create("k", "Apollo")), "REPLAYED")
 }
 
 // What a newer build's migrations leave behind.

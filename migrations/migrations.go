@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
 
@@ -158,10 +159,13 @@ func withProvider(databaseURL string, with []Option, use func(*migrator) error) 
 	for _, option := range with {
 		option(&m.options)
 	}
-	config, err := pgx.ParseConfig(databaseURL)
+	// The pool's parser also takes what is in the URL for a pool, such as pool_max_conns. To
+	// a connection it would be a parameter, which Postgres does not know.
+	pool, err := pgxpool.ParseConfig(databaseURL)
 	if err != nil {
 		return fmt.Errorf("reading the migrations' database URL: %w", err)
 	}
+	config := pool.ConnConfig
 	if config.ConnectTimeout == 0 {
 		config.ConnectTimeout = connectTimeout
 	}

@@ -66,7 +66,8 @@ func CORS(origins []string, refusals *telemetry.Refusals, next http.Handler) htt
 func ValidateOrigins(origins []string) error {
 	for _, origin := range origins {
 		parsed, err := url.Parse(origin)
-		if err != nil || parsed.Scheme == "" || parsed.Host == "" || strings.Contains(origin, "*") || origin != parsed.Scheme+"://"+parsed.Host {
+		if err != nil || parsed.Scheme == "" || parsed.Host == "" || strings.Contains(origin, "*") || origin != parsed.Scheme+"://"+parsed.Host ||
+			!asSent(parsed) {
 			return fmt.Errorf("CORS_ORIGINS: %q is not an origin such as https://app.example.com", origin)
 		}
 		if err := http.NewCrossOriginProtection().AddTrustedOrigin(origin); err != nil {
@@ -74,6 +75,14 @@ func ValidateOrigins(origins []string) error {
 		}
 	}
 	return nil
+}
+
+// asSent says whether a browser may send the origin in this form: in lower case, and
+// without the port that its scheme has by itself, https://html.spec.whatwg.org/#origin.
+func asSent(origin *url.URL) bool {
+	port := origin.Port()
+	return origin.Host == strings.ToLower(origin.Host) && portNumber(port) &&
+		!(origin.Scheme == "https" && port == "443") && !(origin.Scheme == "http" && port == "80")
 }
 
 // RequestTimeout gives up, after the timeout, what a request still waits for.

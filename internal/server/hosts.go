@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/netip"
 	"regexp"
+	"strconv"
 	"strings"
 
 	"github.com/onceql/onceql/graph"
@@ -77,6 +78,12 @@ func splitHost(host string) (name, port string, ok bool) {
 	return strings.ToLower(strings.TrimSuffix(name, ".")), port, strings.Trim(port, "0123456789") == ""
 }
 
+// portNumber says whether the text is the number of a port, or none.
+func portNumber(text string) bool {
+	_, err := strconv.ParseUint(text, 10, 16)
+	return text == "" || err == nil
+}
+
 var hostName = regexp.MustCompile(`^[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?$`)
 
 // ValidateHosts refuses what is not the name of a host. A pattern would let pages of
@@ -85,7 +92,7 @@ func ValidateHosts(hosts []string) error {
 	for _, host := range hosts {
 		name, port, ok := splitHost(host)
 		_, err := netip.ParseAddr(name)
-		if !ok || err != nil && !hostName.MatchString(name) || strings.HasSuffix(host, ":") || len(port) > 5 {
+		if !ok || err != nil && !hostName.MatchString(name) || strings.HasSuffix(host, ":") || !portNumber(port) {
 			return fmt.Errorf("ALLOWED_HOSTS: %q is not the name of a host such as api.example.com or api.example.com:8080", host)
 		}
 	}
