@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -38,7 +39,8 @@ func (f databaseFlags) open(ctx context.Context) (*database, error) {
 		}
 		return d, nil
 	}
-	embedded, err := embeddedpg.Start(ctx, embeddedpg.Config{Dir: f.DataDir})
+	dir := cmp.Or(f.DataDir, embeddedpg.DefaultDataDir())
+	embedded, err := embeddedpg.Start(ctx, embeddedpg.Config{Dir: dir})
 	if err != nil {
 		return nil, err
 	}
@@ -51,7 +53,7 @@ func (f databaseFlags) open(ctx context.Context) (*database, error) {
 		url:          url,
 		migrationURL: embedded.URL(),
 		role:         role,
-		place:        fmt.Sprintf("%s (embedded PostgreSQL)", f.DataDir),
+		place:        fmt.Sprintf("%s (embedded PostgreSQL)", dir),
 		embedded:     embedded,
 	}, nil
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"strconv"
 	"strings"
 
 	"github.com/onceql/onceql/db"
@@ -30,8 +31,8 @@ func (c *serveCommand) validateSenders() error {
 	if err != nil {
 		return fmt.Errorf("LISTEN_ADDR: %w", err)
 	}
-	if _, err := net.LookupPort("tcp", port); err != nil {
-		return fmt.Errorf("LISTEN_ADDR: %q is not a port", port)
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return fmt.Errorf("LISTEN_ADDR: %q is not the number of a port", port)
 	}
 	switch {
 	case (c.AuthIssuer == "") != (c.AuthAudience == ""):

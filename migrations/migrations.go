@@ -63,7 +63,8 @@ func WithLog(log *slog.Logger) Option { return func(o *options) { o.log = log } 
 // ends, and find nothing left to do. Where there is nothing to do Up only reads, so that a
 // role will do that may do no more.
 //
-// It returns ErrRights when something is pending that the URL's role may not do, and
+// A database that can't store every payload, because its encoding is not UTF8, is left as it
+// is. Up returns ErrRights when something is pending that the URL's role may not do, and
 // ErrNewer when a newer build has migrated the database to a schema that this build can't
 // serve.
 func Up(ctx context.Context, databaseURL string, with ...Option) error {
@@ -78,6 +79,9 @@ func Up(ctx context.Context, databaseURL string, with ...Option) error {
 			}
 			return m.grantOnce(ctx)
 		}
+		if err := m.checkEncoding(ctx); err != nil {
+			return err
+		}
 		err = m.locked(ctx, m.prepare)
 		if err == nil {
 			_, err = m.provider.Up(ctx)
@@ -89,6 +93,17 @@ func Up(ctx context.Context, databaseURL string, with ...Option) error {
 		}
 		return m.grantOnce(ctx)
 	})
+}
+
+func (m *migrator) checkEncoding(ctx context.Context) error {
+	var encoding string
+	if err := m.database.QueryRowContext(ctx, `show server_encoding`).Scan(&encoding); err != nil {
+		return fmt.Errorf("reading the database's encoding: %w", err)
+	}
+	if encoding != "UTF8" {
+		return fmt.Errorf("the database's encoding is %s and has to be UTF8", encoding)
+	}
+	return nil
 }
 
 // Status lists every migration of this build, oldest first, and then those of newer builds
