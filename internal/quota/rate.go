@@ -1,6 +1,7 @@
 package quota
 
 import (
+	"sync"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -9,22 +10,32 @@ import (
 // A Rate bounds the requests of each tenant in a second. It is safe for use by many
 // goroutines.
 type Rate struct {
-	tenants   *recent[rate.Limiter]
+	tenants   *recent[limiter]
 	perSecond rate.Limit
 	burst     int
 }
 
+// A limiter is that of a tenant. Its requests come one after the other: a rate.Limiter that
+// is told an earlier time than before counts the time between twice, and gives a reservation
+// back only when none was made since.
+type limiter struct {
+	mu sync.Mutex
+	*rate.Limiter
+}
+
 // NewRate returns a rate of so many requests a second, of which so many may come at once.
 func NewRate(perSecond float64, burst int) *Rate {
-	return &Rate{newRecent[rate.Limiter](), rate.Limit(perSecond), burst}
+	return &Rate{newRecent[limiter](), rate.Limit(perSecond), burst}
 }
 
 // Wait returns how long the tenant has to wait until its next request is let through, and 0
 // for one that is.
 func (r *Rate) Wait(tenant string) time.Duration {
-	limiter := r.tenants.of(tenant, func() *rate.Limiter { return rate.NewLimiter(r.perSecond, r.burst) })
+	l := r.tenants.of(tenant, func() *limiter { return &limiter{Limiter: rate.NewLimiter(r.perSecond, r.burst)} })
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	now := time.Now()
-	turn := limiter.ReserveN(now, 1)
+	turn := l.ReserveN(now, 1)
 	wait := turn.DelayFrom(now)
 	if wait > 0 {
 		turn.CancelAt(now)

@@ -2,6 +2,8 @@ package quota_test
 
 import (
 	"fmt"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -36,6 +38,30 @@ func TestRate_IsEachTenantsOwn(t *testing.T) {
 			t.Errorf("%d requests after an hour, want 3", n)
 		}
 	})
+}
+
+func TestRate_HoldsForRequestsThatComeTogether(t *testing.T) {
+	t.Parallel()
+	r := quota.NewRate(10, 10)
+	began := time.Now()
+	var allowed atomic.Int64
+	var requests sync.WaitGroup
+	for range 256 {
+		requests.Go(func() {
+			for time.Since(began) < time.Second {
+				if r.Wait("a") == 0 {
+					allowed.Add(1)
+				}
+			}
+		})
+	}
+	requests.Wait()
+	if n, most := allowed.Load(), 11+int64(10*time.Since(began).Seconds()); n > most {
+		t.Errorf("%d requests were let through, want at most %d", n, most)
+	}
+	if wait := r.Wait("a"); wait > 100*time.Millisecond {
+		t.Errorf("the next is let through in %s, want at most 100 ms", wait)
+	}
 }
 
 func TestRate_KnowsABoundedNumberOfTenants(t *testing.T) {
