@@ -101,7 +101,7 @@ func (f limitFlags) limits() graph.Limits {
 
 // shareFlags bound what all tenants have together, of which each has at most its share.
 type shareFlags struct {
-	BodyMemoryBytes    int64         `env:"BODY_MEMORY_BYTES" default:"${body_memory}" help:"How many bytes of request bodies larger than 32 KiB may be held at once; one tenant has half of them at most (${default})."`
+	BodyMemoryBytes    int64         `env:"BODY_MEMORY_BYTES" default:"${body_memory}" help:"How many bytes of request bodies larger than 4 KiB may be held at once; one tenant has half of them at most (${default})."`
 	DecodeAtOnce       int           `env:"DECODE_AT_ONCE" default:"0" help:"How many requests are decoded and validated at once; one tenant has three quarters of that at most. 0: as many as there are processors, at least 2 (${default})."`
 	DocumentCacheBytes int           `env:"DOCUMENT_CACHE_BYTES" default:"${document_cache}" help:"How much memory the parsed documents that are kept may take, in bytes; one of them a sixty-fourth of that (${default})."`
 	QueryConnections   int32         `env:"QUERY_CONNECTIONS" default:"8" help:"Connections for queries; one tenant has three quarters of them at most (${default})."`

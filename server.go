@@ -36,6 +36,10 @@ var schemaSDL []byte
 // queries and of the probe are apart from them, so that none can starve another.
 const engineConns = 21
 
+// maxHead is how large a request's head may be, in bytes, whose sender nobody knows yet. A
+// token has 8 KiB at most.
+const maxHead = 24 << 10
+
 // collectAt is how much garbage there may be, in percent of what lives, before it
 // is collected. So little lives that Go's 100 would collect it a hundred times a
 // second; GOGC sets another.
@@ -121,7 +125,7 @@ func (c *serveCommand) serve(ctx context.Context, log *slog.Logger) error {
 	once := gqlidem.New(engine, identity.Tenant, gqlidem.WithRequestID(requestid.From), gqlidem.Strict())
 	resolver := graph.NewResolver(once, engine, db.NewQueries(pool, c.QueryTimeout, c.QueryQueue), identity.Tenant)
 	resolver.RefuseIfVersion = !c.AcceptVersion
-	resolver.SetQuota(quota.Usage{Keys: c.TenantKeys, Bytes: c.TenantBytes})
+	resolver.SetQuota(quota.Usage{Keys: c.TenantKeys, Bytes: c.TenantBytes}, log)
 	api := graph.NewHandler(resolver, once, graph.Config{
 		MaxBody:            c.MaxBodyBytes,
 		MaxValues:          c.LimitValues,
@@ -160,7 +164,7 @@ func (c *serveCommand) serve(ctx context.Context, log *slog.Logger) error {
 		ReadTimeout:       c.BodyTimeout,
 		WriteTimeout:      c.BodyTimeout + c.RequestTimeout + 30*time.Second,
 		IdleTimeout:       c.IdleTimeout,
-		MaxHeaderBytes:    64 << 10,
+		MaxHeaderBytes:    maxHead,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}
 	served := make(chan error, 1)

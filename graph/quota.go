@@ -3,6 +3,7 @@ package graph
 import (
 	"context"
 	"encoding/json"
+	"log/slog"
 	"math"
 
 	"github.com/jackc/pgx/v5"
@@ -11,11 +12,13 @@ import (
 	"github.com/onceql/onceql/idempotency"
 	"github.com/onceql/onceql/idempotency/gqlidem"
 	"github.com/onceql/onceql/internal/quota"
+	"github.com/onceql/onceql/internal/telemetry"
 )
 
 // SetQuota bounds the keys that are stored for each tenant, and the bytes of their results.
-// A zero is no bound. Call it before the first request.
-func (r *Resolver) SetQuota(most quota.Usage) {
+// A zero is no bound. The log says when a tenant's can't be counted. Call it before the
+// first request.
+func (r *Resolver) SetQuota(most quota.Usage, log *slog.Logger) {
 	if most == (quota.Usage{}) {
 		return
 	}
@@ -24,14 +27,20 @@ func (r *Resolver) SetQuota(most quota.Usage) {
 		counted = most.Keys
 	}
 	r.quota = quota.NewStored(most, func(ctx context.Context, tenant string) (usage quota.Usage, err error) {
-		err = r.queries.Read(ctx, tenant, func(ctx context.Context, conn db.Conn) error {
+		err = r.queries.Read(ctx, countingTenant, func(ctx context.Context, conn db.Conn) error {
 			found, err := r.engine.UsageOn(ctx, conn, tenant, counted)
 			usage = quota.Usage(found)
 			return err
 		})
 		return usage, err
+	}, func(ctx context.Context, tenant string, err error) {
+		log.WarnContext(ctx, "what is stored for a tenant can't be counted", "tenant", telemetry.Tenant(tenant), "err", Describe(err))
 	})
 }
+
+// countingTenant is whose turn a count takes: a tenant that fills its own share of the
+// connections is counted all the same. No token can name it.
+const countingTenant = "\x00counts"
 
 // withinQuota returns why the tenant may not store one more key, or nil. Effects ask it: a
 // key that is stored already, or executes at this moment, never comes there.

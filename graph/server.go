@@ -27,7 +27,7 @@ type Config struct {
 	// MaxValues is how many JSON values a request may have. Zero means
 	// transport.DefaultMaxValues.
 	MaxValues int
-	// BodyMemory is how many bytes of bodies larger than 32 KiB may be held at once; one
+	// BodyMemory is how many bytes of bodies larger than 4 KiB may be held at once; one
 	// tenant has at most half of them, and an equal share of what stays free when others
 	// have some. Zero means DefaultBodyMemory.
 	BodyMemory int64

@@ -14,7 +14,7 @@ import (
 const (
 	// smallBody is how large a body may be, in bytes, that takes no share of the memory for
 	// bodies.
-	smallBody = 32 << 10
+	smallBody = 4 << 10
 	// bodyTurn is how long a larger one waits for its share. The client sends it meanwhile,
 	// as far as the network takes it, and has BODY_TIMEOUT for that.
 	bodyTurn = 5 * time.Second

@@ -68,7 +68,7 @@ func wantBusy(t *testing.T, what string, s *server, r *http.Request) {
 
 func TestTransport_TakesMemoryForLargeBodiesAlone(t *testing.T) {
 	t.Parallel()
-	const small = 32 << 10
+	const small = 4 << 10
 	s := newServer(transport.Transport{Bodies: full(t, 1<<20), Tenant: tenantOf})
 	for what, r := range map[string]*http.Request{
 		"small":                 post(padded(small)),

@@ -3,6 +3,7 @@ package quota
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -11,6 +12,8 @@ const (
 	countEvery = 5 * time.Second
 	// countTimeout bounds a count that nobody waits for.
 	countTimeout = 30 * time.Second
+	// tellEvery is the shortest time between two counts that are told to have failed.
+	tellEvery = time.Minute
 )
 
 // Usage is what is stored for a tenant.
@@ -22,7 +25,10 @@ type Usage struct{ Keys, Bytes int64 }
 type Stored struct {
 	most    Usage
 	count   func(ctx context.Context, tenant string) (Usage, error)
+	failed  func(ctx context.Context, tenant string, err error)
 	tenants *recent[stored]
+	// told is when failed was called last.
+	told atomic.Pointer[time.Time]
 }
 
 // stored is what is known of a tenant.
@@ -36,9 +42,11 @@ type stored struct {
 }
 
 // NewStored returns a bound of so many keys and bytes of each tenant, which count counts. A
-// zero is no bound.
-func NewStored(most Usage, count func(ctx context.Context, tenant string) (Usage, error)) *Stored {
-	return &Stored{most, count, newRecent[stored]()}
+// zero is no bound. When a tenant can't be counted failed is told, at most once a minute.
+func NewStored(most Usage, count func(ctx context.Context, tenant string) (Usage, error),
+	failed func(ctx context.Context, tenant string, err error),
+) *Stored {
+	return &Stored{most: most, count: count, failed: failed, tenants: newRecent[stored]()}
 }
 
 func (s *Stored) of(tenant string) *stored {
@@ -47,7 +55,7 @@ func (s *Stored) of(tenant string) *stored {
 
 // Know counts what the tenant has, when that is not known or was counted too long ago. It
 // waits for the first count alone, and no longer than ctx lasts. What can't be counted is
-// not bounded until it can.
+// bounded by the count before, and not at all where there is none.
 func (s *Stored) Know(ctx context.Context, tenant string) {
 	t := s.of(tenant)
 	t.mu.Lock()
@@ -67,6 +75,9 @@ func (s *Stored) recount(ctx context.Context, tenant string, t *stored, before U
 	ctx, cancel := context.WithTimeout(ctx, countTimeout)
 	defer cancel()
 	counted, err := s.count(ctx, tenant)
+	if err != nil {
+		s.tell(ctx, tenant, err)
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.counting = false
@@ -78,6 +89,13 @@ func (s *Stored) recount(ctx context.Context, tenant string, t *stored, before U
 	case <-t.first:
 	default:
 		close(t.first)
+	}
+}
+
+func (s *Stored) tell(ctx context.Context, tenant string, err error) {
+	now, told := time.Now(), s.told.Load()
+	if (told == nil || now.Sub(*told) >= tellEvery) && s.told.CompareAndSwap(told, &now) {
+		s.failed(ctx, tenant, err)
 	}
 }
 

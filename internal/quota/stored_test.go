@@ -15,7 +15,11 @@ type counter struct {
 	usage quota.Usage
 	err   error
 	n     int
+	// failed counts what it is told of.
+	failed int
 }
+
+func (c *counter) fail(context.Context, string, error) { c.failed++ }
 
 func (c *counter) count(context.Context, string) (quota.Usage, error) {
 	c.n++
@@ -29,7 +33,7 @@ func TestStored_KnowsWhatIsCountedAndWhatWasAdded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx := context.Background() // The bubble's own.
 		c := &counter{usage: quota.Usage{Keys: 7, Bytes: 70}}
-		s := quota.NewStored(quota.Usage{Keys: 10, Bytes: 100}, c.count)
+		s := quota.NewStored(quota.Usage{Keys: 10, Bytes: 100}, c.count, c.fail)
 		want := func(limit string, counts int) {
 			t.Helper()
 			s.Know(ctx, "a")
@@ -66,6 +70,14 @@ func TestStored_KnowsWhatIsCountedAndWhatWasAdded(t *testing.T) {
 		want("bytes", 3)
 		time.Sleep(time.Second)
 		want("bytes", 3)
+		for range 12 {
+			time.Sleep(6 * time.Second)
+			s.Know(ctx, "a")
+		}
+		time.Sleep(time.Second)
+		if c.failed != 2 {
+			t.Errorf("told %d times in little more than a minute, want 2", c.failed)
+		}
 	})
 }
 
@@ -73,7 +85,7 @@ func TestStored_WaitsForTheFirstCountAlone(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := &counter{err: errors.New("away")}
-		s := quota.NewStored(quota.Usage{Keys: 1}, c.count)
+		s := quota.NewStored(quota.Usage{Keys: 1}, c.count, c.fail)
 		ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond)
 		defer cancel()
 		began := time.Now()

@@ -74,7 +74,7 @@ func (r *Refusals) Refuse(ctx context.Context, reason Reason, operation string) 
 		r.queue.refused()
 	}
 	sender, _ := identity.From(ctx)
-	tenant := shortened(sender.Tenant)
+	tenant := Tenant(sender.Tenant)
 	first, last := r.first(refused{reason, tenant})
 	if !first {
 		return false
@@ -110,7 +110,8 @@ func (r *Refusals) first(like refused) (first, last bool) {
 // QueueFull says whether the queue had no place for a request lately.
 func (r *Refusals) QueueFull() bool { return r.queue.isFull() }
 
-func shortened(tenant string) string {
+// Tenant is a tenant's name as it is logged: no longer than 64 bytes.
+func Tenant(tenant string) string {
 	if len(tenant) <= maxTenant {
 		return tenant
 	}
