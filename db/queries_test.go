@@ -67,6 +67,47 @@ func TestQueries_TellWhatAnOperatorCancelled(t *testing.T) {
 	}
 }
 
+// Who gets no connection gives its turn back.
+func TestQueries_KeepNoTurnWithoutAConnection(t *testing.T) {
+	t.Parallel()
+	const conns = 2
+	pool := open(t, pgtest.URL(t), conns, slog.New(slog.DiscardHandler))
+	pool.Close()
+	q := queries(pool)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	for range 2 * conns {
+		err := q.Read(ctx, "tenant", func(context.Context, db.Conn) error { return nil })
+		if err == nil || errors.Is(err, db.ErrBusy) {
+			t.Fatalf("%v, want that there is no connection", err)
+		}
+	}
+}
+
+// A read that panics gives back its turn and its connection.
+func TestQueries_SurviveAPanic(t *testing.T) {
+	t.Parallel()
+	q := queries(open(t, pgtest.URL(t), 1, slog.New(slog.DiscardHandler)))
+	for range 3 {
+		func() {
+			defer func() { _ = recover() }()
+			_ = q.Read(t.Context(), "tenant", func(ctx context.Context, conn db.Conn) error {
+				if _, err := conn.Exec(ctx, `begin`); err != nil {
+					t.Error(err)
+				}
+				panic("in a query")
+			})
+		}()
+	}
+	err := q.Read(t.Context(), "tenant", func(ctx context.Context, conn db.Conn) error {
+		_, err := ask(ctx, conn, `select 'a'`)
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
 // One tenant has three quarters of the connections. Callers who hang up give theirs back
 // once Postgres has ended what they asked for, so that they hold up nobody by it.
 func TestQueries_ShareTheConnections(t *testing.T) {

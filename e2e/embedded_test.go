@@ -30,7 +30,7 @@ func TestEmbedded_IsOneServersWhenSeveralStartAtOnce(t *testing.T) {
 	for range 3 {
 		var servers []*server
 		for range 3 {
-			servers = append(servers, launch(t, "DATA_DIR="+dir))
+			servers = append(servers, launch(t, "DATA_DIR="+dir, "LOG_LEVEL=info"))
 		}
 		eventually(t, "the others to end", func() bool {
 			ended := 0

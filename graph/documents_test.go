@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/99designs/gqlgen/graphql"
@@ -97,6 +98,40 @@ func TestDocumentCache_IsSharedFairly(t *testing.T) {
 		cache.send("b", numbered(2000+i))
 		if i > 0 && !cache.send("b", numbered(2000)) {
 			t.Fatalf("a document that is used is gone after %d others", i)
+		}
+	}
+}
+
+func TestDocumentCache_KeepsADocumentOnce(t *testing.T) {
+	t.Parallel()
+	var both sync.WaitGroup // Neither finds it, and both would keep it.
+	both.Add(2)
+	cache := cacheFixture{t, graph.NewDocumentCache(256<<10, func(ctx context.Context) (string, error) {
+		both.Done()
+		both.Wait()
+		return tenantOf(ctx)
+	})}
+	var sending sync.WaitGroup
+	for _, tenant := range []string{"a", "b"} {
+		sending.Go(func() { cache.send(tenant, numbered(0)) })
+	}
+	sending.Wait()
+	if kept, counted := cache.Kept(); kept != counted {
+		t.Errorf("%d bytes are kept, counted as %d", counted, kept)
+	}
+}
+
+// A tenant all of whose documents are gone is not known any more.
+func TestDocumentCache_ForgetsTenants(t *testing.T) {
+	t.Parallel()
+	const most = 256 << 10
+	cache := newCache(t, most)
+	for i := range 1000 {
+		tenant := fmt.Sprint("tenant ", i)
+		cache.send(tenant, numbered(1000+2*i))
+		cache.send(tenant, numbered(1001+2*i))
+		if kept, counted := cache.Kept(); kept > most || kept != counted {
+			t.Fatalf("%d bytes are kept, counted as %d, want at most %d", counted, kept, most)
 		}
 	}
 }

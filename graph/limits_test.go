@@ -6,7 +6,12 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/99designs/gqlgen/graphql"
 	"github.com/google/go-cmp/cmp"
+	"github.com/vektah/gqlparser/v2/ast"
+
+	"github.com/onceql/onceql/graph"
+	"github.com/onceql/onceql/internal/pgtest"
 )
 
 const create = `createProject(input: {name: "Apollo"}, idempotencyKey: "k") { project { name } }`
@@ -175,5 +180,22 @@ func TestHandler_AnswersMetaFields(t *testing.T) {
 		if diff := cmp.Diff(want, string(got.Data)); diff != "" || len(got.Errors) > 0 || len(got.Extensions) > 0 {
 			t.Errorf("%s: %d %s (-want +got):\n%s", document, got.status, got.text, diff)
 		}
+	}
+}
+
+// What nobody reads is not kept while the request runs.
+func TestHandler_KeepsNoExtensionsOfARequest(t *testing.T) {
+	t.Parallel()
+	asked := 0
+	a := makeAPI(t, pgtest.Pool(t), graph.Config{May: func(ctx context.Context, _ ast.Operation) bool {
+		asked++
+		if kept := graphql.GetOperationContext(ctx).Extensions; kept != nil {
+			t.Errorf("kept: %v", kept)
+		}
+		return true
+	}})
+	got := a.send(as(t.Context(), "a"), t, `{"query":"{ projects { nodes { id } } }","extensions":{"a":[{},{}]}}`)
+	if len(got.Errors) > 0 || asked != 1 {
+		t.Errorf("asked %d times: %s", asked, got.text)
 	}
 }

@@ -42,6 +42,7 @@ func (sourceText) Validate(graphql.ExecutableSchema) error { return nil }
 
 // MutateOperationParameters implements graphql.OperationParameterMutator.
 func (s sourceText) MutateOperationParameters(_ context.Context, params *graphql.RawParams) *gqlerror.Error {
+	params.Extensions = nil // Nobody reads them, and they may be large.
 	// As the parser will read them: a block string ends where the specification says.
 	params.Query = gqlidem.BlockStrings(params.Query)
 	if !strings.Contains(params.Query, `\u`) && !strings.Contains(params.Query, "#") && !hasLongWord(params.Query) {

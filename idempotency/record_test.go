@@ -78,6 +78,30 @@ func TestFingerprint_ChangesItsVersionWithoutASecondExecution(t *testing.T) {
 	f.effects(3)
 }
 
+// A caller's connection may reach another table than the engine's.
+func TestLookupOn_LeavesTheEngineItsTable(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.exec(`create schema other; create table other.idempotency_keys (like idempotency_keys including all)`)
+	mustDo(t, f.engine(idempotency.Config{}), "k", "a")
+	engine := f.engine(idempotency.Config{})
+	tx, err := f.pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = tx.Rollback(t.Context()) }()
+	if _, err := tx.Exec(t.Context(), `set local search_path = other`); err != nil {
+		t.Fatal(err)
+	}
+	if _, known, err := engine.LookupOn(t.Context(), tx, "tenant", "k"); err != nil || known {
+		t.Errorf("looked up in the other table: known %t, %v", known, err)
+	}
+	if o, err := do(t.Context(), engine, "k", "a"); err != nil || !o.Replayed {
+		t.Errorf("%+v, %v; want a replay", o, err)
+	}
+	f.effects(1)
+}
+
 func TestLookup_TellsWhatAKeyDid(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)

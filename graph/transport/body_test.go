@@ -6,8 +6,11 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/99designs/gqlgen/graphql"
 
 	"github.com/onceql/onceql/graph/transport"
 	"github.com/onceql/onceql/internal/fair"
@@ -69,7 +72,9 @@ func wantBusy(t *testing.T, what string, s *server, r *http.Request) {
 func TestTransport_TakesMemoryForLargeBodiesAlone(t *testing.T) {
 	t.Parallel()
 	const small = 4 << 10
-	s := newServer(transport.Transport{Bodies: full(t, 1<<20), Tenant: tenantOf})
+	refused := 0
+	busy := func(context.Context) { refused++ }
+	s := newServer(transport.Transport{Bodies: full(t, 1<<20), Tenant: tenantOf, Busy: busy})
 	for what, r := range map[string]*http.Request{
 		"small":                 post(padded(small)),
 		"small, without a size": unsized(post(padded(small - 1))),
@@ -81,6 +86,9 @@ func TestTransport_TakesMemoryForLargeBodiesAlone(t *testing.T) {
 	}
 	wantBusy(t, "large", s, as("a", post(padded(small+1))))
 	wantBusy(t, "large, without a size", s, as("a", unsized(post(padded(small+1)))))
+	if refused != 2 {
+		t.Errorf("%d refusals are told, want 2", refused)
+	}
 
 	gate := fair.New(fair.Config{Slots: 1 << 20, Share: 1, Waiting: 1, OfOne: 1})
 	s = newServer(transport.Transport{Bodies: gate, Tenant: tenantOf})
@@ -107,6 +115,32 @@ func TestTransport_TakesMemoryForLargeBodiesAlone(t *testing.T) {
 	}
 	if stats := gate.Stats(); stats != (fair.Stats{}) {
 		t.Errorf("after all of them: %+v", stats)
+	}
+}
+
+// What was decoded of a large body is there until the request is answered.
+func TestTransport_HoldsTheMemoryWhileItExecutes(t *testing.T) {
+	t.Parallel()
+	const size = 100_000
+	gate := fair.New(fair.Config{Slots: 1 << 20, Share: 1, Waiting: 1, OfOne: 1})
+	s := newServer(transport.Transport{Bodies: gate, Tenant: tenantOf})
+	var taken []int64
+	s.AroundResponses(func(ctx context.Context, next graphql.ResponseHandler) *graphql.Response {
+		taken = append(taken, gate.Stats().Taken)
+		return next(ctx)
+	})
+	for what, test := range map[string]struct {
+		r    *http.Request
+		want int64
+	}{
+		"large":                 {post(padded(size)), size},
+		"large, without a size": {unsized(post(padded(size))), 1 << 20},
+	} {
+		taken = nil
+		s.do(t, as("a", test.r))
+		if !slices.Equal(taken, []int64{test.want}) {
+			t.Errorf("%s: while it executes %d bytes are taken, want %d", what, taken, test.want)
+		}
 	}
 }
 

@@ -131,7 +131,6 @@ func (t Transport) operation(w http.ResponseWriter, r *http.Request, answer *ans
 	if refusal != nil {
 		return nil, nil, refusal
 	}
-	params.Extensions = nil // Nobody reads them from here on, and they may be large.
 	params.Headers = r.Header
 	params.ReadTime = graphql.TraceTiming{Start: start, End: graphql.Now()}
 	operation, errs := answer.exec.CreateOperationContext(r.Context(), params)

@@ -19,6 +19,7 @@ import (
 )
 
 const nullSDL = `directive @idempotent on FIELD_DEFINITION
+	directive @tag(n: Int! = 1) on MUTATION | VARIABLE_DEFINITION | FRAGMENT_DEFINITION
 	input Point { x: Float! = 0, names: [String!] = [], inner: Point, key: String! }
 	enum Color { RED }
 	scalar JSON
@@ -60,6 +61,9 @@ func TestOnce_RefusesValuesThatAreNotOfTheirType(t *testing.T) {
 		`mutation($v: Boolean = true) { ...F @include(if: $v) } fragment F on Mutation { draw(idempotencyKey: "k") }`:                   "$v: it is null, and if of @include takes Boolean!",
 		`mutation($v: Int) { ...F } fragment F on Mutation { ... { draw(idempotencyKey: "k") } other @skip(if: true) o: other(n: $v) }`: "$v: it is null, and n of other takes Int!",
 		`mutation($v: Int) { draw(idempotencyKey: "k") o: other(n: $v) @skip(if: true) }`:                                               "$v: it is null, and n of other takes Int!",
+		`mutation($v: Int = 1) @tag(n: $v) { draw(idempotencyKey: "k") }`:                                                               "$v: it is null, and n of @tag takes Int!",
+		`mutation($v: Int @tag(n: {})) { draw(n: $v` + end:                                                                              "a value is an object, and n of @tag takes Int!",
+		`mutation($v: Int = 1) { ...F } fragment F on Mutation @tag(n: $v) { draw(idempotencyKey: "k") }`:                               "$v: it is null, and n of @tag takes Int!",
 		`mutation { draw(n: {}` + end:                                                                                                   "a value is an object, and n of draw takes Int!",
 		`mutation { draw(at: {key: {}}` + end:                                                                                           "a value is an object, and at.key of draw takes String!",
 		`mutation { draw(ids: [[{}]]` + end:                                                                                             "a value is an object, and ids[0][0] of draw takes ID!",
@@ -78,6 +82,7 @@ func TestOnce_RefusesValuesThatAreNotOfTheirType(t *testing.T) {
 	for document, want := range map[string]int{
 		`mutation($v: Int) { draw(n: $v` + end:                                                         1,
 		`mutation { draw(at: {key: "", names: []}, points: {key: ""}, any: {}, idempotencyKey: "o") }`: 1,
+		`mutation { draw(any: {a: null, b: [null, {c: null}]}, idempotencyKey: "n") }`:                 1,
 		`mutation($v: Int = 7) { draw(n: $v, idempotencyKey: "l") }`:                                   1,
 		`mutation($v: Float) { draw(at: {x: $v, key: ""}, idempotencyKey: "m") }`:                      1,
 	} {

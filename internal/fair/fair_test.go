@@ -49,10 +49,16 @@ func simulate(t *testing.T, config fair.Config, run func(*fixture)) {
 		for len(f.in) > 0 {
 			f.leave(f.in[0])
 		}
-		if stats := f.gate.Stats(); stats != (fair.Stats{}) {
-			t.Errorf("all have left: %+v", stats)
-		}
+		f.wantEmpty()
 	})
+}
+
+// wantEmpty checks that nothing is left of those who went to the gate.
+func (f *fixture) wantEmpty() {
+	f.t.Helper()
+	if stats, tenants := f.gate.Stats(), f.gate.Tenants(); stats != (fair.Stats{}) || tenants > 0 {
+		f.t.Errorf("all have left: %+v, and %d tenants are known", stats, tenants)
+	}
 }
 
 // enter sends one of the tenant to the gate, and waits until it is in or has to wait.
@@ -149,6 +155,20 @@ func TestGate_SharesEquallyWhileOthersWait(t *testing.T) {
 	})
 }
 
+// However long the others wait.
+func TestGate_ServesFirstWhoHasTheLeast(t *testing.T) {
+	t.Parallel()
+	simulate(t, fair.Config{Slots: 8, Share: 3}, func(f *fixture) {
+		hogs := f.many("a", 7)
+		f.many("b", 2)
+		f.enter("c", 1)
+		f.wantIn(map[string]int64{"a": 6, "b": 1, "c": 1})
+		f.leave(hogs[0])
+		f.leave(hogs[1])
+		f.wantIn(map[string]int64{"a": 4, "b": 2, "c": 1})
+	})
+}
+
 func TestGate_ServesNewcomersFirst_InTheirOrder(t *testing.T) {
 	t.Parallel()
 	simulate(t, fair.Config{Slots: 2, Share: 1}, func(f *fixture) {
@@ -191,7 +211,7 @@ func TestGate_PassesOverNobody(t *testing.T) {
 func TestGate_BoundsThoseWhoWait(t *testing.T) {
 	t.Parallel()
 	simulate(t, fair.Config{Slots: 1, Share: 1, Waiting: 6, OfOne: 4}, func(f *fixture) {
-		f.many("a", 6)
+		hogs := f.many("a", 6)
 		wantRefused := func(want ...string) {
 			t.Helper()
 			if diff := cmp.Diff(want, f.refused); diff != "" {
@@ -205,10 +225,45 @@ func TestGate_BoundsThoseWhoWait(t *testing.T) {
 		wantRefused("a", "a")
 		f.enter("c", 1)
 		wantRefused("a", "a", "a")
+		for _, last := range hogs[3:] {
+			if !errors.Is(last.err, fair.ErrFull) {
+				t.Errorf("one of the last of a is told %v", last.err)
+			}
+		}
 		f.enter("c", 1) // None has more than it would have.
 		wantRefused("a", "a", "a", "c")
 		if stats := f.gate.Stats(); stats != (fair.Stats{Taken: 1, Waiting: 6}) {
 			t.Errorf("%+v, want 1 taken and 6 waiting", stats)
+		}
+	})
+}
+
+// Or each would take the other's place in turn.
+func TestGate_MakesNoPlaceForWhoWouldHaveAsMany(t *testing.T) {
+	t.Parallel()
+	simulate(t, fair.Config{Slots: 1, Share: 1, Waiting: 5, OfOne: 5}, func(f *fixture) {
+		f.many("a", 4)
+		f.many("b", 3)
+		if diff := cmp.Diff([]string{"b"}, f.refused); diff != "" {
+			t.Errorf("refused (-want +got):\n%s", diff)
+		}
+	})
+}
+
+// Who gives up at the moment at which it is let in has either its slot or an error.
+func TestGate_LosesNoSlotToWhoGivesUpAsItIsLetIn(t *testing.T) {
+	t.Parallel()
+	simulate(t, fair.Config{Slots: 1, Share: 1}, func(f *fixture) {
+		for range 50 {
+			first, second := f.enter("a", 1), f.enter("b", 1)
+			f.in = nil
+			second.cancel()
+			first.leave()
+			synctest.Wait()
+			if second.err == nil {
+				f.leave(second)
+			}
+			f.wantEmpty()
 		}
 	})
 }
@@ -258,9 +313,7 @@ func TestGate_LosesNoSlotAndStarvesNobody(t *testing.T) {
 					t.Errorf("one of %s waits for ever", v.tenant)
 				}
 			}
-			if stats := p.gate.Stats(); stats != (fair.Stats{}) {
-				t.Errorf("all have left: %+v", stats)
-			}
+			p.wantEmpty()
 		})
 	})
 }

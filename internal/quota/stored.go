@@ -10,6 +10,8 @@ import (
 const (
 	// countEvery is how old a count may be.
 	countEvery = 5 * time.Second
+	// firstCount is how long a call waits for the first one.
+	firstCount = time.Second
 	// countTimeout bounds a count that nobody waits for.
 	countTimeout = 30 * time.Second
 	// tellEvery is the shortest time between two counts that are told to have failed.
@@ -54,7 +56,8 @@ func (s *Stored) of(tenant string) *stored {
 }
 
 // Know counts what the tenant has, when that is not known or was counted too long ago. It
-// waits for the first count alone, and no longer than ctx lasts. What can't be counted is
+// waits for the first count alone, and no longer than a second or ctx lasts: replays come
+// here too. What can't be counted is
 // bounded by the count before, and not at all where there is none.
 func (s *Stored) Know(ctx context.Context, tenant string) {
 	t := s.of(tenant)
@@ -64,6 +67,8 @@ func (s *Stored) Know(ctx context.Context, tenant string) {
 		go s.recount(context.WithoutCancel(ctx), tenant, t, t.added)
 	}
 	t.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, firstCount)
+	defer cancel()
 	select {
 	case <-t.first:
 	case <-ctx.Done():

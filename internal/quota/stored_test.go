@@ -10,10 +10,11 @@ import (
 	"github.com/onceql/onceql/internal/quota"
 )
 
-// A counter counts what it is told, and takes a second for it.
+// A counter counts what it is told, and takes a second for it, or longer.
 type counter struct {
 	usage quota.Usage
 	err   error
+	takes time.Duration
 	n     int
 	// failed counts what it is told of.
 	failed int
@@ -21,11 +22,15 @@ type counter struct {
 
 func (c *counter) fail(context.Context, string, error) { c.failed++ }
 
-func (c *counter) count(context.Context, string) (quota.Usage, error) {
+func (c *counter) count(ctx context.Context, _ string) (quota.Usage, error) {
 	c.n++
 	usage, err := c.usage, c.err
-	time.Sleep(time.Second)
-	return usage, err
+	select {
+	case <-time.After(max(c.takes, time.Second)):
+		return usage, err
+	case <-ctx.Done():
+		return quota.Usage{}, ctx.Err()
+	}
 }
 
 func TestStored_KnowsWhatIsCountedAndWhatWasAdded(t *testing.T) {
@@ -96,6 +101,41 @@ func TestStored_WaitsForTheFirstCountAlone(t *testing.T) {
 		s.Know(context.Background(), "a")
 		if waited := time.Since(began); waited != time.Second || c.n != 1 || s.Exceeded("a") != "" {
 			t.Errorf("others wait for %s and %d counts, and have reached %q; want a second, 1 and none", waited, c.n, s.Exceeded("a"))
+		}
+	})
+}
+
+func TestStored_BoundsCountsThatTakeLong(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		ctx := context.Background() // The bubble's own.
+		c := &counter{takes: 12 * time.Second, usage: quota.Usage{Keys: 9, Bytes: 99}}
+		s := quota.NewStored(quota.Usage{Bytes: 100}, c.count, c.fail)
+		began := time.Now()
+		s.Know(ctx, "a")
+		if waited := time.Since(began); waited != time.Second {
+			t.Errorf("a call waits for %s, want a second", waited)
+		}
+		time.Sleep(11 * time.Second)
+		synctest.Wait()
+		for range 12 { // The second begins now: one at a time.
+			s.Know(ctx, "a")
+			synctest.Wait()
+			if c.n != 2 || s.Exceeded("a") != "" {
+				t.Errorf("after %d counts %q is reached, want 2 and none", c.n, s.Exceeded("a"))
+			}
+			time.Sleep(time.Second)
+		}
+		c.takes = time.Hour
+		s.Know(ctx, "b")
+		time.Sleep(28 * time.Second)
+		if c.failed != 0 {
+			t.Error("a count was given up before 30 s")
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if c.failed != 1 {
+			t.Error("a count was not given up after 30 s")
 		}
 	})
 }

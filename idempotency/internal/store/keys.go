@@ -59,11 +59,12 @@ func (s *Store) UsageOn(ctx context.Context, q Querier, scope string, most int64
 	return rows, bytes, failure
 }
 
-// on runs statements on what the caller gives.
+// on runs statements on what the caller gives. What that reaches is not what the pool's
+// connections reach, so it is not kept.
 func (s *Store) on(ctx context.Context, q Querier, doing string, use func(*statements) error) *Failure {
 	sql, err := s.sql.Load(), error(nil)
 	if sql == nil {
-		sql, err = s.resolve(ctx, q)
+		sql, err = reachedBy(ctx, q)
 	}
 	if err == nil {
 		err = use(sql)

@@ -16,19 +16,26 @@ type statements struct {
 	info, exists, forget, purge, usage                   string
 }
 
-// resolve finds the table on the search_path of the connection.
-func (s *Store) resolve(ctx context.Context, conn Querier) (*statements, error) {
+// resolve finds the table on the search_path of one of the pool's connections.
+func (s *Store) resolve(ctx context.Context, conn *pgx.Conn) (*statements, error) {
+	found, err := reachedBy(ctx, conn)
+	if err == nil {
+		s.sql.Store(found)
+	}
+	return found, err
+}
+
+// reachedBy finds the table on the search_path of q.
+func reachedBy(ctx context.Context, q Querier) (*statements, error) {
 	var table string
-	err := conn.QueryRow(ctx, resolveSQL).Scan(&table)
+	err := q.QueryRow(ctx, resolveSQL).Scan(&table)
 	if errors.Is(err, pgx.ErrNoRows) {
-		err = ErrNoTable
+		return nil, ErrNoTable
 	}
 	if err != nil {
 		return nil, err
 	}
-	found := statementsOn(table)
-	s.sql.Store(found)
-	return found, nil
+	return statementsOn(table), nil
 }
 
 const resolveSQL = `

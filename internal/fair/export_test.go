@@ -1,0 +1,8 @@
+package fair
+
+// Tenants is how many are known. Exported to the tests.
+func (g *Gate) Tenants() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return len(g.tenants)
+}
