@@ -22,42 +22,64 @@ const (
 	lastDate = 253402300799
 )
 
-// judge returns whom a token's claims name, when they are for this server and for
+// A grant is what a token says: whom it names, and from when until when it is good.
+type grant struct {
+	Identity
+	// begin is zero where the token does not say it.
+	begin, end time.Time
+}
+
+// at says why the grant is not good now, or nil.
+func (g grant) at(now time.Time) error {
+	switch {
+	case !now.Before(g.end):
+		return errExpired
+	case g.begin.After(now.Add(leeway)):
+		return errNotYet
+	}
+	return nil
+}
+
+// judge returns what a token's claims grant, when they are for this server and for
 // now. The signature was verified before. Claims that are not understood are ignored
 // (RFC 7519, section 4), and `AUD` is not `aud`.
-func (c Config) judge(payload []byte, now time.Time) (Identity, error) {
+func (c Config) judge(payload []byte, now time.Time) (g grant, err error) {
 	claims, ok := decodeText(payload)
 	if !ok {
-		return Identity{}, errClaims
+		return grant{}, errClaims
 	}
 	if issuer, ok := claims.text("iss"); !ok || issuer != c.Issuer {
-		return Identity{}, errIssuer
+		return grant{}, errIssuer
 	}
 	if audience, ok := texts(claims["aud"]); !ok || !slices.Contains(audience, c.Audience) {
-		return Identity{}, errAudience
+		return grant{}, errAudience
 	}
-	if end, ok := date(claims["exp"]); !ok || !now.Before(end) {
-		return Identity{}, errExpired
+	if g.end, ok = date(claims["exp"]); !ok {
+		return grant{}, errExpired
 	}
 	if value, given := claims["nbf"]; given {
-		begin, ok := date(value)
-		if !ok {
-			return Identity{}, errClaims
+		if g.begin, ok = date(value); !ok {
+			return grant{}, errClaims
 		}
-		if begin.After(now.Add(leeway)) {
-			return Identity{}, errNotYet
-		}
+	}
+	if err := g.at(now); err != nil {
+		return grant{}, err
 	}
 	// PostgreSQL's text holds no NUL, and a log line no control character.
-	tenant, ok := claims.text(c.TenantClaim)
-	if !ok || tenant == "" || len(tenant) > maxTenant || strings.ContainsFunc(tenant, unicode.IsControl) {
-		return Identity{}, errTenant
+	g.Tenant, ok = claims.text(c.TenantClaim)
+	if !ok || g.Tenant == "" || len(g.Tenant) > maxTenant || strings.ContainsFunc(g.Tenant, unicode.IsControl) {
+		return grant{}, errTenant
 	}
-	scopes, ok := scopes(claims)
+	named, ok := scopes(claims)
 	if !ok {
-		return Identity{}, errScope
+		return grant{}, errScope
 	}
-	return Identity{Tenant: tenant, Scopes: scopes}, nil
+	for _, scope := range []string{ScopeRead, ScopeWrite} {
+		if slices.Contains(named, scope) {
+			g.Scopes = append(g.Scopes, scope)
+		}
+	}
+	return g, nil
 }
 
 // scopes returns what the token allows, which may be nothing: the claim `scope` (RFC

@@ -14,7 +14,8 @@ const (
 	ScopeWrite = "projects:write"
 )
 
-// An Identity is a tenant and what the request may do in its name.
+// An Identity is a tenant and what the request may do in its name: those of the scopes
+// above that its token holds.
 type Identity struct {
 	Tenant string
 	Scopes []string

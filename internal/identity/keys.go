@@ -2,9 +2,11 @@ package identity
 
 import (
 	"context"
+	"crypto"
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -40,8 +42,10 @@ type keySet struct {
 	// asked wakes the goroutine, and stopped says that it has ended.
 	asked, stopped chan struct{}
 
-	mu   sync.Mutex
-	keys []jose.JSONWebKey
+	mu sync.Mutex
+	// keys are those of the last fetch. One that the fetch before had too is the same
+	// pointer, as long as every fetch has it.
+	keys []*jose.JSONWebKey
 	// confirmed is when the fetch began that the keys are from.
 	confirmed time.Time
 	// failure is why the last fetch came to nothing, and failures how many did in a
@@ -64,16 +68,16 @@ func newKeySet(fetch func(context.Context) ([]jose.JSONWebKey, error)) *keySet {
 	}
 }
 
-// verify returns what the token says when one of the issuer's keys verifies it. For a
-// key that is not known it waits for newer ones.
-func (s *keySet) verify(ctx context.Context, t token) ([]byte, error) {
+// verify returns what the token says, and the key, when one of the issuer's verifies it.
+// For a key that is not known it waits for newer ones.
+func (s *keySet) verify(ctx context.Context, t token) ([]byte, *jose.JSONWebKey, error) {
 	keys, known := s.trusted()
-	payload, err := t.verifiedBy(keys)
+	payload, key, err := t.verifiedBy(keys)
 	if known && !errors.Is(err, errKey) {
-		return payload, err
+		return payload, key, err
 	}
 	if err := s.refresh(ctx); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
+		return nil, nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
 	keys, _ = s.trusted()
 	return t.verifiedBy(keys)
@@ -81,7 +85,7 @@ func (s *keySet) verify(ctx context.Context, t token) ([]byte, error) {
 
 // trusted returns the keys that are known, and false when there are none, or the
 // issuer has not confirmed them for too long.
-func (s *keySet) trusted() ([]jose.JSONWebKey, bool) {
+func (s *keySet) trusted() ([]*jose.JSONWebKey, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if time.Since(s.confirmed) > trustFor {
@@ -185,7 +189,7 @@ func (s *keySet) renew(ctx context.Context) error {
 
 	s.mu.Lock()
 	if s.failure = err; err == nil {
-		s.keys, s.confirmed, s.failures = keys, begin, 0
+		s.keys, s.confirmed, s.failures = kept(s.keys, keys), begin, 0
 	} else {
 		s.failures++
 	}
@@ -194,4 +198,22 @@ func (s *keySet) renew(ctx context.Context) error {
 		close(next)
 	}
 	return err
+}
+
+// kept returns the fetched keys, where one of those before is the same as that one.
+func kept(before []*jose.JSONWebKey, fetched []jose.JSONWebKey) []*jose.JSONWebKey {
+	keys := make([]*jose.JSONWebKey, len(fetched))
+	for i := range fetched {
+		keys[i] = &fetched[i]
+		if n := slices.IndexFunc(before, func(key *jose.JSONWebKey) bool { return same(key, &fetched[i]) }); n >= 0 {
+			keys[i] = before[n]
+		}
+	}
+	return keys
+}
+
+// same says whether two keys verify the same tokens.
+func same(a, b *jose.JSONWebKey) bool {
+	public, ok := a.Key.(interface{ Equal(crypto.PublicKey) bool })
+	return ok && a.KeyID == b.KeyID && a.Algorithm == b.Algorithm && public.Equal(b.Key)
 }

@@ -149,24 +149,23 @@ func oneOf(mediaType string, kinds ...string) bool {
 	return slices.Contains(kinds, strings.TrimPrefix(strings.ToLower(mediaType), "application/"))
 }
 
-// verifiedBy returns what the token says when one of the keys verifies it, and else
+// verifiedBy returns what the token says and the key of these that verifies it, and else
 // why none does. A token that names no key is tried with all.
-func (t token) verifiedBy(keys []jose.JSONWebKey) ([]byte, error) {
+func (t token) verifiedBy(keys []*jose.JSONWebKey) ([]byte, *jose.JSONWebKey, error) {
 	err := error(errKey)
-	for i := range keys {
-		key := &keys[i]
+	for _, key := range keys {
 		switch {
 		case t.keyID != "" && key.KeyID != t.keyID:
 			continue
 		case key.Algorithm != "" && key.Algorithm != string(t.algorithm): // RFC 7517, section 4.4
 		default:
 			if payload, err := t.signed.Verify(key); err == nil {
-				return payload, nil
+				return payload, key, nil
 			}
 		}
 		if t.keyID != "" {
 			err = errSignature
 		}
 	}
-	return nil, err
+	return nil, nil, err
 }

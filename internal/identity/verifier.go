@@ -2,6 +2,7 @@ package identity
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"net/http"
 	"time"
@@ -32,6 +33,7 @@ type Config struct {
 type Verifier struct {
 	config Config
 	keys   *keySet
+	memory memory
 }
 
 // NewVerifier returns a verifier that keeps the issuer's keys up to date until ctx
@@ -56,7 +58,7 @@ func NewVerifier(ctx context.Context, config Config) (*Verifier, error) {
 		config.Changed(err)
 	}
 	go keys.run(ctx, config.Changed)
-	return &Verifier{config, keys}, nil
+	return &Verifier{config: config, keys: keys, memory: memory{generation: generation}}, nil
 }
 
 // Identify returns whose request it is, or ErrUnauthenticated or ErrUnavailable.
@@ -67,13 +69,22 @@ func (v *Verifier) Identify(ctx context.Context, header http.Header) (Identity, 
 	if err != nil {
 		return Identity{}, err
 	}
+	digest := sha256.Sum256([]byte(text))
+	if known, ok := v.remembered(digest, time.Now()); ok {
+		return known, nil
+	}
 	token, err := parse(text)
 	if err != nil {
 		return Identity{}, err
 	}
-	payload, err := v.keys.verify(ctx, token)
+	payload, key, err := v.keys.verify(ctx, token)
 	if err != nil {
 		return Identity{}, err
 	}
-	return v.config.judge(payload, time.Now())
+	granted, err := v.config.judge(payload, time.Now())
+	if err != nil {
+		return Identity{}, err
+	}
+	v.memory.put(digest, verified{granted, key})
+	return granted.Identity, nil
 }
