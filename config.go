@@ -147,12 +147,12 @@ func (f quotaFlags) validateQuotas() error {
 	return nil
 }
 
-// rate returns how long a tenant has to wait, or nil where none has to.
-func (f quotaFlags) rate() func(tenant string) time.Duration {
+// rate returns what bounds the requests of a tenant, or nil where nothing does.
+func (f quotaFlags) rate() *quota.Rate {
 	if f.TenantRate == 0 {
 		return nil
 	}
-	return quota.NewRate(f.TenantRate, cmp.Or(f.TenantBurst, int(math.Ceil(f.TenantRate)))).Wait
+	return quota.NewRate(f.TenantRate, cmp.Or(f.TenantBurst, int(math.Ceil(f.TenantRate))))
 }
 
 // timeoutFlags bound how long a client may take, and a request.

@@ -142,8 +142,9 @@ func (c *serveCommand) serve(ctx context.Context, log *slog.Logger) error {
 	health := server.NewHealth(cluster.Check, c.Wait, metrics.Refusals, log)
 	metrics.Read(telemetry.Sources{Queued: func() int { return engine.Stats().Queued }, Database: health.State})
 
+	requests := server.NewRequests()
 	mux := http.NewServeMux()
-	mux.Handle("/graphql", server.CORS(c.CORSOrigins, metrics.Refusals, server.Authenticate(identify, metrics.Refusals, server.Rate(c.rate(), metrics.Refusals, health.Admit(engine.Refuses, server.RequestTimeout(c.RequestTimeout, api))))))
+	mux.Handle("/graphql", server.CORS(c.CORSOrigins, metrics.Refusals, server.Authenticate(identify, metrics.Refusals, server.Rate(c.rate(), requests.Draining(), metrics.Refusals, health.Admit(engine.Refuses, server.RequestTimeout(c.RequestTimeout, api))))))
 	mux.Handle("GET /{$}", playground.Handler())
 	mux.Handle("GET /playground/", playground.Handler())
 	if c.Introspection {
@@ -157,7 +158,6 @@ func (c *serveCommand) serve(ctx context.Context, log *slog.Logger) error {
 	if err != nil {
 		return errors.Join(err, once.Close(running))
 	}
-	requests := new(server.Requests)
 	web := &http.Server{
 		Handler:           requests.Count(requestid.Handler(handler)),
 		ReadHeaderTimeout: c.HeaderTimeout,

@@ -3,6 +3,8 @@ package e2e_test
 import (
 	"fmt"
 	"strconv"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/onceql/onceql/internal/issuer"
@@ -34,6 +36,56 @@ func TestRate_IsEachTenantsOwn(t *testing.T) {
 		t.Errorf("/readyz says %d %s", a.status, a.raw)
 	}
 	d.wantStored(6, 6)
+}
+
+// Whoever sends again as soon as it is refused is refused no more often than it is let
+// through, on all of its connections together.
+func TestRate_IsNoReasonToAskOverAndOver(t *testing.T) {
+	t.Parallel()
+	i := issuer.New(t)
+	s := serveTo(t, i, pgtest.URL(t), withMetrics, "TENANT_RATE=20", "TENANT_BURST=1")
+	header := bearer(i.Token("acme"))
+	const connections, enough = 16, 20
+	var allowed, refused atomic.Int64
+	var sending sync.WaitGroup
+	for range connections {
+		sending.Go(func() {
+			for allowed.Load() < enough {
+				switch a := s.send(create("k", "Apollo"), header...); a.status {
+				case 200:
+					allowed.Add(1)
+				case 429:
+					refused.Add(1)
+				default:
+					t.Errorf("%d %s", a.status, a.raw)
+				}
+			}
+		})
+	}
+	sending.Wait()
+	if n := refused.Load(); n < connections/2 || n > 2*(enough+connections) {
+		t.Errorf("%d requests were let through and %d refused", allowed.Load(), n)
+	}
+	wantMetric(t, s, "onceql_refused_total", "tenant_rate", float64(refused.Load()))
+}
+
+func TestRate_AnswersWhatItHoldsWhenTheServerDrains(t *testing.T) {
+	t.Parallel()
+	i := issuer.New(t)
+	s := serveTo(t, i, pgtest.URL(t), withMetrics, "TENANT_RATE=0.001", "TENANT_BURST=1")
+	header := bearer(i.Token("acme"))
+	wantStatus(t, s.send(create("k", "Apollo"), header...), "EXECUTED")
+	refused := startBurst(t, 50, []*server{s}, func(int) request { return create("k", "Apollo") }, header...)
+	eventually(t, "all to be refused", func() bool { return s.metric("onceql_refused_total", "tenant_rate") == 50 })
+	s.terminate()
+	for _, a := range refused.wait() {
+		if a.status != 429 || a.header.Get("Retry-After") == "" {
+			t.Errorf("%d %v %s", a.status, a.header, a.raw)
+		}
+	}
+	if code := s.wait(); code != 0 {
+		t.Errorf("exit code %d, want 0:\n%s", code, s.stderr)
+	}
 }
 
 // What is stored replays, whatever the quota. Nothing more executes, and nothing of it runs.

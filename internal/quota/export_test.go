@@ -1,7 +1,11 @@
 package quota
 
 // Exported to the tests.
-const Generation = generation
+const (
+	Generation = generation
+	Holds      = holds
+	HoldsOfOne = holdsOfOne
+)
 
 // Tenants is how many are known.
 func (r *Rate) Tenants() int {

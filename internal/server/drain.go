@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -15,15 +16,25 @@ import (
 // it has not answered.
 type Requests struct {
 	arriving, unanswered atomic.Int64
-	draining             atomic.Bool
+	// draining is closed by drain.
+	draining chan struct{}
+	drain    func()
+}
+
+// NewRequests knows of none yet.
+func NewRequests() *Requests {
+	draining := make(chan struct{})
+	return &Requests{draining: draining, drain: sync.OnceFunc(func() { close(draining) })}
 }
 
 // Count counts what next serves. Once Drain was called, each answer asks its client to
 // close the connection and to take another.
 func (q *Requests) Count(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if q.draining.Load() {
+		select {
+		case <-q.draining:
 			w.Header().Set("Connection", "close")
+		default:
 		}
 		body := &countedBody{ReadCloser: r.Body, requests: q}
 		q.arriving.Add(1)
@@ -62,7 +73,10 @@ func (b *countedBody) arrived() {
 }
 
 // Drain says that the server is about to stop.
-func (q *Requests) Drain() { q.draining.Store(true) }
+func (q *Requests) Drain() { q.drain() }
+
+// Draining is closed once Drain was called.
+func (q *Requests) Draining() <-chan struct{} { return q.draining }
 
 // lastAnswers is how long answers that are ready may take to be written.
 const lastAnswers = time.Second
