@@ -83,7 +83,8 @@ func (c *serveCommand) serve(ctx context.Context, log *slog.Logger) error {
 	}
 	if scraped != nil {
 		defer scraped.Close()
-		go metrics.Serve(scraped)
+		hosts := server.NewHosts(c.MetricsAddr, c.AllowedHosts)
+		go metrics.Serve(scraped, hosts.Only(metrics.Refusals, metrics.Handler()))
 	}
 	go returnMemory(ctx)
 

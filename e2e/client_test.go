@@ -315,7 +315,12 @@ func (d *database) wantStored(projects, keys int) {
 // text of what comes back.
 func (s *server) exchange(t testing.TB, text string) (status int, answer string) {
 	t.Helper()
-	conn, err := net.Dial("tcp", s.address())
+	return exchange(t, s.address(), text)
+}
+
+func exchange(t testing.TB, address, text string) (status int, answer string) {
+	t.Helper()
+	conn, err := net.Dial("tcp", address)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 
+	"github.com/onceql/onceql/internal/issuer"
 	"github.com/onceql/onceql/internal/pgtest"
 )
 
@@ -106,6 +107,45 @@ func TestMetrics_AreServedApartFromTheAPI(t *testing.T) {
 	without.get("/readyz")
 	if url := without.metricsURL(); url != "" {
 		t.Errorf("nobody asked for metrics at %s", url)
+	}
+}
+
+// A page whose name was pointed at the listener would be of its origin to a browser. Who has
+// to bring a token to the API need not bring one here.
+func TestMetrics_AreForTheHostsOfTheirListener(t *testing.T) {
+	t.Parallel()
+	i := issuer.New(t)
+	for name, s := range map[string]*server{
+		"anonymous":   serve(t, pgtest.URL(t), "METRICS_ADDR=localhost:0", "ALLOWED_HOSTS=metrics.example"),
+		"with tokens": serveTo(t, i, pgtest.URL(t), "METRICS_ADDR=localhost:0", "ALLOWED_HOSTS=metrics.example"),
+		"by default":  serveTo(t, i, pgtest.URL(t), withMetrics),
+	} {
+		eventually(t, "the server to say where its metrics are", func() bool { return s.metricsURL() != "" })
+		address := strings.TrimSuffix(strings.TrimPrefix(s.metricsURL(), "http://"), "/metrics")
+		allowed := 200
+		if name == "by default" {
+			allowed = 421
+		}
+		refusals := 0.0
+		for host, want := range map[string]int{
+			address: 200, "127.0.0.1": 200, "[::1]:9090": 200, "192.0.2.1": 200, "localhost": 200, "LocalHost.:1": 200,
+			"metrics.example:9090": allowed, "evil.example": 421, "localhost.evil.example": 421, "127.0.0.1.evil.example": 421,
+		} {
+			for _, path := range []string{"/metrics", "/elsewhere"} {
+				want := want
+				if want == 200 && path == "/elsewhere" {
+					want = 404
+				}
+				status, answer := exchange(t, address, "GET "+path+" HTTP/1.1\r\nHost: "+host+"\r\nConnection: close\r\n\r\n")
+				if status != want || status == 421 && (strings.Contains(answer, "onceql_") || strings.Contains(answer, "evil")) {
+					t.Errorf("%s, Host %s%s: %d %.100s, want %d", name, host, path, status, answer, want)
+				}
+				if want == 421 {
+					refusals++
+				}
+			}
+		}
+		wantMetric(t, s, "onceql_refused_total", "host", refusals)
 	}
 }
 

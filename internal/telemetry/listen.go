@@ -74,22 +74,26 @@ func Listen(ctx context.Context, address string) (net.Listener, error) {
 	return listener, nil
 }
 
-// Serve answers GET /metrics, and nothing else, until the listener is closed.
-func (t *Telemetry) Serve(listener net.Listener) {
-	errorLog := slog.NewLogLogger(t.log.Handler(), slog.LevelWarn)
+// Handler answers GET /metrics, and nothing else.
+func (t *Telemetry) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(t.Registry, promhttp.HandlerOpts{
-		ErrorLog:            errorLog,
+		ErrorLog:            slog.NewLogLogger(t.log.Handler(), slog.LevelWarn),
 		MaxRequestsInFlight: maxScrapes,
 	}))
+	return mux
+}
+
+// Serve answers scrapes until the listener is closed, by a handler that leads to Handler.
+func (t *Telemetry) Serve(listener net.Listener, handler http.Handler) {
 	server := &http.Server{
-		Handler:           mux,
+		Handler:           handler,
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       5 * time.Second,
 		WriteTimeout:      30 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    16 << 10,
-		ErrorLog:          errorLog,
+		ErrorLog:          slog.NewLogLogger(t.log.Handler(), slog.LevelWarn),
 	}
 	if err := server.Serve(listener); !errors.Is(err, net.ErrClosed) {
 		t.log.Error("/metrics is no longer served", "err", err)

@@ -5,7 +5,7 @@
 //	t.Refusals.Refuse(ctx, telemetry.Scope, "createProject")
 //	t.Read(telemetry.Sources{Queued: …, Database: …})
 //	listener, err := telemetry.Listen(ctx, address)
-//	go t.Serve(listener)
+//	go t.Serve(listener, t.Handler())
 //
 // Every metric of the program is made by New, has a help text, and labels whose values
 // are known beforehand: no tenant, no key, nothing that a client sent.

@@ -22,7 +22,7 @@ func serve(t testing.TB, tel *telemetry.Telemetry) string {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		tel.Serve(listener)
+		tel.Serve(listener, tel.Handler())
 	}()
 	t.Cleanup(func() {
 		_ = listener.Close()
