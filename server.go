@@ -146,8 +146,9 @@ func (c *serveCommand) serve(ctx context.Context, log *slog.Logger) error {
 	requests := server.NewRequests()
 	mux := http.NewServeMux()
 	mux.Handle("/graphql", server.CORS(c.CORSOrigins, metrics.Refusals, server.Authenticate(identify, metrics.Refusals, server.Rate(c.rate(), requests.Draining(), metrics.Refusals, health.Admit(engine.Refuses, server.RequestTimeout(c.RequestTimeout, api))))))
-	mux.Handle("GET /{$}", playground.Handler())
-	mux.Handle("GET /playground/", playground.Handler())
+	page := playground.Handler(c.Introspection)
+	mux.Handle("GET /{$}", page)
+	mux.Handle("GET /playground/", page)
 	if c.Introspection {
 		mux.HandleFunc("GET /schema.graphql", serveSchema)
 	}

@@ -69,7 +69,8 @@ func TestPlayground(t *testing.T) {
 		t.Fatal("the playground has not been built: make playground")
 	}
 	tests := npm.Command(t, filepath.Join(moduleRoot, "playground"), "npm", "test")
-	tests.Env = append(tests.Environ(), "ONCEQL_URL="+s.url, "CI=true")
+	closed := serve(t, pgtest.URL(t), "INTROSPECTION=false")
+	tests.Env = append(tests.Environ(), "ONCEQL_URL="+s.url, "ONCEQL_CLOSED_URL="+closed.url, "CI=true")
 	tests.Stdout = t.Output()
 	if err := tests.Run(); err != nil {
 		t.Error(err)

@@ -30,38 +30,47 @@ var (
 const Policy = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; font-src 'self' data:; " +
 	"connect-src 'self'; worker-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
-// Handler serves the page at / and its parts under /playground/.
-func Handler() http.Handler {
+// Handler serves the page at / and its parts under /playground/. The plain page links to
+// the schema where the server shows it; the other finds out by itself.
+func Handler(showsSchema bool) http.Handler {
 	built, err := fs.Sub(dist, "dist/app")
 	if err != nil {
 		panic(err) // The path is valid.
 	}
-	return handler(built)
+	return handler(built, showsSchema)
 }
 
-func handler(built fs.FS) http.Handler {
+// linkToSchema is what the plain page has of the schema.
+const linkToSchema = `, its schema at <a href="/schema.graphql">/schema.graphql</a>`
+
+func handler(built fs.FS, showsSchema bool) http.Handler {
+	instead := plain
+	if !showsSchema {
+		instead = bytes.Replace(plain, []byte(linkToSchema), nil, 1)
+	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Security-Policy", Policy)
 		w.Header().Set("Cache-Control", "no-cache")
-		serve(w, r, built, "index.html")
+		serve(w, r, built, "index.html", instead)
 	})
 	mux.HandleFunc("GET /playground/assets/{file}", func(w http.ResponseWriter, r *http.Request) {
 		// A worker's policy is its own script's.
 		w.Header().Set("Content-Security-Policy", Policy)
 		// Their names change with what is in them.
 		w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
-		serve(w, r, built, "assets/"+r.PathValue("file"))
+		serve(w, r, built, "assets/"+r.PathValue("file"), nil)
 	})
 	return mux
 }
 
-func serve(w http.ResponseWriter, r *http.Request, built fs.FS, name string) {
+// serve answers with a file, or where it was not built with the page in its place.
+func serve(w http.ResponseWriter, r *http.Request, built fs.FS, name string, instead []byte) {
 	compressed, err := fs.ReadFile(built, name+".gz")
 	switch {
-	case errors.Is(err, fs.ErrNotExist) && name == "index.html":
+	case errors.Is(err, fs.ErrNotExist) && instead != nil:
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
-		_, _ = w.Write(plain)
+		_, _ = w.Write(instead)
 		return
 	case err != nil:
 		w.Header().Del("Cache-Control")

@@ -17,7 +17,7 @@ func TestHandler_ServesWhatWasBuilt(t *testing.T) {
 		"index.html.gz":        {Data: compress(t, "<title>built</title>")},
 		"assets/index-1.js.gz": {Data: compress(t, "run()")},
 		"assets/font-1.ttf.gz": {Data: compress(t, "font")},
-	})
+	}, true)
 	for path, want := range map[string]struct{ body, contentType, cache string }{
 		"/":                             {"<title>built</title>", "text/html; charset=utf-8", "no-cache"},
 		"/playground/assets/index-1.js": {"run()", "text/javascript; charset=utf-8", "public, max-age=31536000, immutable"},
@@ -53,11 +53,17 @@ func TestHandler_ServesWhatWasBuilt(t *testing.T) {
 
 func TestHandler_SaysHowToBuildWhatWasNot(t *testing.T) {
 	t.Parallel()
-	recorder := httptest.NewRecorder()
-	handler(fstest.MapFS{}).ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, "/", nil))
-	for _, want := range []string{"make playground", "curl", "/schema.graphql"} {
-		if !strings.Contains(recorder.Body.String(), want) {
-			t.Errorf("the plain page has no %q", want)
+	for _, showsSchema := range []bool{true, false} {
+		recorder := httptest.NewRecorder()
+		handler(fstest.MapFS{}, showsSchema).ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, "/", nil))
+		page := recorder.Body.String()
+		for _, want := range []string{"make playground", "curl", "at <code>/graphql</code>"} {
+			if !strings.Contains(page, want) {
+				t.Errorf("the plain page has no %q", want)
+			}
+		}
+		if got := strings.Contains(page, "/schema.graphql"); got != showsSchema {
+			t.Errorf("the server shows its schema: %v; the page links to it: %v", showsSchema, got)
 		}
 	}
 }

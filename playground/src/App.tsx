@@ -1,6 +1,6 @@
 import { createGraphiQLFetcher } from "@graphiql/toolkit";
 import { GraphiQL } from "graphiql";
-import { useEffect } from "react";
+import { useEffect, useState } from "react";
 
 import { newKey } from "../../clients/typescript/src/key";
 import { endpoint, recordedFetch } from "./calls";
@@ -46,8 +46,23 @@ const { query = firstTab.query, variables = firstTab.variables } = lastTab();
 // Afterwards GraphiQL remembers which panel is open, but not that none is.
 const opensPanel = !localStorage.getItem("graphiql:tabState") && matchMedia("(min-width: 900px)").matches;
 
+const schemaPath = "/schema.graphql";
+
+/** Whether the server shows its schema: not with INTROSPECTION=false. */
+function useShowsSchema(): boolean {
+  const [shows, setShows] = useState(false);
+  useEffect(() => {
+    fetch(schemaPath, { method: "HEAD" }).then(
+      ({ ok }) => setShows(ok),
+      () => {},
+    );
+  }, []);
+  return shows;
+}
+
 export function App() {
   useEffect(listTabs, []);
+  const showsSchema = useShowsSchema();
   return (
     <GraphiQL
       fetcher={fetcher}
@@ -59,9 +74,7 @@ export function App() {
       defaultEditorToolsVisibility="variables"
       shouldPersistHeaders={false}
     >
-      <GraphiQL.Logo>
-        <a href="/schema.graphql">OnceQL schema</a>
-      </GraphiQL.Logo>
+      <GraphiQL.Logo>{showsSchema ? <a href={schemaPath}>OnceQL schema</a> : "OnceQL"}</GraphiQL.Logo>
       <GraphiQL.Footer>
         <Footer />
       </GraphiQL.Footer>
