@@ -83,8 +83,7 @@ func (c *serveCommand) serve(ctx context.Context, log *slog.Logger) error {
 	}
 	if scraped != nil {
 		defer scraped.Close()
-		hosts := server.NewHosts(c.MetricsAddr, c.AllowedHosts)
-		go metrics.Serve(scraped, hosts.Only(metrics.Refusals, metrics.Handler()))
+		go metrics.Serve(scraped, c.ofMetricsHosts(metrics.Refusals, metrics.Handler()))
 	}
 	go returnMemory(ctx)
 
@@ -213,6 +212,15 @@ func (c *serveCommand) ofOurHosts(refusals *telemetry.Refusals, next http.Handle
 		return next
 	}
 	return server.NewHosts(c.ListenAddr, c.AllowedHosts).Only(refusals, next)
+}
+
+// ofMetricsHosts does the same for metrics that the machine alone should read. Those at any
+// other address are for whoever reaches it, by whichever name.
+func (c *serveCommand) ofMetricsHosts(refusals *telemetry.Refusals, next http.Handler) http.Handler {
+	if host, _, _ := net.SplitHostPort(c.MetricsAddr); !loopback(host) {
+		return next
+	}
+	return server.NewHosts(c.MetricsAddr, c.AllowedHosts).Only(refusals, next)
 }
 
 // unended says whether executions run on. The last one may have ended with its request,

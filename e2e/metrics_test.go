@@ -147,6 +147,14 @@ func TestMetrics_AreForTheHostsOfTheirListener(t *testing.T) {
 		}
 		wantMetric(t, s, "onceql_refused_total", "host", refusals)
 	}
+
+	// Beyond the machine a Prometheus may know it by any name.
+	s := serve(t, pgtest.URL(t), "METRICS_ADDR=0.0.0.0:0")
+	eventually(t, "the server to say where its metrics are", func() bool { return s.metricsURL() != "" })
+	_, port, _ := net.SplitHostPort(strings.TrimSuffix(strings.TrimPrefix(s.metricsURL(), "http://"), "/metrics"))
+	if status, _ := exchange(t, "127.0.0.1:"+port, "GET /metrics HTTP/1.1\r\nHost: onceql:9090\r\nConnection: close\r\n\r\n"); status != 200 {
+		t.Errorf("by a name beyond the loopback interface: %d", status)
+	}
 }
 
 func TestMetrics_NeedAnAddressOfTheirOwn(t *testing.T) {

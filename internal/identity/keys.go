@@ -34,6 +34,19 @@ const (
 	maxWaiting = 1000
 )
 
+// KeysState says how good the issuer's keys are.
+type KeysState int
+
+const (
+	// KeysCurrent are those that the last fetch brought.
+	KeysCurrent KeysState = iota
+	// KeysOld are good, and can't be fetched anew.
+	KeysOld
+	// KeysMissing says that there are none, or that the issuer has not confirmed them for
+	// too long: no token is accepted.
+	KeysMissing
+)
+
 // A keySet holds the issuer's public keys. One goroutine fetches them, by time and
 // when it is asked to; all others read.
 type keySet struct {
@@ -135,14 +148,25 @@ func (s *keySet) refresh(ctx context.Context) error {
 	return s.failure
 }
 
-// run fetches the keys until ctx ends, and tells when that begins to fail and when it
-// no longer does.
-func (s *keySet) run(ctx context.Context, changed func(error)) {
+// state says how good the keys are after a fetch that ended with the error.
+func (s *keySet) state(err error) KeysState {
+	if err == nil {
+		return KeysCurrent
+	}
+	if _, known := s.trusted(); known {
+		return KeysOld
+	}
+	return KeysMissing
+}
+
+// run fetches the keys until ctx ends, and tells when their state is another.
+func (s *keySet) run(ctx context.Context, changed func(KeysState, error)) {
 	defer close(s.stopped)
+	s.mu.Lock()
+	failure := s.failure
+	s.mu.Unlock()
+	before := s.state(failure)
 	for {
-		s.mu.Lock()
-		before := s.failure
-		s.mu.Unlock()
 		timer := time.NewTimer(s.pause())
 		select {
 		case <-timer.C:
@@ -155,8 +179,10 @@ func (s *keySet) run(ctx context.Context, changed func(error)) {
 			timer.Stop()
 			return
 		}
-		if err := s.renew(ctx); (err == nil) != (before == nil) && ctx.Err() == nil {
-			changed(err)
+		err := s.renew(ctx)
+		if state := s.state(err); state != before && ctx.Err() == nil {
+			before = state
+			changed(state, err)
 		}
 	}
 }

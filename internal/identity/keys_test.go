@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -132,9 +133,9 @@ func TestKeys_AFetchThatFailsKeepsTheKnownOnes(t *testing.T) {
 
 func TestKeys_ThatTheIssuerDoesNotConfirmAreGoodForAnHour(t *testing.T) {
 	inTime(t, func(t *testing.T, i *issuer.Issuer) {
-		var told []bool
+		var told []identity.KeysState
 		c := config(i)
-		c.Changed = func(err error) { told = append(told, err == nil) }
+		c.Changed = func(state identity.KeysState, _ error) { told = append(told, state) }
 		v, err := identity.NewVerifier(t.Context(), c)
 		if err != nil {
 			t.Fatal(err)
@@ -145,11 +146,12 @@ func TestKeys_ThatTheIssuerDoesNotConfirmAreGoodForAnHour(t *testing.T) {
 		wantTenant(t, v, "for an hour", known, "acme")
 		time.Sleep(2 * time.Second)
 		wantUnavailable(t, v, "after an hour", known)
+		time.Sleep(30 * time.Second)
 		i.Down.Store(false)
 		time.Sleep(31 * time.Second)
 		wantTenant(t, v, "once the issuer is back", known, "acme")
-		if len(told) != 2 || told[0] || !told[1] {
-			t.Errorf("told %v, want that it failed and that it no longer does", told)
+		if want := []identity.KeysState{identity.KeysOld, identity.KeysMissing, identity.KeysCurrent}; !slices.Equal(told, want) {
+			t.Errorf("told %v, want %v", told, want)
 		}
 	})
 }

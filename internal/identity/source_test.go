@@ -32,7 +32,7 @@ func TestKeys_OfAnIssuerWithTLSComeByTLS(t *testing.T) {
 		var failure error
 		_, err := identity.NewVerifier(t.Context(), identity.Config{
 			Issuer: secure.URL, Audience: issuer.Audience, TenantClaim: "sub",
-			Transport: secure.Client().Transport, Changed: func(err error) { failure = err },
+			Transport: secure.Client().Transport, Changed: func(_ identity.KeysState, err error) { failure = err },
 		})
 		if err != nil || failure == nil || plain.Fetches.Load() != 0 {
 			t.Errorf("%s: %v, %v, and %d fetches of it", name, err, failure, plain.Fetches.Load())

@@ -18,9 +18,9 @@ type Config struct {
 	Audience string
 	// TenantClaim is the claim that names the tenant.
 	TenantClaim string
-	// Changed is told when the issuer's keys can no longer be fetched, and why, and
-	// with nil when they can again. Nil means that nobody is told.
-	Changed func(error)
+	// Changed is told when the state of the issuer's keys is another, and why fetching
+	// them fails. Nil means that nobody is told.
+	Changed func(KeysState, error)
 	// Fetched is told of each fetch of the keys, with nil or why it failed. Nil means
 	// that nobody is told.
 	Fetched func(error)
@@ -42,7 +42,7 @@ type Verifier struct {
 // calls itself otherwise.
 func NewVerifier(ctx context.Context, config Config) (*Verifier, error) {
 	if config.Changed == nil {
-		config.Changed = func(error) {}
+		config.Changed = func(KeysState, error) {}
 	}
 	fetch := newSource(config.Issuer, config.Transport).fetch
 	keys := newKeySet(func(ctx context.Context) ([]jose.JSONWebKey, error) {
@@ -55,7 +55,7 @@ func NewVerifier(ctx context.Context, config Config) (*Verifier, error) {
 	if err := keys.renew(ctx); errors.Is(err, errMismatch) {
 		return nil, err
 	} else if err != nil {
-		config.Changed(err)
+		config.Changed(KeysMissing, err)
 	}
 	go keys.run(ctx, config.Changed)
 	return &Verifier{config: config, keys: keys, memory: memory{generation: generation}}, nil

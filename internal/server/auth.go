@@ -25,12 +25,15 @@ func NewIdentifier(ctx context.Context, config identity.Config, log *slog.Logger
 	if config.Issuer == "" {
 		return func(context.Context, http.Header) (identity.Identity, error) { return identity.Anonymous, nil }, nil
 	}
-	config.Changed = func(err error) {
-		if err != nil {
+	config.Changed = func(state identity.KeysState, err error) {
+		switch state {
+		case identity.KeysCurrent:
+			log.Info("the keys of AUTH_ISSUER can be fetched again")
+		case identity.KeysOld:
 			log.Warn("the keys of AUTH_ISSUER can't be fetched; those known are good for an hour", "err", err)
-			return
+		case identity.KeysMissing:
+			log.Error("no key of AUTH_ISSUER is known: no token can be checked", "err", err)
 		}
-		log.Info("the keys of AUTH_ISSUER can be fetched again")
 	}
 	verifier, err := identity.NewVerifier(ctx, config)
 	if err != nil {
