@@ -154,7 +154,7 @@ func (r queries) Project(ctx context.Context, id string) (*model.Project, error)
 	if err != nil {
 		return nil, err
 	}
-	found, err := db.FindProject(ctx, r.queries, tenant, projectID)
+	found, err := db.FindProject(ctx, r.queries, tenant, projectID, ofProject(ctx).reading())
 	if errors.Is(err, db.ErrNotFound) {
 		return nil, nil
 	}
@@ -173,17 +173,17 @@ func (r queries) Projects(ctx context.Context, first int32, after *string, inclu
 	if first < 1 || first > maxPage {
 		return nil, badInput("first is between 1 and %d", maxPage)
 	}
-	var position *db.ProjectPosition
+	page := db.Page{Limit: int(first) + 1, IncludeArchived: includeArchived}
 	if after != nil {
-		if position, err = parseCursor(*after); err != nil {
+		if page.After, err = parseCursor(*after); err != nil {
 			return nil, err
 		}
 	}
-	found, err := db.ListProjects(ctx, r.queries, tenant, int(first)+1, position, includeArchived)
+	found, err := db.ListProjects(ctx, r.queries, tenant, page, ofConnection(ctx).reading())
 	if err != nil {
 		return nil, queryError(err)
 	}
-	return connection(found, int(first), position != nil), nil
+	return connection(found, int(first), page.After != nil), nil
 }
 
 // IdempotentCall resolves Query.idempotentCall. It reads where all queries do, so that
