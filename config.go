@@ -81,15 +81,16 @@ type serveCommand struct {
 
 // limitFlags bound what one document may ask for.
 type limitFlags struct {
-	LimitValues         int  `env:"LIMIT_VALUES" default:"${limit_values}" help:"Most JSON values of a request, objects and lists among them (${default})."`
-	LimitTokens         int  `env:"LIMIT_TOKENS" default:"${limit_tokens}" help:"Most tokens of a document; the time to validate it grows with their square (${default})."`
-	LimitDepth          int  `env:"LIMIT_DEPTH" default:"${limit_depth}" help:"How deeply fields may be nested (${default})."`
-	LimitAliases        int  `env:"LIMIT_ALIASES" default:"${limit_aliases}" help:"Most aliases (${default})."`
-	LimitDirectives     int  `env:"LIMIT_DIRECTIVES" default:"${limit_directives}" help:"Most directives (${default})."`
-	LimitRootFields     int  `env:"LIMIT_ROOT_FIELDS" default:"${limit_root_fields}" help:"Most root fields (${default})."`
-	LimitKeyedMutations int  `env:"LIMIT_KEYED_MUTATIONS" default:"${limit_keyed_mutations}" help:"Most mutations with an idempotency key in one document (${default})."`
-	LimitComplexity     int  `env:"LIMIT_COMPLEXITY" default:"${limit_complexity}" help:"Most fields of an answer, those of a page counted as often as the page has items (${default})."`
-	Introspection       bool `env:"INTROSPECTION" default:"true" negatable:"" help:"Answer introspection, and suggest names in errors (${default})."`
+	LimitValues         int   `env:"LIMIT_VALUES" default:"${limit_values}" help:"Most JSON values of a request, objects and lists among them (${default})."`
+	LimitAnswerBytes    int64 `env:"LIMIT_ANSWER_BYTES" default:"${limit_answer}" help:"Most bytes of names and descriptions that a query reads for its answer, as JSON has them (${default})."`
+	LimitTokens         int   `env:"LIMIT_TOKENS" default:"${limit_tokens}" help:"Most tokens of a document; the time to validate it grows with their square (${default})."`
+	LimitDepth          int   `env:"LIMIT_DEPTH" default:"${limit_depth}" help:"How deeply fields may be nested (${default})."`
+	LimitAliases        int   `env:"LIMIT_ALIASES" default:"${limit_aliases}" help:"Most aliases (${default})."`
+	LimitDirectives     int   `env:"LIMIT_DIRECTIVES" default:"${limit_directives}" help:"Most directives (${default})."`
+	LimitRootFields     int   `env:"LIMIT_ROOT_FIELDS" default:"${limit_root_fields}" help:"Most root fields (${default})."`
+	LimitKeyedMutations int   `env:"LIMIT_KEYED_MUTATIONS" default:"${limit_keyed_mutations}" help:"Most mutations with an idempotency key in one document (${default})."`
+	LimitComplexity     int   `env:"LIMIT_COMPLEXITY" default:"${limit_complexity}" help:"Most fields of an answer, those of a page counted as often as the page has items (${default})."`
+	Introspection       bool  `env:"INTROSPECTION" default:"true" negatable:"" help:"Answer introspection, and suggest names in errors (${default})."`
 }
 
 func (f limitFlags) limits() graph.Limits {
@@ -189,6 +190,8 @@ func (c *serveCommand) Validate() error {
 		return fmt.Errorf("IDEMPOTENCY_WAIT is %s and REQUEST_TIMEOUT %s: a call would be given up before its wait is over", short(c.Wait), short(c.RequestTimeout))
 	case min(c.LimitValues, c.LimitTokens, c.LimitDepth, c.LimitAliases, c.LimitDirectives, c.LimitRootFields, c.LimitKeyedMutations, c.LimitComplexity) < 1:
 		return errors.New("the LIMIT_ numbers must be at least 1")
+	case c.LimitAnswerBytes < graph.MinAnswer:
+		return fmt.Errorf("LIMIT_ANSWER_BYTES is less than %d: the largest project could never be read", graph.MinAnswer)
 	}
 	if err := cmp.Or(c.validateShares(c.MaxBodyBytes), c.validateQuotas()); err != nil {
 		return err
@@ -244,6 +247,7 @@ func defaults() kong.Vars {
 
 		"max_body":              strconv.Itoa(transport.DefaultMaxBody),
 		"limit_values":          strconv.Itoa(transport.DefaultMaxValues),
+		"limit_answer":          strconv.Itoa(transport.DefaultMaxAnswer),
 		"body_memory":           strconv.Itoa(graph.DefaultBodyMemory),
 		"document_cache":        strconv.Itoa(graph.DefaultDocumentCacheBytes),
 		"limit_tokens":          strconv.Itoa(limits.Tokens),

@@ -130,6 +130,7 @@ func (c *serveCommand) serve(ctx context.Context, log *slog.Logger) error {
 	api := graph.NewHandler(resolver, once, graph.Config{
 		MaxBody:            c.MaxBodyBytes,
 		MaxValues:          c.LimitValues,
+		MaxAnswer:          c.LimitAnswerBytes,
 		BodyMemory:         c.BodyMemoryBytes,
 		Decoding:           c.DecodeAtOnce,
 		DocumentCacheBytes: c.DocumentCacheBytes,

@@ -48,6 +48,7 @@ func TestConfiguration_RefusesWhatCanNotWork(t *testing.T) {
 		"no body":                  {"MAX_BODY_BYTES=0", "MAX_BODY_BYTES"},
 		"no number":                {"MAX_BODY_BYTES=1M", "MAX_BODY_BYTES"},
 		"no values":                {"LIMIT_VALUES=0", "LIMIT_"},
+		"less than a project":      {"LIMIT_ANSWER_BYTES=1000", "LIMIT_ANSWER_BYTES"},
 		"no queries":               {"QUERY_CONNECTIONS=0", "QUERY_CONNECTIONS"},
 		"no query may wait":        {"QUERY_QUEUE=-1", "QUERY_QUEUE"},
 		"no time for queries":      {"QUERY_TIMEOUT=1ns", "QUERY_TIMEOUT"},

@@ -10,6 +10,7 @@ import (
 	"github.com/onceql/onceql/db"
 	"github.com/onceql/onceql/graph/generated"
 	"github.com/onceql/onceql/graph/model"
+	"github.com/onceql/onceql/graph/transport"
 	"github.com/onceql/onceql/idempotency"
 	"github.com/onceql/onceql/idempotency/gqlidem"
 	"github.com/onceql/onceql/internal/quota"
@@ -154,7 +155,10 @@ func (r queries) Project(ctx context.Context, id string) (*model.Project, error)
 	if err != nil {
 		return nil, err
 	}
-	found, err := db.FindProject(ctx, r.queries, tenant, projectID, ofProject(ctx).reading())
+	if err := transport.Read(ctx, 0); err != nil {
+		return nil, queryError(err)
+	}
+	found, err := db.FindProject(ctx, r.queries, tenant, projectID, ofProject(ctx).reading(ctx, 1))
 	if errors.Is(err, db.ErrNotFound) {
 		return nil, nil
 	}
@@ -179,7 +183,10 @@ func (r queries) Projects(ctx context.Context, first int32, after *string, inclu
 			return nil, err
 		}
 	}
-	found, err := db.ListProjects(ctx, r.queries, tenant, page, ofConnection(ctx).reading())
+	if err := transport.Read(ctx, 0); err != nil {
+		return nil, queryError(err)
+	}
+	found, err := db.ListProjects(ctx, r.queries, tenant, page, ofConnection(ctx).reading(ctx, int(first)))
 	if err != nil {
 		return nil, queryError(err)
 	}

@@ -7,6 +7,7 @@ import (
 	"github.com/vektah/gqlparser/v2/ast"
 
 	"github.com/onceql/onceql/db"
+	"github.com/onceql/onceql/graph/transport"
 )
 
 // selected counts how often the answer to a field has the strings of each project: once for
@@ -50,7 +51,35 @@ func (s *selected) project(operation *graphql.OperationContext, selections ast.S
 	}
 }
 
-// reading is what has to be read for it.
-func (s selected) reading() db.Reading {
-	return db.Reading{Descriptions: s.descriptions > 0}
+// reading reads what is selected of at most so many projects, within what the answer may
+// hold.
+func (s selected) reading(ctx context.Context, most int) db.Reading {
+	return db.Reading{Descriptions: s.descriptions > 0, Found: func(found []db.Project) error {
+		var bytes int64
+		for _, p := range found[:min(most, len(found))] {
+			bytes += int64(s.names) * jsonBytes(p.Name)
+			if p.Description != nil {
+				bytes += int64(s.descriptions) * jsonBytes(*p.Description)
+			}
+		}
+		return transport.Read(ctx, bytes)
+	}}
+}
+
+// MinAnswer is the least Config.MaxAnswer that every project fits into: the longest
+// description in control characters, of which JSON makes six bytes each.
+const MinAnswer = 64 << 10
+
+// jsonBytes is how many bytes the string has as gqlgen writes it.
+func jsonBytes(text string) int64 {
+	n := len(text) + len(`""`)
+	for i := range len(text) {
+		switch c := text[i]; {
+		case c == '"', c == '\\', c == '\t', c == '\r', c == '\n':
+			n++
+		case c < ' ':
+			n += len(`\u0001`) - 1
+		}
+	}
+	return int64(n)
 }

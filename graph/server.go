@@ -27,6 +27,9 @@ type Config struct {
 	// MaxValues is how many JSON values a request may have. Zero means
 	// transport.DefaultMaxValues.
 	MaxValues int
+	// MaxAnswer is how many bytes of strings a query may read for its answer, as JSON has
+	// them. Zero means transport.DefaultMaxAnswer.
+	MaxAnswer int64
 	// BodyMemory is how many bytes of bodies larger than 4 KiB may be held at once; one
 	// tenant has at most half of them, and an equal share of what stays free when others
 	// have some. Zero means DefaultBodyMemory.
@@ -76,7 +79,7 @@ func NewHandler(resolvers generated.ResolverRoot, once *gqlidem.Once, config Con
 		Resolvers: resolvers,
 	}))
 	server.AddTransport(transport.Transport{
-		MaxBody: config.MaxBody, MaxValues: config.MaxValues, Tenant: config.Tenant, Busy: config.busy,
+		MaxBody: config.MaxBody, MaxValues: config.MaxValues, MaxAnswer: config.MaxAnswer, Tenant: config.Tenant, Busy: config.busy,
 		Bodies:   fair.New(fair.Config{Slots: cmp.Or(config.BodyMemory, DefaultBodyMemory), Share: shareOfBodies, Waiting: waitingBodies, OfOne: waitingBodies}),
 		Decoding: fair.New(fair.Config{Slots: int64(cmp.Or(config.Decoding, max(2, runtime.GOMAXPROCS(0)))), Share: shareOfDecoding, Waiting: waitingToDecode, OfOne: waitingToDecode}),
 	})

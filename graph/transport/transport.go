@@ -45,6 +45,9 @@ type Transport struct {
 	// have, objects and lists among them: each takes memory however short it is. Zero
 	// means DefaultMaxValues.
 	MaxValues int
+	// MaxAnswer is how many bytes of strings a query may read for its answer, as JSON has
+	// them. Its fields tell what they read, with Read. Zero means DefaultMaxAnswer.
+	MaxAnswer int64
 	// Bodies has the memory for bodies that are not small, in bytes, and Decoding how many
 	// requests are decoded and validated at once. Tenants share both. Nil does not bound
 	// them.
@@ -90,7 +93,7 @@ func (t Transport) Do(w http.ResponseWriter, r *http.Request, exec graphql.Graph
 		answer.refuse(refusal)
 		return
 	}
-	ctx := graphql.WithOperationContext(r.Context(), operation)
+	ctx := context.WithValue(graphql.WithOperationContext(r.Context(), operation), allowanceKey{}, t.allowance())
 	if len(errs) > 0 {
 		answer.requestErrors(ctx, errs)
 		return

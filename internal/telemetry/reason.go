@@ -61,7 +61,7 @@ func Token(err error) Reason {
 // limits are the names in `extensions.limit`.
 var limits = []string{
 	"body", "tokens", "depth", "aliases", "directives", "rootFields", "keyedMutations", "complexity",
-	"introspection", "introspectionDepth", "name", "values", "queryTime", "keys", "bytes",
+	"introspection", "introspectionDepth", "name", "values", "queryTime", "answer", "keys", "bytes",
 }
 
 // Limit is a request beyond the limit of that name, which is one of
