@@ -165,9 +165,6 @@ type Reading struct {
 	// Descriptions says whether descriptions are read. Those that are not are nil: the
 	// database does not even fetch them.
 	Descriptions bool
-	// Found is told what was read while no other query has the connection yet. Its error is
-	// the query's.
-	Found func([]Project) error
 }
 
 // readColumns are projectColumns, for a statement whose third value is Reading.Descriptions.
@@ -175,7 +172,7 @@ const readColumns = `tenant, id, version, name, case when $3 then description en
 
 // FindProject returns the tenant's project, or ErrNotFound.
 func FindProject(ctx context.Context, queries *Queries, tenant string, id uuid.UUID, reading Reading) (Project, error) {
-	found, err := ofTenant(ctx, queries, reading, `
+	found, err := ofTenant(ctx, queries, `
 		select `+readColumns+`
 		from projects
 		where tenant = $1 and id = $2`, tenant, id, reading.Descriptions)
@@ -208,7 +205,7 @@ func ListProjects(ctx context.Context, queries *Queries, tenant string, page Pag
 	if page.After != nil {
 		args = append(args, page.After.CreatedAt, page.After.ID)
 	}
-	list, err := ofTenant(ctx, queries, reading, listSQL(page.After != nil, page.IncludeArchived), tenant, args...)
+	list, err := ofTenant(ctx, queries, listSQL(page.After != nil, page.IncludeArchived), tenant, args...)
 	if err != nil {
 		return nil, fmt.Errorf("listing projects: %w", err)
 	}
@@ -235,7 +232,7 @@ func listSQL(after, includeArchived bool) string {
 
 // ofTenant returns the projects that the query finds in a transaction of the
 // tenant: row-level security shows it no others. A batch is a transaction.
-func ofTenant(ctx context.Context, queries *Queries, reading Reading, sql, tenant string, args ...any) ([]Project, error) {
+func ofTenant(ctx context.Context, queries *Queries, sql, tenant string, args ...any) ([]Project, error) {
 	var found []Project
 	var batch pgx.Batch
 	batch.Queue(`select set_config('onceql.tenants', array[$1::text]::text, true)`, tenant)
@@ -244,10 +241,7 @@ func ofTenant(ctx context.Context, queries *Queries, reading Reading, sql, tenan
 		return err
 	})
 	err := queries.Read(ctx, tenant, func(ctx context.Context, conn Conn) error {
-		if err := conn.SendBatch(ctx, &batch).Close(); err != nil || reading.Found == nil {
-			return err
-		}
-		return reading.Found(found)
+		return conn.SendBatch(ctx, &batch).Close()
 	})
 	return found, err
 }

@@ -55,6 +55,8 @@ func TestConfiguration_RefusesWhatCanNotWork(t *testing.T) {
 		"endless queries":          {"QUERY_TIMEOUT=1000h", "QUERY_TIMEOUT"},
 		"no cache":                 {"DOCUMENT_CACHE_BYTES=-1", "DOCUMENT_CACHE_BYTES"},
 		"less than a body":         {"BODY_MEMORY_BYTES=1000", "MAX_BODY_BYTES"},
+		"less than an answer":      {"ANSWER_MEMORY_BYTES=1000000", "LIMIT_ANSWER_BYTES"},
+		"no time for answers":      {"ANSWER_TIMEOUT=0s", "ANSWER_TIMEOUT"},
 		"no decoding":              {"DECODE_AT_ONCE=-1", "DECODE_AT_ONCE"},
 		"negative rate":            {"TENANT_RATE=-1", "TENANT_RATE"},
 		"no rate":                  {"TENANT_RATE=NaN", "TENANT_RATE"},

@@ -59,6 +59,10 @@ func queryError(err error) error {
 		return busy
 	case errors.Is(err, db.ErrSlow):
 		return limitExceeded("queryTime", db.ErrSlow.Error()+"; ask for less")
+	case errors.Is(err, transport.ErrNoMemory):
+		busy := gqlidem.NewError(gqlidem.CodeUnavailable, transport.ErrNoMemory.Error()+"; try again")
+		busy.Err = err
+		return busy
 	case errors.Is(err, transport.ErrLargeAnswer):
 		return limitExceeded("answer", transport.ErrLargeAnswer.Error()+"; ask for less in one request")
 	}

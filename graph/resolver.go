@@ -10,7 +10,6 @@ import (
 	"github.com/onceql/onceql/db"
 	"github.com/onceql/onceql/graph/generated"
 	"github.com/onceql/onceql/graph/model"
-	"github.com/onceql/onceql/graph/transport"
 	"github.com/onceql/onceql/idempotency"
 	"github.com/onceql/onceql/idempotency/gqlidem"
 	"github.com/onceql/onceql/internal/quota"
@@ -155,12 +154,16 @@ func (r queries) Project(ctx context.Context, id string) (*model.Project, error)
 	if err != nil {
 		return nil, err
 	}
-	if err := transport.Read(ctx, 0); err != nil {
+	selected, err := reserve(ctx)
+	if err != nil {
 		return nil, queryError(err)
 	}
-	found, err := db.FindProject(ctx, r.queries, tenant, projectID, ofProject(ctx).reading(ctx, 1))
+	found, err := db.FindProject(ctx, r.queries, tenant, projectID, selected.reading())
 	if errors.Is(err, db.ErrNotFound) {
 		return nil, nil
+	}
+	if err == nil {
+		err = selected.read(ctx, found)
 	}
 	if err != nil {
 		return nil, queryError(err)
@@ -183,10 +186,14 @@ func (r queries) Projects(ctx context.Context, first int32, after *string, inclu
 			return nil, err
 		}
 	}
-	if err := transport.Read(ctx, 0); err != nil {
+	selected, err := reserve(ctx)
+	if err != nil {
 		return nil, queryError(err)
 	}
-	found, err := db.ListProjects(ctx, r.queries, tenant, page, ofConnection(ctx).reading(ctx, int(first)))
+	found, err := db.ListProjects(ctx, r.queries, tenant, page, selected.reading())
+	if err == nil {
+		err = selected.read(ctx, found[:min(int(first), len(found))]...)
+	}
 	if err != nil {
 		return nil, queryError(err)
 	}

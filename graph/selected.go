@@ -14,18 +14,13 @@ import (
 // each response key, wherever in the field's selections.
 type selected struct{ names, descriptions int }
 
-// ofProject is what the field of ctx, a project, selects of it.
-func ofProject(ctx context.Context) selected {
-	var s selected
-	s.project(graphql.GetOperationContext(ctx), graphql.GetFieldContext(ctx).Field.Selections)
-	return s
-}
-
-// ofConnection is what the field of ctx, a connection, selects of each of its projects.
-func ofConnection(ctx context.Context) selected {
-	var s selected
-	operation := graphql.GetOperationContext(ctx)
-	for _, field := range graphql.CollectFieldsCtx(ctx, []string{"ProjectConnection"}) {
+// ofRoot is what a root field of a query selects of each project that it reads.
+func ofRoot(operation *graphql.OperationContext, root graphql.CollectedField) (s selected) {
+	if root.Name == "project" {
+		s.project(operation, root.Selections)
+		return s
+	}
+	for _, field := range graphql.CollectFields(operation, root.Selections, []string{"ProjectConnection"}) {
 		switch field.Name {
 		case "nodes":
 			s.project(operation, field.Selections)
@@ -51,20 +46,44 @@ func (s *selected) project(operation *graphql.OperationContext, selections ast.S
 	}
 }
 
-// reading reads what is selected of at most so many projects, within what the answer may
-// hold.
-func (s selected) reading(ctx context.Context, most int) db.Reading {
-	return db.Reading{Descriptions: s.descriptions > 0, Found: func(found []db.Project) error {
-		var bytes int64
-		for _, p := range found[:min(most, len(found))] {
-			bytes += int64(s.names) * jsonBytes(p.Name)
-			if p.Description != nil {
-				bytes += int64(s.descriptions) * jsonBytes(*p.Description)
+// reserve waits until there is memory for what the query of ctx may read at most, and
+// returns what its field, which is a root field, selects.
+func reserve(ctx context.Context) (selected, error) {
+	operation := graphql.GetOperationContext(ctx)
+	err := transport.Reserve(ctx, func() (most int64) {
+		w := costWalker{variables: operation.Variables}
+		for _, root := range graphql.CollectFields(operation, operation.Operation.SelectionSet, []string{"Query"}) {
+			if root.Name == "project" || root.Name == "projects" {
+				s := ofRoot(operation, root)
+				most += int64(w.times(root.Field)) * int64(s.names*largestName+s.descriptions*largestDescription)
 			}
 		}
-		return transport.Read(ctx, bytes)
-	}}
+		return most
+	})
+	return ofRoot(operation, graphql.GetFieldContext(ctx).Field), err
 }
+
+// reading is what has to be read for it.
+func (s selected) reading() db.Reading { return db.Reading{Descriptions: s.descriptions > 0} }
+
+// read counts what was read of the projects that are answered.
+func (s selected) read(ctx context.Context, answered ...db.Project) error {
+	var bytes int64
+	for _, p := range answered {
+		bytes += int64(s.names) * jsonBytes(p.Name)
+		if p.Description != nil {
+			bytes += int64(s.descriptions) * jsonBytes(*p.Description)
+		}
+	}
+	return transport.Read(ctx, bytes)
+}
+
+// The largest strings as JSON has them, in bytes: a name has no control characters and four
+// bytes a character at most, and JSON makes six of a control character.
+const (
+	largestName        = 4*maxName + len(`""`)
+	largestDescription = len(`\u0001`)*maxDescription + len(`""`)
+)
 
 // MinAnswer is the least Config.MaxAnswer that every project fits into: the longest
 // description in control characters, of which JSON makes six bytes each.
