@@ -81,15 +81,16 @@ type serveCommand struct {
 
 // limitFlags bound what one document may ask for.
 type limitFlags struct {
-	LimitValues         int  `env:"LIMIT_VALUES" default:"${limit_values}" help:"Most JSON values of a request, objects and lists among them (${default})."`
-	LimitTokens         int  `env:"LIMIT_TOKENS" default:"${limit_tokens}" help:"Most tokens of a document; the time to validate it grows with their square (${default})."`
-	LimitDepth          int  `env:"LIMIT_DEPTH" default:"${limit_depth}" help:"How deeply fields may be nested (${default})."`
-	LimitAliases        int  `env:"LIMIT_ALIASES" default:"${limit_aliases}" help:"Most aliases (${default})."`
-	LimitDirectives     int  `env:"LIMIT_DIRECTIVES" default:"${limit_directives}" help:"Most directives (${default})."`
-	LimitRootFields     int  `env:"LIMIT_ROOT_FIELDS" default:"${limit_root_fields}" help:"Most root fields (${default})."`
-	LimitKeyedMutations int  `env:"LIMIT_KEYED_MUTATIONS" default:"${limit_keyed_mutations}" help:"Most mutations with an idempotency key in one document (${default})."`
-	LimitComplexity     int  `env:"LIMIT_COMPLEXITY" default:"${limit_complexity}" help:"Most fields of an answer, those of a page counted as often as the page has items (${default})."`
-	Introspection       bool `env:"INTROSPECTION" default:"true" negatable:"" help:"Answer introspection, and suggest names in errors (${default})."`
+	LimitValues         int   `env:"LIMIT_VALUES" default:"${limit_values}" help:"Most JSON values of a request, objects and lists among them (${default})."`
+	LimitAnswerBytes    int64 `env:"LIMIT_ANSWER_BYTES" default:"${limit_answer}" help:"Most bytes of names and descriptions that a query reads for its answer, as JSON has them (${default})."`
+	LimitTokens         int   `env:"LIMIT_TOKENS" default:"${limit_tokens}" help:"Most tokens of a document; the time to validate it grows with their square (${default})."`
+	LimitDepth          int   `env:"LIMIT_DEPTH" default:"${limit_depth}" help:"How deeply fields may be nested (${default})."`
+	LimitAliases        int   `env:"LIMIT_ALIASES" default:"${limit_aliases}" help:"Most aliases (${default})."`
+	LimitDirectives     int   `env:"LIMIT_DIRECTIVES" default:"${limit_directives}" help:"Most directives (${default})."`
+	LimitRootFields     int   `env:"LIMIT_ROOT_FIELDS" default:"${limit_root_fields}" help:"Most root fields (${default})."`
+	LimitKeyedMutations int   `env:"LIMIT_KEYED_MUTATIONS" default:"${limit_keyed_mutations}" help:"Most mutations with an idempotency key in one document (${default})."`
+	LimitComplexity     int   `env:"LIMIT_COMPLEXITY" default:"${limit_complexity}" help:"Most fields of an answer, those of a page counted as often as the page has items (${default})."`
+	Introspection       bool  `env:"INTROSPECTION" default:"true" negatable:"" help:"Answer introspection, and suggest names in errors (${default})."`
 }
 
 func (f limitFlags) limits() graph.Limits {
@@ -102,6 +103,7 @@ func (f limitFlags) limits() graph.Limits {
 // shareFlags bound what all tenants have together, of which each has at most its share.
 type shareFlags struct {
 	BodyMemoryBytes    int64         `env:"BODY_MEMORY_BYTES" default:"${body_memory}" help:"How many bytes of request bodies larger than 4 KiB may be held at once; one tenant has half of them at most (${default})."`
+	AnswerMemoryBytes  int64         `env:"ANSWER_MEMORY_BYTES" default:"${answer_memory}" help:"How many bytes of answers larger than 32 KiB may be held at once; one tenant has half of them at most (${default})."`
 	DecodeAtOnce       int           `env:"DECODE_AT_ONCE" default:"0" help:"How many requests are decoded and validated at once; one tenant has three quarters of that at most. 0: as many as there are processors, at least 2 (${default})."`
 	DocumentCacheBytes int           `env:"DOCUMENT_CACHE_BYTES" default:"${document_cache}" help:"How much memory the parsed documents that are kept may take, in bytes; one of them a sixty-fourth of that (${default})."`
 	QueryConnections   int32         `env:"QUERY_CONNECTIONS" default:"8" help:"Connections for queries; one tenant has three quarters of them at most (${default})."`
@@ -109,7 +111,7 @@ type shareFlags struct {
 	QueryTimeout       time.Duration `env:"QUERY_TIMEOUT" default:"5s" help:"How long a query may run in the database (${default})."`
 }
 
-func (f shareFlags) validateShares(maxBody int64) error {
+func (f shareFlags) validateShares(maxBody, maxAnswer int64) error {
 	switch {
 	case f.QueryConnections < 1 || f.QueryQueue < 1:
 		return errors.New("QUERY_CONNECTIONS and QUERY_QUEUE must be at least 1")
@@ -117,6 +119,8 @@ func (f shareFlags) validateShares(maxBody int64) error {
 		return errors.New("DECODE_AT_ONCE is negative")
 	case f.BodyMemoryBytes < maxBody:
 		return errors.New("BODY_MEMORY_BYTES is less than MAX_BODY_BYTES: the largest body would never be read")
+	case f.AnswerMemoryBytes < maxAnswer:
+		return errors.New("ANSWER_MEMORY_BYTES is less than LIMIT_ANSWER_BYTES: the largest answer would take more than there is")
 	case f.DocumentCacheBytes < 1:
 		return errors.New("DOCUMENT_CACHE_BYTES must be at least 1")
 	case f.QueryTimeout < time.Millisecond:
@@ -160,6 +164,7 @@ type timeoutFlags struct {
 	HeaderTimeout  time.Duration `env:"HEADER_TIMEOUT" default:"10s" help:"How long the head of a request may take to arrive (${default})."`
 	BodyTimeout    time.Duration `env:"BODY_TIMEOUT" default:"30s" help:"How long a whole request may take to arrive (${default})."`
 	IdleTimeout    time.Duration `env:"IDLE_TIMEOUT" default:"2m" help:"How long a connection may be idle between two requests (${default})."`
+	AnswerTimeout  time.Duration `env:"ANSWER_TIMEOUT" default:"30s" help:"How long a client may take to read an answer (${default})."`
 	RequestTimeout time.Duration `env:"REQUEST_TIMEOUT" default:"1m" help:"How long a request may take until what it still waits for is given up (${default})."`
 }
 
@@ -183,14 +188,16 @@ func (c *serveCommand) Validate() error {
 		return errors.New("MAX_BODY_BYTES is less than 1")
 	case c.TTL <= 0 || c.Retention <= 0 || c.Wait <= 0 || c.Budget <= 0:
 		return errors.New("the IDEMPOTENCY_ durations must be more than zero")
-	case min(c.HeaderTimeout, c.BodyTimeout, c.IdleTimeout, c.RequestTimeout) <= 0:
-		return errors.New("HEADER_TIMEOUT, BODY_TIMEOUT, IDLE_TIMEOUT and REQUEST_TIMEOUT must be more than zero")
+	case min(c.HeaderTimeout, c.BodyTimeout, c.IdleTimeout, c.RequestTimeout, c.AnswerTimeout) <= 0:
+		return errors.New("HEADER_TIMEOUT, BODY_TIMEOUT, IDLE_TIMEOUT, REQUEST_TIMEOUT and ANSWER_TIMEOUT must be more than zero")
 	case c.Wait > c.RequestTimeout:
 		return fmt.Errorf("IDEMPOTENCY_WAIT is %s and REQUEST_TIMEOUT %s: a call would be given up before its wait is over", short(c.Wait), short(c.RequestTimeout))
 	case min(c.LimitValues, c.LimitTokens, c.LimitDepth, c.LimitAliases, c.LimitDirectives, c.LimitRootFields, c.LimitKeyedMutations, c.LimitComplexity) < 1:
 		return errors.New("the LIMIT_ numbers must be at least 1")
+	case c.LimitAnswerBytes < graph.MinAnswer:
+		return fmt.Errorf("LIMIT_ANSWER_BYTES is less than %d: the largest project could never be read", graph.MinAnswer)
 	}
-	if err := cmp.Or(c.validateShares(c.MaxBodyBytes), c.validateQuotas()); err != nil {
+	if err := cmp.Or(c.validateShares(c.MaxBodyBytes, c.LimitAnswerBytes), c.validateQuotas()); err != nil {
 		return err
 	}
 	return c.idempotency(nil).Validate()
@@ -244,6 +251,8 @@ func defaults() kong.Vars {
 
 		"max_body":              strconv.Itoa(transport.DefaultMaxBody),
 		"limit_values":          strconv.Itoa(transport.DefaultMaxValues),
+		"answer_memory":         strconv.Itoa(graph.DefaultAnswerMemory),
+		"limit_answer":          strconv.Itoa(transport.DefaultMaxAnswer),
 		"body_memory":           strconv.Itoa(graph.DefaultBodyMemory),
 		"document_cache":        strconv.Itoa(graph.DefaultDocumentCacheBytes),
 		"limit_tokens":          strconv.Itoa(limits.Tokens),

@@ -51,12 +51,13 @@ func TestListProjects_IsARangeOfAnIndex(t *testing.T) {
 			lateral (select timestamptz '2026-01-31' + i * interval '1 second' as at) a`)
 	exec(owner, `analyze projects`)
 	exec(role, `set onceql.tenants = '{a}'`)
-	for _, mode := range []string{"force_custom_plan", "force_generic_plan"} {
+	for i, mode := range []string{"force_custom_plan", "force_generic_plan", "force_custom_plan", "force_generic_plan"} {
 		exec(role, `set plan_cache_mode = `+mode)
 		for _, after := range []bool{false, true} {
 			for archived, index := range map[bool]string{false: "projects_current_idx", true: "projects_newest_idx"} {
-				name := fmt.Sprintf("%s, after a cursor: %t, with archived ones: %t", mode, after, archived)
-				values := `'a', 21`
+				descriptions := i < 2
+				name := fmt.Sprintf("%s, after a cursor: %t, with archived ones: %t, with descriptions: %t", mode, after, archived, descriptions)
+				values := fmt.Sprintf(`'a', 21, %t`, descriptions)
 				if after {
 					values += `, timestamptz '2026-01-31' + interval '29 seconds', gen_random_uuid()`
 				}

@@ -160,12 +160,22 @@ func lockProject(ctx context.Context, tx pgx.Tx, tenant string, id uuid.UUID) (P
 
 func equal(a, b *string) bool { return a == b || a != nil && b != nil && *a == *b }
 
+// A Reading says what a query reads of projects.
+type Reading struct {
+	// Descriptions says whether descriptions are read. Those that are not are nil: the
+	// database does not even fetch them.
+	Descriptions bool
+}
+
+// readColumns are projectColumns, for a statement whose third value is Reading.Descriptions.
+const readColumns = `tenant, id, version, name, case when $3 then description end, created_at, updated_at, archived_at`
+
 // FindProject returns the tenant's project, or ErrNotFound.
-func FindProject(ctx context.Context, queries *Queries, tenant string, id uuid.UUID) (Project, error) {
+func FindProject(ctx context.Context, queries *Queries, tenant string, id uuid.UUID, reading Reading) (Project, error) {
 	found, err := ofTenant(ctx, queries, `
-		select `+projectColumns+`
+		select `+readColumns+`
 		from projects
-		where tenant = $1 and id = $2`, tenant, id)
+		where tenant = $1 and id = $2`, tenant, id, reading.Descriptions)
 	if err != nil {
 		return Project{}, fmt.Errorf("finding a project: %w", err)
 	}
@@ -181,14 +191,21 @@ type ProjectPosition struct {
 	ID        uuid.UUID
 }
 
-// ListProjects returns at most limit of the tenant's projects, newest first: those
-// after the position, or from the newest when after is nil.
-func ListProjects(ctx context.Context, queries *Queries, tenant string, limit int, after *ProjectPosition, includeArchived bool) ([]Project, error) {
-	args := []any{limit}
-	if after != nil {
-		args = append(args, after.CreatedAt, after.ID)
+// A Page says which projects to list: at most Limit, those after the position, or from the
+// newest when After is nil.
+type Page struct {
+	Limit           int
+	After           *ProjectPosition
+	IncludeArchived bool
+}
+
+// ListProjects returns a page of the tenant's projects, newest first.
+func ListProjects(ctx context.Context, queries *Queries, tenant string, page Page, reading Reading) ([]Project, error) {
+	args := []any{page.Limit, reading.Descriptions}
+	if page.After != nil {
+		args = append(args, page.After.CreatedAt, page.After.ID)
 	}
-	list, err := ofTenant(ctx, queries, listSQL(after != nil, includeArchived), tenant, args...)
+	list, err := ofTenant(ctx, queries, listSQL(page.After != nil, page.IncludeArchived), tenant, args...)
 	if err != nil {
 		return nil, fmt.Errorf("listing projects: %w", err)
 	}
@@ -199,14 +216,14 @@ func ListProjects(ctx context.Context, queries *Queries, tenant string, limit in
 // projects_current_idx without archived projects, and of projects_newest_idx with them.
 func listSQL(after, includeArchived bool) string {
 	sql := `
-		select ` + projectColumns + `
+		select ` + readColumns + `
 		from projects
 		where tenant = $1`
 	if !includeArchived {
 		sql += ` and archived_at is null`
 	}
 	if after {
-		sql += ` and (created_at, id) < ($3, $4)`
+		sql += ` and (created_at, id) < ($4, $5)`
 	}
 	return sql + `
 		order by created_at desc, id desc

@@ -82,7 +82,9 @@ func TestProjects_AreTheTenantsOwn(t *testing.T) {
 	project := create(t, pool, db.Project{Tenant: "a", ID: id, Name: "x"})[0]
 	for _, tenant := range []string{"", "b", "A", "a "} {
 		calls := map[string]func(pgx.Tx) (db.Project, error){
-			"find": func(pgx.Tx) (db.Project, error) { return db.FindProject(t.Context(), queries(pool), tenant, id) },
+			"find": func(pgx.Tx) (db.Project, error) {
+				return db.FindProject(t.Context(), queries(pool), tenant, id, db.Reading{Descriptions: true})
+			},
 			"update": func(tx pgx.Tx) (db.Project, error) {
 				return db.UpdateProject(t.Context(), tx, tenant, id, db.ProjectChange{Name: new("theirs")})
 			},
@@ -213,7 +215,7 @@ func inTx(t testing.TB, pool *pgxpool.Pool, call func(pgx.Tx) error) error {
 
 func find(t testing.TB, pool *pgxpool.Pool, tenant string, id uuid.UUID) db.Project {
 	t.Helper()
-	project, err := db.FindProject(t.Context(), queries(pool), tenant, id)
+	project, err := db.FindProject(t.Context(), queries(pool), tenant, id, db.Reading{Descriptions: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -222,7 +224,7 @@ func find(t testing.TB, pool *pgxpool.Pool, tenant string, id uuid.UUID) db.Proj
 
 func list(t testing.TB, pool *pgxpool.Pool, tenant string, limit int, after *db.ProjectPosition, archived bool) []db.Project {
 	t.Helper()
-	page, err := db.ListProjects(t.Context(), queries(pool), tenant, limit, after, archived)
+	page, err := db.ListProjects(t.Context(), queries(pool), tenant, db.Page{Limit: limit, After: after, IncludeArchived: archived}, db.Reading{Descriptions: true})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -50,7 +50,7 @@ func limitExceeded(limit, message string) *gqlerror.Error {
 }
 
 // queryError says what the client can do about a query that was not answered. What took too
-// long would do so again: to retry it by itself would be no help.
+// long, or is too large, would be so again: to retry it by itself would be no help.
 func queryError(err error) error {
 	switch {
 	case errors.Is(err, db.ErrBusy):
@@ -59,6 +59,12 @@ func queryError(err error) error {
 		return busy
 	case errors.Is(err, db.ErrSlow):
 		return limitExceeded("queryTime", db.ErrSlow.Error()+"; ask for less")
+	case errors.Is(err, transport.ErrNoMemory):
+		busy := gqlidem.NewError(gqlidem.CodeUnavailable, transport.ErrNoMemory.Error()+"; try again")
+		busy.Err = err
+		return busy
+	case errors.Is(err, transport.ErrLargeAnswer):
+		return limitExceeded("answer", transport.ErrLargeAnswer.Error()+"; ask for less in one request")
 	}
 	return err
 }

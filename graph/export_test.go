@@ -3,6 +3,8 @@ package graph
 // Exported to the tests.
 var ReadSource = sourceText{DefaultLimits().Tokens}.MutateOperationParameters
 
+var JSONBytes = jsonBytes
+
 type DocumentCache = documentCache
 
 var (

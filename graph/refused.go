@@ -9,6 +9,7 @@ import (
 	"github.com/vektah/gqlparser/v2/gqlerror"
 
 	"github.com/onceql/onceql/db"
+	"github.com/onceql/onceql/graph/transport"
 	"github.com/onceql/onceql/idempotency"
 	"github.com/onceql/onceql/idempotency/gqlidem"
 	"github.com/onceql/onceql/internal/telemetry"
@@ -34,7 +35,7 @@ func (p Presenter) refused(ctx context.Context, presented *gqlerror.Error, err e
 		switch {
 		case errors.Is(err, idempotency.ErrOverloaded):
 			reason = telemetry.QueueFull
-		case errors.Is(err, db.ErrBusy):
+		case errors.Is(err, db.ErrBusy), errors.Is(err, transport.ErrNoMemory):
 			reason = telemetry.ShareFull
 		case errors.Is(ctx.Err(), context.Canceled):
 			return false // A caller that hung up is no trouble of the server's.

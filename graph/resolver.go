@@ -154,9 +154,16 @@ func (r queries) Project(ctx context.Context, id string) (*model.Project, error)
 	if err != nil {
 		return nil, err
 	}
-	found, err := db.FindProject(ctx, r.queries, tenant, projectID)
+	selected, err := reserve(ctx)
+	if err != nil {
+		return nil, queryError(err)
+	}
+	found, err := db.FindProject(ctx, r.queries, tenant, projectID, selected.reading())
 	if errors.Is(err, db.ErrNotFound) {
 		return nil, nil
+	}
+	if err == nil {
+		err = selected.read(ctx, found)
 	}
 	if err != nil {
 		return nil, queryError(err)
@@ -173,17 +180,24 @@ func (r queries) Projects(ctx context.Context, first int32, after *string, inclu
 	if first < 1 || first > maxPage {
 		return nil, badInput("first is between 1 and %d", maxPage)
 	}
-	var position *db.ProjectPosition
+	page := db.Page{Limit: int(first) + 1, IncludeArchived: includeArchived}
 	if after != nil {
-		if position, err = parseCursor(*after); err != nil {
+		if page.After, err = parseCursor(*after); err != nil {
 			return nil, err
 		}
 	}
-	found, err := db.ListProjects(ctx, r.queries, tenant, int(first)+1, position, includeArchived)
+	selected, err := reserve(ctx)
 	if err != nil {
 		return nil, queryError(err)
 	}
-	return connection(found, int(first), position != nil), nil
+	found, err := db.ListProjects(ctx, r.queries, tenant, page, selected.reading())
+	if err == nil {
+		err = selected.read(ctx, found[:min(int(first), len(found))]...)
+	}
+	if err != nil {
+		return nil, queryError(err)
+	}
+	return connection(found, int(first), page.After != nil), nil
 }
 
 // IdempotentCall resolves Query.idempotentCall. It reads where all queries do, so that

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/http"
 	"runtime"
+	"time"
 
 	"github.com/99designs/gqlgen/graphql/handler"
 	"github.com/99designs/gqlgen/graphql/handler/extension"
@@ -27,10 +28,19 @@ type Config struct {
 	// MaxValues is how many JSON values a request may have. Zero means
 	// transport.DefaultMaxValues.
 	MaxValues int
+	// MaxAnswer is how many bytes of strings a query may read for its answer, as JSON has
+	// them. Zero means transport.DefaultMaxAnswer.
+	MaxAnswer int64
 	// BodyMemory is how many bytes of bodies larger than 4 KiB may be held at once; one
 	// tenant has at most half of them, and an equal share of what stays free when others
 	// have some. Zero means DefaultBodyMemory.
 	BodyMemory int64
+	// AnswerMemory is how many bytes of answers larger than 32 KiB may be held at once, shared
+	// as BodyMemory is. Zero means DefaultAnswerMemory.
+	AnswerMemory int64
+	// AnswerTimeout is how long an answer may take to be written. Zero leaves that to the
+	// server, see transport.Transport.
+	AnswerTimeout time.Duration
 	// Decoding is how many requests are decoded and validated at once; one tenant has at
 	// most three quarters of that, and its share while others wait. Zero means as many as
 	// there are processors, and two where there is one.
@@ -55,16 +65,21 @@ type Config struct {
 	Refused Refused
 }
 
-// DefaultBodyMemory has room for 32 bodies of the largest size.
-const DefaultBodyMemory = 32 << 20
-
-// One tenant has at most half of the memory for bodies, because a slow one may hold its share
-// for long, and three quarters of the processors. Those who wait hold no memory but their
-// connections'.
 const (
-	shareOfBodies   = 1
+	// DefaultBodyMemory has room for 32 bodies of the largest size.
+	DefaultBodyMemory = 32 << 20
+	// DefaultAnswerMemory has room for 8 answers of the largest size.
+	DefaultAnswerMemory = 64 << 20
+)
+
+// One tenant has at most half of the memory for bodies and for answers, because a slow one may
+// hold its share for long, and three quarters of the processors. Those who wait hold no memory
+// but their connections'.
+const (
+	shareOfMemory   = 1
 	shareOfDecoding = 3
 	waitingBodies   = 1024
+	waitingToRead   = 1024
 	waitingToDecode = 4096
 )
 
@@ -76,8 +91,9 @@ func NewHandler(resolvers generated.ResolverRoot, once *gqlidem.Once, config Con
 		Resolvers: resolvers,
 	}))
 	server.AddTransport(transport.Transport{
-		MaxBody: config.MaxBody, MaxValues: config.MaxValues, Tenant: config.Tenant, Busy: config.busy,
-		Bodies:   fair.New(fair.Config{Slots: cmp.Or(config.BodyMemory, DefaultBodyMemory), Share: shareOfBodies, Waiting: waitingBodies, OfOne: waitingBodies}),
+		MaxBody: config.MaxBody, MaxValues: config.MaxValues, MaxAnswer: config.MaxAnswer, Tenant: config.Tenant, Busy: config.busy, AnswerTimeout: config.AnswerTimeout,
+		Bodies:   fair.New(fair.Config{Slots: cmp.Or(config.BodyMemory, DefaultBodyMemory), Share: shareOfMemory, Waiting: waitingBodies, OfOne: waitingBodies}),
+		Answers:  fair.New(fair.Config{Slots: cmp.Or(config.AnswerMemory, DefaultAnswerMemory), Share: shareOfMemory, Waiting: waitingToRead, OfOne: waitingToRead}),
 		Decoding: fair.New(fair.Config{Slots: int64(cmp.Or(config.Decoding, max(2, runtime.GOMAXPROCS(0)))), Share: shareOfDecoding, Waiting: waitingToDecode, OfOne: waitingToDecode}),
 	})
 	cache := newDocumentCache(cmp.Or(config.DocumentCacheBytes, DefaultDocumentCacheBytes), config.Tenant)

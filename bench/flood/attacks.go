@@ -32,7 +32,7 @@ const largest = 1 << 20
 // attacks are those that are measured. All but the one with slow bodies are of requests
 // that arrive as fast as the server takes them.
 var attacks = []*attack{
-	{name: "16 connections, 20 pages each, over 400,000 archived projects", tenant: archivist, connections: 16, body: pages("first: 1", "id")},
+	{name: "16 connections, 20 pages each, over 400,000 archived projects", tenant: archivist, connections: 16, body: pages(20, "first: 1", "id")},
 	{name: "400 connections, pages of 100", tenant: reader, connections: 400, body: fixed(`{projects(first:100){nodes{id}}}`)},
 	{name: "100 connections, 20 look-ups each", tenant: nobody, connections: 100, body: lookUps},
 	{name: "64 connections, documents of 8 KB, all different", tenant: nobody, connections: 64, body: documents(slices.Concat(valid, overLimit, invalid)...)},
@@ -47,7 +47,11 @@ var attacks = []*attack{
 	{name: "16 connections, 64 queries each in a pipeline", tenant: reader, connections: 16, send: pipeline, body: fixed(`{projects(first:1){nodes{id}}}`)},
 	{
 		name: "24 connections, answers of 20 MB that are read slowly", tenant: writer, connections: 24, send: unread,
-		body: pages("first: 100", "description"),
+		body: pages(20, "first: 100", "description"),
+	},
+	{
+		name: "64 connections, answers of 7 MB that are read slowly", tenant: writer, connections: 64, send: unread,
+		body: pages(7, "first: 100", "description"),
 	},
 	{name: "memory: documents of 8 KB beyond a limit, all different", tenant: nobody, connections: 64, body: documents(overLimit...), total: true},
 	{name: "memory: bodies of 1 MiB of empty objects", tenant: nobody, connections: 64, body: objects(largest), total: true},
@@ -121,7 +125,8 @@ func unread(a *attacker, c *load.Client, n int) error {
 		if err != nil {
 			return err
 		}
-		if text := string(some[:got]); strings.HasPrefix(text, "HTTP/1.1 ") && !strings.HasPrefix(text, "HTTP/1.1 200") {
+		text := string(some[:got])
+		if strings.Contains(text, "LIMIT_EXCEEDED") || strings.HasPrefix(text, "HTTP/1.1 ") && !strings.HasPrefix(text, "HTTP/1.1 200") {
 			a.count(heardRefusal)
 			return io.EOF
 		}

@@ -32,9 +32,9 @@ func repeated(n int, text string) string {
 	return all.String()
 }
 
-// pages asks for 20 pages.
-func pages(arguments, field string) func([]byte, int) []byte {
-	return fixed("{" + repeated(20, "p%d:projects("+arguments+"){nodes{"+field+"}}") + "}")
+// pages asks for so many pages in one request.
+func pages(count int, arguments, field string) func([]byte, int) []byte {
+	return fixed("{" + repeated(count, "p%d:projects("+arguments+"){nodes{"+field+"}}") + "}")
 }
 
 // lookUps asks what 20 keys did.

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/vektah/gqlparser/v2/gqlerror"
@@ -31,6 +32,8 @@ type answer struct {
 	// strict is whether the media type lets the status tell of errors in the
 	// document.
 	strict bool
+	// timeout is how long it may take to be written, zero as long as the server says.
+	timeout time.Duration
 }
 
 // newAnswer sets the headers that every answer has, so that one to a panic has
@@ -91,10 +94,16 @@ func (a *answer) requestErrors(ctx context.Context, errs gqlerror.List) {
 }
 
 // executed answers an operation that ran. gqlgen has no response when the request
-// was cancelled before it ran.
-func (a *answer) executed(ctx context.Context, response *graphql.Response) {
+// was cancelled before it ran. An answer for which there is no memory is lost: a mutation's
+// is replayed under the same key.
+func (a *answer) executed(ctx context.Context, response *graphql.Response, allowance *allowance) {
 	if response == nil {
 		a.refuse(refuse(http.StatusServiceUnavailable, gqlidem.CodeUnavailable, "the request ended before its outcome was known"))
+		return
+	}
+	if !allowance.cover(ctx, int64(len(response.Data))) {
+		a.w.Header().Del(gqlidem.HeaderReplayed)
+		a.refuse(busy)
 		return
 	}
 	a.write(ctx, http.StatusOK, response, true)
@@ -113,22 +122,37 @@ func (a *answer) panicked(value any) {
 	a.write(ctx, http.StatusInternalServerError, &graphql.Response{Errors: gqlerror.List{failure}}, false)
 }
 
-// write sends the answer at once, with its length. Interceptors have set their
+// write sends the answer, a small one at once, with its length. Interceptors have set their
 // headers by now.
 func (a *answer) write(ctx context.Context, status int, response *graphql.Response, withData bool) {
 	body, err := encode(response, withData)
 	if err != nil {
 		status = http.StatusInternalServerError
-		body = a.encodeFailure(ctx, fmt.Errorf("encoding the response: %w", err))
+		body = [][]byte{a.encodeFailure(ctx, fmt.Errorf("encoding the response: %w", err))}
 	}
 	if status == http.StatusServiceUnavailable {
 		SetRetryAfter(a.w.Header())
 	}
-	a.w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	length := 0
+	for _, part := range body {
+		length += len(part)
+	}
+	if length <= smallAnswer {
+		body = [][]byte{bytes.Join(body, nil)}
+	}
+	a.w.Header().Set("Content-Length", strconv.Itoa(length))
+	if a.timeout > 0 { // A writer that knows no deadlines is bounded by nobody.
+		_ = http.NewResponseController(a.w).SetWriteDeadline(time.Now().Add(a.timeout))
+	}
 	a.w.WriteHeader(status)
-	if a.r.Method != http.MethodHead {
+	if a.r.Method == http.MethodHead {
+		return
+	}
+	for _, part := range body {
 		// The client may be gone; nobody is left to tell.
-		_, _ = a.w.Write(body) //nolint:gosec // JSON, which its type and nosniff keep from being taken for HTML.
+		if _, err := a.w.Write(part); err != nil { //nolint:gosec // JSON, which its type and nosniff keep from being taken for HTML.
+			return
+		}
 	}
 }
 
@@ -138,42 +162,43 @@ func (a *answer) encodeFailure(ctx context.Context, err error) []byte {
 		presented := present(ctx, a.exec, internal(err))
 		presented.Extensions = nil
 		if body, err := encode(presented, false); err == nil {
-			return body
+			return bytes.Join(body, nil)
 		}
 	}
 	body, _ := encode(&graphql.Response{Errors: gqlerror.List{internal(nil)}}, false)
-	return body
+	return bytes.Join(body, nil)
 }
 
-// encode puts a response into the form of the specification. The data is JSON
-// already and is not read again.
-func encode(response *graphql.Response, withData bool) ([]byte, error) {
-	body := make([]byte, 0, len(response.Data)+512)
-	body = append(body, '{')
+// encode puts a response into the form of the specification, in parts. The data is JSON
+// already: it is neither read again nor copied.
+func encode(response *graphql.Response, withData bool) ([][]byte, error) {
+	head, data, tail := []byte{'{'}, []byte(nil), []byte(nil)
 	if len(response.Errors) > 0 {
 		errs, err := json.Marshal(response.Errors)
 		if err != nil {
 			return nil, err
 		}
-		body = append(append(body, `"errors":`...), errs...)
-		body = append(body, ',')
+		head = append(append(append(head, `"errors":`...), errs...), ',')
 	}
 	if withData {
-		body = append(body, `"data":`...)
-		if len(response.Data) == 0 {
-			body = append(body, "null"...)
+		head, data, tail = append(head, `"data":`...), response.Data, []byte{','}
+		if len(data) == 0 {
+			data = []byte("null")
 		}
-		body = append(append(body, response.Data...), ',')
 	}
 	if len(response.Extensions) > 0 {
 		extensions, err := json.Marshal(response.Extensions)
 		if err != nil {
 			return nil, err
 		}
-		body = append(append(body, `"extensions":`...), extensions...)
-		body = append(body, ',')
+		tail = append(append(tail, `"extensions":`...), extensions...)
+	} else {
+		tail = nil
+		if !withData {
+			head = bytes.TrimSuffix(head, []byte{','})
+		}
 	}
-	return append(bytes.TrimSuffix(body, []byte{','}), '}'), nil
+	return [][]byte{head, data, append(tail, '}')}, nil
 }
 
 // preference is how much a client wants one media type.

@@ -36,22 +36,31 @@ func (t Transport) take(ctx context.Context, gate *fair.Gate, n int64) (turn, *r
 	if gate == nil {
 		return turn{}, nil
 	}
-	tenant := ""
-	if t.Tenant != nil {
-		name, err := t.Tenant(ctx)
-		if err != nil {
-			return turn{}, &refusal{status: http.StatusInternalServerError, err: internal(err)}
-		}
-		tenant = name
+	tenant, err := t.tenant(ctx)
+	if err != nil {
+		return turn{}, &refusal{status: http.StatusInternalServerError, err: internal(err)}
 	}
 	leave, err := gate.Enter(ctx, tenant, n)
 	if err != nil {
-		if t.Busy != nil {
-			t.Busy(ctx)
-		}
+		t.busy(ctx)
 		return turn{}, busy
 	}
 	return turn{leave}, nil
+}
+
+// tenant says whose request it is.
+func (t Transport) tenant(ctx context.Context) (string, error) {
+	if t.Tenant == nil {
+		return "", nil
+	}
+	return t.Tenant(ctx)
+}
+
+// busy tells of a request that waited in vain.
+func (t Transport) busy(ctx context.Context) {
+	if t.Busy != nil {
+		t.Busy(ctx)
+	}
 }
 
 // readBody reads the body. One that is not small takes a share of the memory for bodies

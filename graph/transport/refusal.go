@@ -50,7 +50,8 @@ func WriteText(w http.ResponseWriter, status int, text string) {
 	_, _ = io.WriteString(w, text+"\n") //nolint:gosec // Text, which its type keeps from being taken for HTML.
 }
 
-// busy is the refusal of a request that was not its tenant's turn. Nothing of it began.
+// busy is the refusal of a request that was not its tenant's turn. Nothing of it began, but
+// for a mutation whose answer has no room: its key replays it.
 var busy = &refusal{status: http.StatusServiceUnavailable, text: "too many requests are waiting; try again"}
 
 // A refusal is a request that the transport does not let through.

@@ -21,6 +21,7 @@ import (
 
 	"github.com/onceql/onceql/graph/generated"
 	"github.com/onceql/onceql/graph/model"
+	"github.com/onceql/onceql/graph/transport"
 )
 
 // A server is a gqlgen server whose only transport is the one under test.
@@ -92,8 +93,20 @@ func (m mutations) UnarchiveProject(context.Context, model.UnarchiveProjectInput
 
 type queries struct{ *resolver }
 
-func (q queries) Project(_ context.Context, id string) (*model.Project, error) {
+func (q queries) Project(ctx context.Context, id string) (*model.Project, error) {
 	q.runs.Add(1)
+	if sizes, ok := strings.CutPrefix(id, "read "); ok {
+		size, total, _ := strings.Cut(sizes, " of ")
+		n, _ := strconv.Atoi(size)
+		most, _ := strconv.Atoi(total)
+		if err := transport.Reserve(ctx, func() int64 { return int64(most) }); err != nil {
+			return nil, err
+		}
+		if err := transport.Read(ctx, int64(n)); err != nil {
+			return nil, err
+		}
+		return &model.Project{ID: id, Name: strings.Repeat("x", n)}, nil
+	}
 	return &model.Project{ID: id, Name: "a <project> & \u2028"}, nil
 }
 

@@ -28,6 +28,7 @@ import (
 	"context"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/vektah/gqlparser/v2/ast"
@@ -45,10 +46,17 @@ type Transport struct {
 	// have, objects and lists among them: each takes memory however short it is. Zero
 	// means DefaultMaxValues.
 	MaxValues int
-	// Bodies has the memory for bodies that are not small, in bytes, and Decoding how many
-	// requests are decoded and validated at once. Tenants share both. Nil does not bound
-	// them.
-	Bodies, Decoding *fair.Gate
+	// MaxAnswer is how many bytes of strings a query may read for its answer, as JSON has
+	// them. Its fields tell what they read, with Read. Zero means DefaultMaxAnswer.
+	MaxAnswer int64
+	// Bodies has the memory for bodies that are not small, in bytes, Answers the memory for
+	// answers that are not, and Decoding how many requests are decoded and validated at
+	// once. Tenants share each. Nil does not bound them.
+	Bodies, Answers, Decoding *fair.Gate
+	// AnswerTimeout is how long an answer may take to be written, from its beginning. Zero
+	// leaves that to the server. The server needs a WriteTimeout, with which each request
+	// on a connection begins anew.
+	AnswerTimeout time.Duration
 	// Tenant says whose request a context belongs to. Nil means that all are of one tenant.
 	Tenant func(context.Context) (string, error)
 	// Busy is told of each request that is refused because it waited in vain for its share.
@@ -73,6 +81,7 @@ func (Transport) Supports(*http.Request) bool { return true }
 // Do answers one request.
 func (t Transport) Do(w http.ResponseWriter, r *http.Request, exec graphql.GraphExecutor) {
 	answer := newAnswer(w, r, exec)
+	answer.timeout = t.AnswerTimeout
 	defer func() {
 		if value := recover(); value != nil {
 			answer.panicked(value)
@@ -99,8 +108,11 @@ func (t Transport) Do(w http.ResponseWriter, r *http.Request, exec graphql.Graph
 		answer.refuse(refusal)
 		return
 	}
-	run, ctx := exec.DispatchOperation(ctx, operation)
-	answer.executed(ctx, run(ctx))
+	// A large answer's memory is taken as it is read, and until it is written.
+	allowance := t.allowance()
+	defer allowance.end()
+	run, ctx := exec.DispatchOperation(context.WithValue(ctx, allowanceKey{}, allowance), operation)
+	answer.executed(ctx, run(ctx), allowance)
 }
 
 // operation returns what the client asks for, decoded and validated, and sets the media type

@@ -84,7 +84,7 @@ func (g *Gate) Enter(ctx context.Context, name string, n int64) (leave func(), e
 		return nil, err
 	}
 	n = min(n, g.config.Slots)
-	leave = func() { g.leave(name, n) }
+	leave = func() { g.Leave(name, n) }
 	w := g.enter(name, n)
 	if w == nil {
 		return leave, nil
@@ -101,6 +101,23 @@ func (g *Gate) Enter(ctx context.Context, name string, n int64) (leave func(), e
 	}
 	return leave, nil
 }
+
+// TryEnter is Enter for those who can't wait: it says no where Enter would wait. What it takes
+// is given back by Leave.
+func (g *Gate) TryEnter(name string, n int64) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	t := g.tenant(name)
+	if !g.mayEnter(t, n) {
+		g.forget(t)
+		return false
+	}
+	g.take(t, n)
+	return true
+}
+
+// Slots returns how much there is.
+func (g *Gate) Slots() int64 { return g.config.Slots }
 
 // Stats are what a gate does at a moment.
 type Stats struct {
@@ -120,15 +137,10 @@ func (g *Gate) Stats() Stats {
 func (g *Gate) enter(name string, n int64) *waiter {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	t := g.tenants[name]
-	if t == nil {
-		t = &tenant{name: name}
-		g.tenants[name] = t
-	}
+	t := g.tenant(name)
 	w := &waiter{n: n}
-	first := t.waits.Len() == 0 && (len(g.queue) == 0 || t.has < g.queue[0].has)
 	switch {
-	case first && g.allowed(t, n):
+	case g.mayEnter(t, n):
 		g.take(t, n)
 		return nil
 	case t.waits.Len() >= g.config.OfOne || g.waiting >= g.config.Waiting && !g.makePlace(t):
@@ -144,6 +156,22 @@ func (g *Gate) enter(name string, n int64) *waiter {
 		heap.Push(&g.queue, t)
 	}
 	return w
+}
+
+// tenant returns the tenant of that name, which is new when it has nothing and does not wait.
+func (g *Gate) tenant(name string) *tenant {
+	t := g.tenants[name]
+	if t == nil {
+		t = &tenant{name: name}
+		g.tenants[name] = t
+	}
+	return t
+}
+
+// mayEnter says whether the tenant may have so much at once, because nobody comes before it.
+func (g *Gate) mayEnter(t *tenant, n int64) bool {
+	first := t.waits.Len() == 0 && (len(g.queue) == 0 || t.has < g.queue[0].has)
+	return first && g.allowed(t, n)
 }
 
 // allowed says whether the tenant may have so much more now.
@@ -216,7 +244,9 @@ func (g *Gate) drop(t *tenant, w *waiter) {
 	}
 }
 
-func (g *Gate) leave(name string, n int64) {
+// Leave gives back n slots of those that the tenant has. It takes the place of what Enter
+// returned, for whoever gives back a part before the rest.
+func (g *Gate) Leave(name string, n int64) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	t := g.tenants[name]

@@ -26,7 +26,7 @@ const (
 	// QueueFull is a request, or a mutation, that has no place in the queue.
 	QueueFull Reason = "queue_full"
 	// ShareFull is a request, or a query, that waited in vain for what its tenant shares
-	// with others: memory for bodies, decoding, or connections for queries.
+	// with others: memory for bodies and answers, decoding, or connections for queries.
 	ShareFull Reason = "share_full"
 )
 
@@ -61,7 +61,7 @@ func Token(err error) Reason {
 // limits are the names in `extensions.limit`.
 var limits = []string{
 	"body", "tokens", "depth", "aliases", "directives", "rootFields", "keyedMutations", "complexity",
-	"introspection", "introspectionDepth", "name", "values", "queryTime", "keys", "bytes",
+	"introspection", "introspectionDepth", "name", "values", "queryTime", "answer", "keys", "bytes",
 }
 
 // Limit is a request beyond the limit of that name, which is one of
