@@ -105,10 +105,19 @@ type shareFlags struct {
 	BodyMemoryBytes    int64         `env:"BODY_MEMORY_BYTES" default:"${body_memory}" help:"How many bytes of request bodies larger than 4 KiB may be held at once; one tenant has half of them at most (${default})."`
 	AnswerMemoryBytes  int64         `env:"ANSWER_MEMORY_BYTES" default:"${answer_memory}" help:"How many bytes of answers larger than 32 KiB may be held at once; one tenant has half of them at most (${default})."`
 	DecodeAtOnce       int           `env:"DECODE_AT_ONCE" default:"0" help:"How many requests are decoded and validated at once; one tenant has three quarters of that at most. 0: as many as there are processors, at least 2 (${default})."`
+	TenantRequests     *int          `env:"TENANT_REQUESTS" help:"How many requests of one tenant are at work at once while another tenant is active. None: ${tenant_requests} for each processor."`
 	DocumentCacheBytes int           `env:"DOCUMENT_CACHE_BYTES" default:"${document_cache}" help:"How much memory the parsed documents that are kept may take, in bytes; one of them a sixty-fourth of that (${default})."`
 	QueryConnections   int32         `env:"QUERY_CONNECTIONS" default:"8" help:"Connections for queries; one tenant has three quarters of them at most (${default})."`
 	QueryQueue         int           `env:"QUERY_QUEUE" default:"4096" help:"How many queries may wait for a connection, and of one tenant a quarter of that (${default})."`
 	QueryTimeout       time.Duration `env:"QUERY_TIMEOUT" default:"5s" help:"How long a query may run in the database (${default})."`
+}
+
+// tenantRequests is zero where it is not set.
+func (f shareFlags) tenantRequests() int {
+	if f.TenantRequests == nil {
+		return 0
+	}
+	return *f.TenantRequests
 }
 
 func (f shareFlags) validateShares(maxBody, maxAnswer int64) error {
@@ -117,6 +126,8 @@ func (f shareFlags) validateShares(maxBody, maxAnswer int64) error {
 		return errors.New("QUERY_CONNECTIONS and QUERY_QUEUE must be at least 1")
 	case f.DecodeAtOnce < 0:
 		return errors.New("DECODE_AT_ONCE is negative")
+	case f.TenantRequests != nil && *f.TenantRequests < 1:
+		return errors.New("TENANT_REQUESTS must be at least 1")
 	case f.BodyMemoryBytes < maxBody:
 		return errors.New("BODY_MEMORY_BYTES is less than MAX_BODY_BYTES: the largest body would never be read")
 	case f.AnswerMemoryBytes < maxAnswer:
@@ -254,6 +265,7 @@ func defaults() kong.Vars {
 		"answer_memory":         strconv.Itoa(graph.DefaultAnswerMemory),
 		"limit_answer":          strconv.Itoa(transport.DefaultMaxAnswer),
 		"body_memory":           strconv.Itoa(graph.DefaultBodyMemory),
+		"tenant_requests":       strconv.Itoa(graph.DefaultTenantRequests),
 		"document_cache":        strconv.Itoa(graph.DefaultDocumentCacheBytes),
 		"limit_tokens":          strconv.Itoa(limits.Tokens),
 		"limit_depth":           strconv.Itoa(limits.Depth),

@@ -134,6 +134,7 @@ func (c *serveCommand) serve(ctx context.Context, log *slog.Logger) error {
 		AnswerMemory:       c.AnswerMemoryBytes,
 		AnswerTimeout:      c.AnswerTimeout,
 		Decoding:           c.DecodeAtOnce,
+		TenantRequests:     c.tenantRequests(),
 		DocumentCacheBytes: c.DocumentCacheBytes,
 		Tenant:             identity.Tenant,
 		Limits:             c.limits(),

@@ -58,6 +58,7 @@ func TestConfiguration_RefusesWhatCanNotWork(t *testing.T) {
 		"less than an answer":      {"ANSWER_MEMORY_BYTES=1000000", "LIMIT_ANSWER_BYTES"},
 		"no time for answers":      {"ANSWER_TIMEOUT=0s", "ANSWER_TIMEOUT"},
 		"no decoding":              {"DECODE_AT_ONCE=-1", "DECODE_AT_ONCE"},
+		"no requests":              {"TENANT_REQUESTS=0", "TENANT_REQUESTS"},
 		"negative rate":            {"TENANT_RATE=-1", "TENANT_RATE"},
 		"no rate":                  {"TENANT_RATE=NaN", "TENANT_RATE"},
 		"a burst of no rate":       {"TENANT_BURST=5", "TENANT_RATE"},

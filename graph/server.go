@@ -45,6 +45,9 @@ type Config struct {
 	// most three quarters of that, and its share while others wait. Zero means as many as
 	// there are processors, and two where there is one.
 	Decoding int
+	// TenantRequests is how many requests of one tenant are at work at once while another
+	// tenant is active. Zero means DefaultTenantRequests for each processor.
+	TenantRequests int
 	// DocumentCacheBytes is about how much memory the parsed documents that are kept may
 	// take. Zero means DefaultDocumentCacheBytes.
 	DocumentCacheBytes int
@@ -65,6 +68,10 @@ type Config struct {
 	Refused Refused
 }
 
+// DefaultTenantRequests is how many requests of one tenant are at work at once for each
+// processor, while another tenant is active: enough to fill batches.
+const DefaultTenantRequests = 4
+
 const (
 	// DefaultBodyMemory has room for 32 bodies of the largest size.
 	DefaultBodyMemory = 32 << 20
@@ -81,6 +88,7 @@ const (
 	waitingBodies   = 1024
 	waitingToRead   = 1024
 	waitingToDecode = 4096
+	waitingToWork   = 4096
 )
 
 // NewHandler returns the handler of /graphql. It panics when the schema has a
@@ -95,6 +103,9 @@ func NewHandler(resolvers generated.ResolverRoot, once *gqlidem.Once, config Con
 		Bodies:   fair.New(fair.Config{Slots: cmp.Or(config.BodyMemory, DefaultBodyMemory), Share: shareOfMemory, Waiting: waitingBodies, OfOne: waitingBodies}),
 		Answers:  fair.New(fair.Config{Slots: cmp.Or(config.AnswerMemory, DefaultAnswerMemory), Share: shareOfMemory, Waiting: waitingToRead, OfOne: waitingToRead}),
 		Decoding: fair.New(fair.Config{Slots: int64(cmp.Or(config.Decoding, max(2, runtime.GOMAXPROCS(0)))), Share: shareOfDecoding, Waiting: waitingToDecode, OfOne: waitingToDecode}),
+		Working: fair.NewCap(fair.CapConfig{
+			AtOnce: cmp.Or(config.TenantRequests, DefaultTenantRequests*runtime.GOMAXPROCS(0)), Waiting: waitingToWork, OfOne: waitingToWork,
+		}),
 	})
 	cache := newDocumentCache(cmp.Or(config.DocumentCacheBytes, DefaultDocumentCacheBytes), config.Tenant)
 	server.SetQueryCache(cache)

@@ -34,6 +34,8 @@ type answer struct {
 	strict bool
 	// timeout is how long it may take to be written, zero as long as the server says.
 	timeout time.Duration
+	// work ends once the answer is made: a client may take it slowly.
+	work turn
 }
 
 // newAnswer sets the headers that every answer has, so that one to a panic has
@@ -130,6 +132,7 @@ func (a *answer) write(ctx context.Context, status int, response *graphql.Respon
 		status = http.StatusInternalServerError
 		body = [][]byte{a.encodeFailure(ctx, fmt.Errorf("encoding the response: %w", err))}
 	}
+	a.work.end()
 	if status == http.StatusServiceUnavailable {
 		SetRetryAfter(a.w.Header())
 	}

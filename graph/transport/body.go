@@ -36,11 +36,24 @@ func (t Transport) take(ctx context.Context, gate *fair.Gate, n int64) (turn, *r
 	if gate == nil {
 		return turn{}, nil
 	}
+	return t.enter(ctx, func(ctx context.Context, tenant string) (func(), error) { return gate.Enter(ctx, tenant, n) })
+}
+
+// work waits until the request may be at work.
+func (t Transport) work(ctx context.Context) (turn, *refusal) {
+	if t.Working == nil {
+		return turn{}, nil
+	}
+	return t.enter(ctx, t.Working.Enter)
+}
+
+// enter waits for the turn of the request's tenant.
+func (t Transport) enter(ctx context.Context, enter func(context.Context, string) (func(), error)) (turn, *refusal) {
 	tenant, err := t.tenant(ctx)
 	if err != nil {
 		return turn{}, &refusal{status: http.StatusInternalServerError, err: internal(err)}
 	}
-	leave, err := gate.Enter(ctx, tenant, n)
+	leave, err := enter(ctx, tenant)
 	if err != nil {
 		t.busy(ctx)
 		return turn{}, busy

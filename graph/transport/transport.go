@@ -57,6 +57,9 @@ type Transport struct {
 	// leaves that to the server. The server needs a WriteTimeout, with which each request
 	// on a connection begins anew.
 	AnswerTimeout time.Duration
+	// Working bounds how many requests of one tenant are at work at once: from when their
+	// body was read until their answer is made. Nil does not bound them.
+	Working *fair.Cap
 	// Tenant says whose request a context belongs to. Nil means that all are of one tenant.
 	Tenant func(context.Context) (string, error)
 	// Busy is told of each request that is refused because it waited in vain for its share.
@@ -82,6 +85,7 @@ func (Transport) Supports(*http.Request) bool { return true }
 func (t Transport) Do(w http.ResponseWriter, r *http.Request, exec graphql.GraphExecutor) {
 	answer := newAnswer(w, r, exec)
 	answer.timeout = t.AnswerTimeout
+	defer answer.work.end()
 	defer func() {
 		if value := recover(); value != nil {
 			answer.panicked(value)
@@ -128,6 +132,9 @@ func (t Transport) operation(w http.ResponseWriter, r *http.Request, answer *ans
 		if body, refusal = t.readBody(w, r, memory); refusal != nil {
 			return nil, nil, refusal
 		}
+	}
+	if answer.work, refusal = t.work(r.Context()); refusal != nil {
+		return nil, nil, refusal
 	}
 	decoding, refusal := t.take(r.Context(), t.Decoding, 1)
 	if refusal != nil {

@@ -13,6 +13,9 @@
 // Nothing interrupts who is in, so a tenant that has something never gets the last of what
 // is free: that is kept for tenants that have nothing. A newcomer waits behind newcomers
 // alone, however much one tenant asks for and however slow it is.
+//
+// A Cap is for what has no slots, as processors: it bounds how many requests of one tenant
+// are at work beside another tenant's.
 package fair
 
 import (
