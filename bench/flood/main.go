@@ -86,7 +86,7 @@ func run(ctx context.Context, o options) (kept bool, err error) {
 			if a.total && round > 0 {
 				continue // What it takes is counted, and not compared.
 			}
-			if err := b.take(a, r.Results[n]); err != nil {
+			if err := b.take(ctx, a, r.Results[n]); err != nil {
 				return false, fmt.Errorf("%s: %w", a.name, err)
 			}
 			fmt.Fprintf(os.Stderr, "round %d of %d: %s\n", round+1, o.rounds, r.Results[n])

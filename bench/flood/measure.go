@@ -80,7 +80,7 @@ func after(d time.Duration) <-chan struct{} {
 }
 
 // take measures without the attack and beside it, and adds both to the result.
-func (b *bench) take(a *attack, r *result) error {
+func (b *bench) take(ctx context.Context, a *attack, r *result) error {
 	if err := b.start(); err != nil {
 		return err
 	}
@@ -93,7 +93,7 @@ func (b *bench) take(a *attack, r *result) error {
 	if err != nil {
 		return err
 	}
-	seen, err := b.beside(a)
+	seen, err := b.beside(ctx, a)
 	if err != nil {
 		return err
 	}
@@ -136,7 +136,7 @@ type scene struct {
 }
 
 // beside measures beside the attack.
-func (b *bench) beside(a *attack) (scene, error) {
+func (b *bench) beside(ctx context.Context, a *attack) (scene, error) {
 	token, err := b.issuer.token(a.tenant)
 	if err != nil {
 		return scene{}, err
@@ -145,7 +145,7 @@ func (b *bench) beside(a *attack) (scene, error) {
 	if a.total {
 		bytes = b.memory
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), longest+recovery)
+	ctx, cancel := context.WithTimeout(ctx, longest+recovery)
 	defer cancel()
 	start := time.Now()
 	p, err := startAttacker(ctx, a, b.server.URL.Host, b.server.URL.Path, token, bytes)
