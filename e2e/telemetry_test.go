@@ -99,7 +99,7 @@ func TestDatabase_ThatGoesAndComesBackIsToldOnceEach(t *testing.T) {
 		wantMetric(t, s, "onceql_database_away", "unreachable", 0)
 	}
 	wantLogged(t, s, 2, "the database can't be reached")
-	wantLogged(t, s, 2, "the database is back")
+	wantLogged(t, s, 2, "the database takes writes again")
 	if n := s.metric("onceql_refused_total", "database_away"); n < 42 {
 		t.Errorf("%v requests were refused, want at least 42", n)
 	}

@@ -3,6 +3,7 @@ package quota_test
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,10 +18,10 @@ type counter struct {
 	takes time.Duration
 	n     int
 	// failed counts what it is told of.
-	failed int
+	failed atomic.Int32
 }
 
-func (c *counter) fail(context.Context, string, error) { c.failed++ }
+func (c *counter) fail(context.Context, string, error) { c.failed.Add(1) }
 
 func (c *counter) count(ctx context.Context, _ string) (quota.Usage, error) {
 	c.n++
@@ -80,8 +81,8 @@ func TestStored_KnowsWhatIsCountedAndWhatWasAdded(t *testing.T) {
 			s.Know(ctx, "a")
 		}
 		time.Sleep(time.Second)
-		if c.failed != 2 {
-			t.Errorf("told %d times in little more than a minute, want 2", c.failed)
+		if c.failed.Load() != 2 {
+			t.Errorf("told %d times in little more than a minute, want 2", c.failed.Load())
 		}
 	})
 }
@@ -129,12 +130,12 @@ func TestStored_BoundsCountsThatTakeLong(t *testing.T) {
 		c.takes = time.Hour
 		s.Know(ctx, "b")
 		time.Sleep(28 * time.Second)
-		if c.failed != 0 {
+		if c.failed.Load() != 0 {
 			t.Error("a count was given up before 30 s")
 		}
 		time.Sleep(time.Second)
 		synctest.Wait()
-		if c.failed != 1 {
+		if c.failed.Load() != 1 {
 			t.Error("a count was not given up after 30 s")
 		}
 	})
