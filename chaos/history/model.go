@@ -67,7 +67,7 @@ func Linearizable(calls []Call) bool { return linearizable(calls, checkTimeout) 
 
 func linearizable(calls []Call, timeout time.Duration) bool {
 	var operations []porcupine.Operation
-	for i, c := range reduce(joined(calls)) {
+	for i, c := range reduce(repeated(joined(calls))) {
 		returned := int64(c.Returned)
 		if c.Outcome == Unknown {
 			returned = math.MaxInt64
@@ -97,6 +97,26 @@ func joined(calls []Call) []Call {
 	}
 	slices.SortStableFunc(calls, func(a, b Call) int { return cmp.Compare(a.Called, b.Called) })
 	return calls
+}
+
+// repeated has a call take effect twice where it may: its COMMIT went unanswered, the key was
+// forgotten before the server looked, and then nothing says that the COMMIT was done.
+func repeated(calls []Call) []Call {
+	all := make([]Call, 0, len(calls))
+	for _, c := range calls {
+		if c.Outcome == Executed && slices.ContainsFunc(calls, c.forgottenMeanwhile) {
+			first := c
+			first.Outcome, first.Payload = Unknown, ""
+			all = append(all, first)
+		}
+		all = append(all, c)
+	}
+	return all
+}
+
+// forgottenMeanwhile says whether the other call forgets the key while this one goes on.
+func (c Call) forgottenMeanwhile(other Call) bool {
+	return other.Variant == Forget && other.Outcome != NothingToForget && other.Called < c.Returned && other.Returned > c.Called
 }
 
 // reduce leaves calls out that decide nothing, because the search takes exponentially long

@@ -63,6 +63,9 @@ func TestLinearizable(t *testing.T) {
 		"another payload's, while one is right":   {[]history.Call{call(0, 1, "a", executed, "p"), call(2, 9, "a", replayed, "q"), call(3, 4, "a", replayed, "p")}, false},
 		"reused by its own, while one is right":   {[]history.Call{call(0, 1, "a", executed, "p"), call(2, 9, "a", reused, ""), call(3, 4, "b", reused, "")}, false},
 		"a replay of nothing, and one of a row":   {[]history.Call{call(0, 1, "a", replayed, "p"), call(2, 3, "a", executed, "p"), call(4, 5, "a", replayed, "p")}, false},
+		"done twice, forgotten in between":        {[]history.Call{call(0, 9, "a", executed, "q"), call(1, 6, "forget", forgotten, ""), elsewhere(call(2, 3, "a", replayed, "p")), elsewhere(call(10, 11, "a", replayed, "q"))}, true},
+		"done twice, forgotten before":            {[]history.Call{call(0, 1, "forget", forgotten, ""), call(2, 9, "a", executed, "q"), elsewhere(call(3, 4, "a", replayed, "p"))}, false},
+		"done twice, there was nothing to forget": {[]history.Call{call(0, 9, "a", executed, "q"), call(1, 6, "forget", nothing, ""), elsewhere(call(2, 3, "a", replayed, "p"))}, false},
 		"only one call, and it took effect twice": {[]history.Call{call(0, 1, "a", unknown, ""), call(2, 3, "forget", forgotten, ""), elsewhere(call(4, 5, "a", replayed, "p"))}, false},
 	} {
 		if got := history.Linearizable(test.calls); got != test.want {
