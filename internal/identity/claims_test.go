@@ -32,16 +32,17 @@ func TestIdentify_JudgesTheClaims(t *testing.T) {
 			return strings.Join(append(kept, instead), ",")
 		}
 		for claims, reason := range map[string]string{
-			good:                                                                          "",
-			good + `,"AUD":"another"`:                                                     "", // Claims that are not understood are ignored.
-			good + `,"EXP":1,"Iss":7,"SUB":""`:                                            "",
-			good + `,"nbf":0`:                                                             "",
-			good + `,"iat":"yesterday"`:                                                   "",
-			good + fmt.Sprintf(`,"nbf":%d`, now+60):                                       "",
-			good + fmt.Sprintf(`,"nbf":%d.5`, now-1):                                      "",
-			without("exp", fmt.Sprintf(`"exp":%d.5`, now)):                                "",
-			without("exp", fmt.Sprintf(`"exp":%de-3`, 1000*now+1)):                        "",
-			without("exp", `"exp":253402300799`):                                          "",
+			good:                                                   "",
+			good + `,"AUD":"another"`:                              "", // Claims that are not understood are ignored.
+			good + `,"EXP":1,"Iss":7,"SUB":""`:                     "",
+			good + `,"nbf":0`:                                      "",
+			good + `,"iat":"yesterday"`:                            "",
+			good + fmt.Sprintf(`,"nbf":%d`, now+60):                "",
+			good + fmt.Sprintf(`,"nbf":%d.5`, now-1):               "",
+			without("exp", fmt.Sprintf(`"exp":%d.5`, now)):         "",
+			without("exp", fmt.Sprintf(`"exp":%de-3`, 1000*now+1)): "",
+			without("exp", `"exp":253402300799`):                   "",
+
 			without("aud", fmt.Sprintf(`"aud":["another",%q]`, issuer.Audience)):          "",
 			without("sub", `"sub":"`+strings.Repeat("a", 252)+`acm"`):                     "",
 			without("sub", `"sub":"\ud83d\ude80"`):                                        "",
