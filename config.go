@@ -57,7 +57,7 @@ type serveCommand struct {
 	databaseFlags
 	logFlags
 	ListenAddr     string        `env:"LISTEN_ADDR" default:"127.0.0.1:8080" help:"Address to listen on; port 0 takes any free one (${default})."`
-	MetricsAddr    string        `env:"METRICS_ADDR" help:"Address of /metrics, which has a listener of its own, asks nobody who they are, and answers to ALLOWED_HOSTS too. None: off."`
+	MetricsAddr    string        `env:"METRICS_ADDR" help:"Address of /metrics, which has a listener of its own and asks nobody who they are. None: off."`
 	AllowAnonymous bool          `env:"ALLOW_ANONYMOUS" help:"Serve without authentication beyond the loopback interface."`
 	AllowedHosts   []string      `env:"ALLOWED_HOSTS" help:"Names of this server that requests may have in Host, besides addresses, localhost and that of LISTEN_ADDR, separated by commas. Others are refused where nobody is authenticated, and wherever this is set."`
 	AuthIssuer     string        `env:"AUTH_ISSUER" help:"URL of the OpenID Connect issuer whose bearer tokens are accepted. None: everyone is one anonymous tenant."`

@@ -6,7 +6,7 @@ import (
 )
 
 // Exported to the tests.
-const Generation = generation
+const MostRemembered = mostRemembered
 
 // Remembers says whether the verifier would let the token through without verifying it.
 func (v *Verifier) Remembers(token string) bool {
@@ -14,12 +14,8 @@ func (v *Verifier) Remembers(token string) bool {
 	return ok
 }
 
-// Remembered is how many tokens are remembered, some of them perhaps twice.
-func (v *Verifier) Remembered() int {
-	v.memory.mu.Lock()
-	defer v.memory.mu.Unlock()
-	return len(v.memory.current) + len(v.memory.last)
-}
+// Remembered is how many tokens are remembered.
+func (v *Verifier) Remembered() int { return v.memory.Len() }
 
-// Remember makes generations of that size.
-func (v *Verifier) Remember(generation int) { v.memory.generation = generation }
+// Remember bounds them.
+func (v *Verifier) Remember(most int) { v.memory.Resize(most) }

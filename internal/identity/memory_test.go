@@ -260,23 +260,23 @@ func claimsOf(i *issuer.Issuer, tenant, scopes string) string {
 func TestRemembered_AreOfABoundedNumberAndThoseInUseStay(t *testing.T) {
 	inTime(t, func(t *testing.T, i *issuer.Issuer) {
 		v := verifier(t, i)
-		const generation = 20
-		v.Remember(generation)
+		const most = 40
+		v.Remember(most)
 		used := i.Token("acme")
 		wantRemembered(t, v, "at first", used)
-		for n := range 10 * generation {
+		for n := range 10 * most {
 			claims := i.Claims("flood", "")
 			claims["jti"] = n
 			wantTenant(t, v, "one of many", i.Sign(claims), "flood")
-			if n%(generation-1) == 0 && !v.Remembers(used) {
+			if n%(most-1) == 0 && !v.Remembers(used) {
 				t.Fatalf("the token in use is forgotten after %d others", n)
 			}
-			if n := v.Remembered(); n > 2*generation {
-				t.Fatalf("%d tokens are remembered, want at most %d", n, 2*generation)
+			if n := v.Remembered(); n > most {
+				t.Fatalf("%d tokens are remembered, want at most %d", n, most)
 			}
 		}
-		if identity.Generation > 1<<14 {
-			t.Errorf("a generation has %d tokens: they would take tens of megabytes", identity.Generation)
+		if identity.MostRemembered > 1<<15 {
+			t.Errorf("%d tokens are remembered: they would take tens of megabytes", identity.MostRemembered)
 		}
 	})
 }

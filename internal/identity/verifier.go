@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
+	lru "github.com/hashicorp/golang-lru/v2"
 )
 
 // Config says whose tokens are accepted.
@@ -33,7 +34,7 @@ type Config struct {
 type Verifier struct {
 	config Config
 	keys   *keySet
-	memory memory
+	memory *lru.Cache[digest, verified]
 }
 
 // NewVerifier returns a verifier that keeps the issuer's keys up to date until ctx
@@ -58,7 +59,8 @@ func NewVerifier(ctx context.Context, config Config) (*Verifier, error) {
 		config.Changed(KeysMissing, err)
 	}
 	go keys.run(ctx, config.Changed)
-	return &Verifier{config: config, keys: keys, memory: memory{generation: generation}}, nil
+	memory, err := lru.New[digest, verified](mostRemembered)
+	return &Verifier{config: config, keys: keys, memory: memory}, err
 }
 
 // Identify returns whose request it is, or ErrUnauthenticated or ErrUnavailable.
@@ -85,6 +87,6 @@ func (v *Verifier) Identify(ctx context.Context, header http.Header) (Identity, 
 	if err != nil {
 		return Identity{}, err
 	}
-	v.memory.put(digest, verified{granted, key})
+	v.memory.Add(digest, verified{granted, key})
 	return granted.Identity, nil
 }

@@ -11,7 +11,7 @@ import (
 // A Rate bounds the requests of each tenant in a second. It is safe for use by many
 // goroutines.
 type Rate struct {
-	tenants   *recent[limiter]
+	tenants   recent[limiter]
 	perSecond rate.Limit
 	burst     int
 	// held counts the refusals that are held, see Hold.

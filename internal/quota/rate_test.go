@@ -68,13 +68,13 @@ func TestRate_KnowsABoundedNumberOfTenants(t *testing.T) {
 	t.Parallel()
 	r := quota.NewRate(1e-9, 1)
 	r.Wait("a")
-	for i := range 5 * quota.Generation {
+	for i := range 3 * quota.MostTenants {
 		r.Wait(fmt.Sprint(i))
 		if i%1000 == 0 && r.Wait("a") == 0 {
 			t.Fatalf("a tenant that goes on is forgotten after %d others", i)
 		}
-		if n := r.Tenants(); n > 2*quota.Generation {
-			t.Fatalf("%d tenants are known, want at most %d", n, 2*quota.Generation)
+		if n := r.Tenants(); n > quota.MostTenants {
+			t.Fatalf("%d tenants are known, want at most %d", n, quota.MostTenants)
 		}
 	}
 }

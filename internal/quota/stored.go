@@ -28,7 +28,7 @@ type Stored struct {
 	most    Usage
 	count   func(ctx context.Context, tenant string) (Usage, error)
 	failed  func(ctx context.Context, tenant string, err error)
-	tenants *recent[stored]
+	tenants recent[stored]
 	// told is when failed was called last.
 	told atomic.Pointer[time.Time]
 }
@@ -57,8 +57,8 @@ func (s *Stored) of(tenant string) *stored {
 
 // Know counts what the tenant has, when that is not known or was counted too long ago. It
 // waits for the first count alone, and no longer than a second or ctx lasts: replays come
-// here too. What can't be counted is
-// bounded by the count before, and not at all where there is none.
+// here too. What can't be counted is bounded by the count before, and not at all where there
+// is none.
 func (s *Stored) Know(ctx context.Context, tenant string) {
 	t := s.of(tenant)
 	t.mu.Lock()
