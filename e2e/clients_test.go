@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/onceql/onceql/internal/issuer"
 	"github.com/onceql/onceql/internal/npm"
 	"github.com/onceql/onceql/internal/pgtest"
 )
@@ -70,7 +71,10 @@ func TestPlayground(t *testing.T) {
 	}
 	tests := npm.Command(t, filepath.Join(moduleRoot, "playground"), "npm", "test")
 	closed := serve(t, pgtest.URL(t), "INTROSPECTION=false")
-	tests.Env = append(tests.Environ(), "ONCEQL_URL="+s.url, "ONCEQL_CLOSED_URL="+closed.url, "CI=true")
+	i := issuer.New(t)
+	guarded := serveTo(t, i, pgtest.URL(t))
+	tests.Env = append(tests.Environ(), "ONCEQL_URL="+s.url, "ONCEQL_CLOSED_URL="+closed.url,
+		"ONCEQL_GUARDED_URL="+guarded.url, "ONCEQL_TOKEN="+i.Token("playground"), "CI=true")
 	tests.Stdout = t.Output()
 	if err := tests.Run(); err != nil {
 		t.Error(err)

@@ -44,7 +44,7 @@ function Row({ call, headerNames, onUse }: { call: Call; headerNames: string[]; 
 }
 
 /** What of a payload can be in a line, which cuts it off where it ends. */
-const inShort = (payload: string): string => payload.slice(0, 200).replace(/^{"input":/, "");
+const inShort = (payload: string): string => payload.slice(0, 200).replace(/^{"input":{/, "");
 
 function Details({ call, headerNames, onUse }: { call: Call; headerNames: string[]; onUse: Props["onUse"] }) {
   const executedAt = call.answers.find((answer) => answer.executedAt)?.executedAt;

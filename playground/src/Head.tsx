@@ -54,10 +54,17 @@ export function Head() {
             Open Headers
           </button>
         )}
+        {text && (
+          <button type="button" className="narrow" onClick={showAnswer}>
+            Show the answer
+          </button>
+        )}
       </div>
     </div>
   );
 }
+
+const showAnswer = () => document.querySelector(".result-window")?.scrollIntoView({ block: "center" });
 
 function Said({
   pending,

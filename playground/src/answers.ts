@@ -42,7 +42,9 @@ const isFinal = (answer: Answer): boolean => tookEffect(answer) || !(isUnknown(a
  */
 export function keyState(answers: readonly Answer[]): "new" | "unsettled" | "settled" {
   let state: ReturnType<typeof keyState> = "new";
-  for (const send of Map.groupBy(answers, ({ send }) => send).values()) {
+  const sends = new Map<number, Answer[]>();
+  for (const answer of answers) sends.set(answer.send, [...(sends.get(answer.send) ?? []), answer]);
+  for (const send of sends.values()) {
     if (send.some(isFinal)) state = "settled";
     else if (send.some(isUnknown)) state = "unsettled";
   }

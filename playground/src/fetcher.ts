@@ -23,7 +23,8 @@ export const fetcher: ComponentProps<typeof GraphiQL>["fetcher"] = ({ query, var
       void showing(tab, async () => {
         const request = current().keyPerSend ? withUnusedKey(given) : given;
         const [reply] = await send(tab, request, headers, { signal: aborter.signal });
-        if (reply!.body) next(reply!.body);
+        // GraphiQL would write it into the tab that is open.
+        if (reply!.body && tab === openTab()) next(reply!.body);
         complete();
         return { reply: reply!, sentence: meaning(reply!.answers[0]) };
       });

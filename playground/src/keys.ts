@@ -1,19 +1,15 @@
 // The keys in the variables' text.
-import { tryParseJSONC } from "@graphiql/react";
-import { applyEdits, type JSONPath, modify } from "jsonc-parser";
+import { applyEdits, type JSONPath, modify, parse, type ParseError } from "jsonc-parser";
 
 import { keyedFields } from "../../clients/typescript/src/document";
 import { newKey } from "../../clients/typescript/src/key";
 import { executed, type Request } from "./document";
 
-/** The text as GraphiQL reads it: JSON, in which comments are allowed. Undefined when it is no object. */
+/** The text as GraphiQL reads it: JSON, in which comments are allowed, or nothing. Undefined when it is no object. */
 export function object(text: string): Record<string, unknown> | undefined {
-  try {
-    const value = tryParseJSONC(text) ?? {};
-    return typeof value === "object" && !Array.isArray(value) ? (value as Record<string, unknown>) : undefined;
-  } catch {
-    return undefined;
-  }
+  const errors: ParseError[] = [];
+  const value = parse(text, errors, { allowTrailingComma: true, allowEmptyContent: true }) ?? {};
+  return errors.length || typeof value !== "object" || Array.isArray(value) ? undefined : value;
 }
 
 /** The variables that are idempotency keys. */

@@ -5,7 +5,7 @@ import type { GraphiQL } from "graphiql";
 
 import { newKey } from "../../clients/typescript/src/key";
 import { keyVariables, object, withNewKeys } from "./keys";
-import { callOf, current, resume, stateOf } from "./session";
+import { beginAnew, callOf, current, resume, stateOf } from "./session";
 import { ownsStorage } from "./tab";
 
 const createProject = `# Send it twice: one project.
@@ -51,6 +51,7 @@ const mostTabs = 50;
 export async function open(): Promise<Tabs> {
   const storage = optionalStorage();
   if (await ownsStorage()) resume();
+  else beginAnew();
   const stored = tabsIn(storage.session?.getItem(ownItem)) ?? tabsIn(storage.local?.getItem(sharedItem));
   const opened = stored ?? { tabs: [firstTab()], activeTabIndex: 0 };
   const ids = new Set<string>();

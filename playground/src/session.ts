@@ -87,6 +87,9 @@ export function resume(): void {
   session = { ...session, calls, sent: Object.fromEntries(sent) as Record<string, string> };
 }
 
+/** Leaves nothing of what another tab stored, for a reload to take up. */
+export const beginAnew = (): void => change({ calls: [], sent: {} });
+
 const isCall = (call: any): boolean =>
   [call?.key, call?.operation, call?.payload, call?.query].every((text) => typeof text === "string") &&
   typeof call.variables === "object" &&

@@ -3,6 +3,8 @@
 import { newKey } from "../../clients/typescript/src/key";
 
 const nameItem = "onceql:playground:tab";
+// Set while that is being found out: a reload meanwhile does not decide it.
+const doubtItem = "onceql:playground:tab?";
 
 // How long a page waits for the one before it in the same tab to let go of the name, in
 // milliseconds. One that still holds it then is another tab.
@@ -17,11 +19,14 @@ export async function ownsStorage(): Promise<boolean> {
   try {
     const name = sessionStorage.getItem(nameItem);
     const [navigation] = performance.getEntriesByType("navigation") as PerformanceNavigationTiming[];
-    if (name && navigation?.type === "reload") {
+    if (name && navigation?.type === "reload" && !sessionStorage.getItem(doubtItem)) {
       void hold(name);
       return true;
     }
-    if (name && (await hold(name, AbortSignal.timeout(handOver)))) return true;
+    sessionStorage.setItem(doubtItem, "?");
+    const owned = name !== null && (await hold(name, AbortSignal.timeout(handOver)));
+    sessionStorage.removeItem(doubtItem);
+    if (owned) return true;
     const own = newKey();
     sessionStorage.setItem(nameItem, own);
     void hold(own);
