@@ -13,7 +13,8 @@ export interface Playground {
   context: BrowserContext;
   /** Errors of the page and requests to other hosts: none at a test's end. */
   faults: string[];
-  open(options?: Parameters<Browser["newContext"]>[0] & { url?: string }): Promise<Page>;
+  /** Opens the playground, in a context of its own, in which nothing is stored but what `prepare` does. */
+  open(options?: Parameters<Browser["newContext"]>[0] & { url?: string; prepare?: (page: Page) => Promise<unknown> }): Promise<Page>;
   /** Whether the API's mutations do not get to the server. */
   offline(lost: boolean): void;
   /** Takes the errors that Chromium reports for lost answers out of the faults. */
@@ -41,10 +42,11 @@ export function playground(): Playground {
     await at.context?.close();
     expect(at.faults).toEqual([]);
   });
-  at.open = async ({ url = at.proxy.url, ...options } = {}) => {
+  at.open = async ({ url = at.proxy.url, prepare, ...options } = {}) => {
     at.context = await browser.newContext({ viewport: { width: 1280, height: 800 }, ...options });
     at.context.on("page", (page) => watch(page, url, at.faults));
     const page = await at.context.newPage();
+    await prepare?.(page);
     await page.goto(url);
     await ready(page);
     return page;

@@ -1,4 +1,5 @@
 // What may be in storage when the playground opens.
+import type { Page } from "playwright-core";
 import { expect, test } from "vitest";
 
 import { currentKey, execute, keys, lastAnswer, playground, press, ready, says, textOf, uuid } from "./page";
@@ -8,19 +9,18 @@ const query =
   "mutation Old($input: CreateProjectInput!, $idempotencyKey: String!) { createProject(input: $input, idempotencyKey: $idempotencyKey) { project { id } } }";
 
 /** Opens with storage as it is given. */
-async function openWith(stored: { local?: Record<string, string>; session?: Record<string, string> }) {
-  const page = await at.open();
-  await page.goto(`${at.proxy.url}/healthz`);
-  await page.evaluate(({ local, session }) => {
-    localStorage.clear();
-    sessionStorage.clear();
-    Object.assign(localStorage, local);
-    Object.assign(sessionStorage, session);
-  }, stored);
-  await page.goto(at.proxy.url);
-  await ready(page);
-  return page;
-}
+const openWith = ({ local = {}, session = {} }: { local?: Record<string, string>; session?: Record<string, string> }) =>
+  at.open({
+    prepare: (page) =>
+      page.addInitScript(
+        ({ local, session }) => {
+          if (localStorage.length + sessionStorage.length) return;
+          Object.assign(localStorage, local);
+          Object.assign(sessionStorage, session);
+        },
+        { local, session },
+      ),
+  });
 
 const tab = (id: string, variables: string) => ({
   id,
@@ -118,18 +118,17 @@ test.each([
 });
 
 test("opens where storage is forbidden", async () => {
-  const page = await at.open();
-  await page.addInitScript(() => {
-    for (const name of ["localStorage", "sessionStorage"]) {
-      Object.defineProperty(window, name, {
-        get() {
-          throw new DOMException("forbidden", "SecurityError");
-        },
-      });
-    }
-  });
-  await page.reload();
-  await ready(page);
+  const prepare = (page: Page) =>
+    page.addInitScript(() => {
+      for (const name of ["localStorage", "sessionStorage"]) {
+        Object.defineProperty(window, name, {
+          get() {
+            throw new DOMException("forbidden", "SecurityError");
+          },
+        });
+      }
+    });
+  const page = await at.open({ prepare });
   await execute(page);
   await says(lastAnswer(page), /^EXECUTED/);
 });
