@@ -8,12 +8,10 @@ const units = [
 ] as const;
 
 let now = Date.now();
-const listeners = new Set<() => void>();
 
 function subscribe(listener: () => void): () => void {
-  listeners.add(listener);
   const timer = setInterval(() => ((now = Date.now()), listener()), 1000);
-  return () => (clearInterval(timer), listeners.delete(listener));
+  return () => clearInterval(timer);
 }
 
 /**

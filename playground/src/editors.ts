@@ -16,6 +16,7 @@ import { change, current, stateOf } from "./session";
 export interface Editors {
   /** What would be sent, or undefined while the document, or the JSON, is not whole. */
   request: Request | undefined;
+  /** The headers, or undefined while they can't be sent. */
   headers: Record<string, string> | undefined;
   /** The key that would be sent; empty when the document has none. */
   key: string;
@@ -29,10 +30,19 @@ function editors(query: string, variablesText: string, headersText: string, oper
   const request = executed(named) && variables && { ...named, variables };
   return {
     request,
-    headers: object(headersText) as Record<string, string> | undefined,
+    headers: sendable(object(headersText)),
     key: (request && keyedFieldsOf(request)[0]?.key) ?? "",
     keys: keyVariables(named),
   };
+}
+
+/** The headers, if a browser can send them: not every name and character can be in one. */
+export function sendable(headers: Record<string, unknown> | undefined): Record<string, string> | undefined {
+  try {
+    return headers && (new Headers(headers as Record<string, string>), headers as Record<string, string>);
+  } catch {
+    return undefined;
+  }
 }
 
 /** What the editors hold, as it changes. */

@@ -2,9 +2,9 @@
 import type { ComponentProps } from "react";
 import type { GraphiQL } from "graphiql";
 
-import { openTab, withUnusedKey } from "./editors";
-import { post, send, showing } from "./send";
-import { meaning } from "./sentence";
+import { openTab, sendable, withUnusedKey } from "./editors";
+import { post, send, showing, tell } from "./send";
+import { meaning, unreadable } from "./sentence";
 import { current } from "./session";
 
 /**
@@ -17,6 +17,11 @@ export const fetcher: ComponentProps<typeof GraphiQL>["fetcher"] = ({ query, var
   const given = { query, variables: variables ?? {}, ...(operationName && { operationName }) };
   if (operationName === "IntrospectionQuery") return post(given, headers).then((response) => response.json());
   const tab = openTab();
+  if (!sendable(headers)) {
+    tell(tab, unreadable);
+    // GraphiQL shows what it is rejected with.
+    return Promise.reject({ message: unreadable });
+  }
   const aborter = new AbortController();
   return {
     subscribe({ next, complete }: { next(value: any): void; complete(): void }) {

@@ -2,7 +2,7 @@
 import { type Answer, isUnknown, noAnswer, tookEffect } from "./answers";
 import type { Reply } from "./send";
 
-export const unreadable = "Nothing was sent: the document, the variables or the headers can't be read.";
+export const unreadable = "Nothing was sent: the document, the variables or the headers can't be sent.";
 export const keyless = "Nothing was sent: this operation has no idempotency key, so sending it again could do it again.";
 export const unchangeable = "Nothing was sent: the payload is not in the variables, so change it in the document yourself.";
 export const example = `{"Authorization": "Bearer …"}`;

@@ -130,8 +130,21 @@ test("variables that can't be read are not sent, and nothing is said of the last
   await execute(page);
   await says(lastAnswer(page), /^Nothing was sent\.$/);
   await press(page, "Send again");
-  await says(happened(page), /^Nothing was sent: .* can't be read\.$/);
+  await says(happened(page), /^Nothing was sent: .* can't be sent\.$/);
   expect(at.proxy.arrived.length).toBe(sent);
+});
+
+test("headers that can't be sent are no lost answer", async () => {
+  const page = await at.open();
+  await page.getByRole("button", { name: "Headers" }).click();
+  await write(page, "Headers", `{"Authorization": "Bearer …"}`);
+  await execute(page);
+  await says(lastAnswer(page), /^Nothing was sent\.$/);
+  expect(await textOf(page, "Result Window")).toMatch(/^{"errors":\[{"message":"Nothingwassent:[^"]*"}\]}$/);
+  await press(page, "Lose the answer");
+  await says(happened(page), /^Nothing was sent: .* can't be sent\.$/);
+  expect(at.proxy.arrived.filter(({ query }) => query.includes("mutation CreateProject"))).toEqual([]);
+  expect(await keys(page).count()).toBe(0);
 });
 
 test("opens with a session that can't be read, and keeps comments in the variables", async () => {
