@@ -1,0 +1,3 @@
+const run = require("./entries");
+
+test("in Node.js", () => run(process.env.NAME));
