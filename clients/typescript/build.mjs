@@ -3,12 +3,12 @@
 import { execFileSync } from "node:child_process";
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
-import { dirname, join, relative } from "node:path";
+import { dirname, join, relative } from "node:path/posix";
 
 process.chdir(import.meta.dirname);
-const write = (file, fields) => {
+const write = (file, text) => {
   mkdirSync(dirname(file), { recursive: true });
-  writeFileSync(file, JSON.stringify(fields, null, 2) + "\n");
+  writeFileSync(file, text);
 };
 
 const typescript = createRequire(import.meta.url).resolve("typescript/package.json");
@@ -17,13 +17,14 @@ rmSync("dist", { recursive: true, force: true });
 for (const config of ["tsconfig.json", "tsconfig.cjs.json"]) {
   execFileSync(process.execPath, [tsc, "-p", config], { stdio: "inherit" });
 }
-write("dist/cjs/package.json", { type: "commonjs", sideEffects: false });
+write("dist/cjs/package.json", JSON.stringify({ type: "commonjs", sideEffects: false }) + "\n");
 
-// What reads no `exports`, such as TypeScript's node10, looks for a directory of the
-// entry's name.
+// What reads no `exports`, such as TypeScript's node10, looks for a file of the entry's
+// name. Were it a directory with a package.json, Metro would not read the `exports` either.
 const { exports } = JSON.parse(readFileSync("package.json", "utf8"));
-for (const [entry, { import: esm, default: cjs }] of Object.entries(exports)) {
+for (const [entry, { default: cjs }] of Object.entries(exports)) {
   if (entry === "." || !cjs) continue;
-  const from = (file) => relative(entry, file).replaceAll("\\", "/");
-  write(join(entry, "package.json"), { main: from(cjs), module: from(esm), types: from(cjs.replace(/js$/, "d.ts")), sideEffects: false });
+  const target = `./${relative(dirname(entry), cjs)}`;
+  write(`${entry}.js`, `module.exports = require("${target}");\n`);
+  write(`${entry}.d.ts`, `export * from "${target}";\n`);
 }
