@@ -5,12 +5,16 @@ import { createContext, runInContext } from "node:vm";
 
 import { expect, test } from "vitest";
 
-import { all, endpoint, expectDone, install } from "./project.js";
+import { all, type Base, endpoint, expectDone, fileOf, install, nodeOf } from "./project.js";
 
-test.each(all ? [true, false] : [true])("Metro bundles the entries for React Native, package exports: %s", async (exports) => {
-  const project = await install("metro");
-  await project.node(["bundle.cjs", String(exports)]);
-  const bundle = readFileSync(join(project.dir, `bundle-${exports}.js`), "utf8");
+const versions: [string, boolean, Base, string][] = [["0.83", true, ".", process.execPath]];
+if (all)
+  versions.push(["0.83", false, ".", process.execPath], ["0.87", true, "newer", nodeOf("22")], ["0.87", false, "newer", nodeOf("22")]);
+
+test.each(versions)("Metro %s bundles the entries for React Native, package exports: %s", async (version, exports, base, node) => {
+  const project = await install("metro", {}, base);
+  await project.node(["bundle.cjs", String(exports), fileOf(".", "."), fileOf(".", ".", base)], {}, node);
+  const bundle = readFileSync(join(project.dir, "bundle.js"), "utf8");
 
   // What React Native has, as far as is used: no crypto, and nothing of Node.js.
   const native: any = { console, queueMicrotask, setTimeout, clearTimeout, setInterval, clearInterval };
@@ -19,8 +23,8 @@ test.each(all ? [true, false] : [true])("Metro bundles the entries for React Nat
   createContext(native);
   runInContext(bundle, native);
 
-  const name = `metro ${randomUUID()}`;
+  const name = `metro ${version} ${randomUUID()}`;
   await expect(native.run({ url: endpoint, name })).rejects.toThrow("import react-native-get-random-values first");
-  native.crypto = { getRandomValues: (array: Uint8Array) => crypto.getRandomValues(array) };
+  native.crypto = crypto;
   await expectDone(JSON.stringify(await native.run({ url: endpoint, name })), name);
 });

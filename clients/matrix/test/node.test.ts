@@ -1,13 +1,30 @@
 import { randomUUID } from "node:crypto";
+import { readFileSync } from "node:fs";
 
-import { test } from "vitest";
+import { describe, expect, test } from "vitest";
 
-import { endpoint, expectDone, install } from "./project.js";
+import { all, endpoint, expectDone, install, nodeOf } from "./project.js";
 
 const installed = install("node");
 
-test.each(["index.mjs", "index.cjs"])("Node.js runs %s", async (file) => {
-  const project = await installed;
-  const name = `${file} ${randomUUID()}`;
-  await expectDone(await project.node([file, endpoint, name]), name);
+describe.each(all ? ["20", "22", "24", process.version] : [process.version])("Node.js %s", (version) => {
+  const node = version === process.version ? process.execPath : nodeOf(version);
+
+  test.each(["index.mjs", "index.cjs"])("runs %s", async (file) => {
+    const project = await installed;
+    expect(await project.node(["--version"], {}, node)).toMatch(version);
+    const name = `node ${version} ${file} ${randomUUID()}`;
+    await expectDone(await project.node([file, endpoint, name], {}, node), name);
+  });
+});
+
+test.each([
+  ["module", 'import { newKey } from "@onceql/client";'],
+  ["commonjs", 'const { newKey } = require("@onceql/client");'],
+])("the source maps of %s lead to the sources", async (type, loaded) => {
+  const source = readFileSync("../typescript/src/key.ts", "utf8").split("\n");
+  const line = source.findIndex((text) => text.includes("throw new Error")) + 1;
+  const program = `${loaded} Object.defineProperty(globalThis, "crypto", { value: undefined }); try { newKey() } catch (error) { console.log(error.stack) }`;
+  const printed = await (await installed).node(["--enable-source-maps", `--input-type=${type}`, "--eval", program]);
+  expect(printed).toContain(`/src/key.ts:${line}:`);
 });

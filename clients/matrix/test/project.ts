@@ -19,16 +19,25 @@ function missing(): never {
 /** Whether all of the matrix runs, and not one of each kind. */
 export const all = process.env.CLIENT_MATRIX === "all";
 
-/** A project that has the package from the tarball; its other packages are those of this directory. */
+/** Where the other packages of a project are from: this directory, or newer/. */
+export type Base = "." | "newer";
+
+/** The path of a file of an installed package, which its exports need not have. */
+export const fileOf = (name: string, file: string, base: Base = "."): string => join(root, base, "node_modules", name, file);
+
+/** The program of that version of Node.js; it is there on Linux, on x64 and arm64. */
+export const nodeOf = (version: string): string => fileOf(`node-${version}-linux-${process.arch}`, "bin/node", "newer");
+
+/** A project that has the package from the tarball. */
 export interface Project {
   dir: string;
-  /** Runs a program with this Node.js, or the one given, and returns what it printed. */
+  /** Runs this Node.js, or the one given, and returns what it printed. */
   node(args: string[], env?: Record<string, string>, node?: string): Promise<string>;
 }
 
 /** Makes an empty project, installs the package, and copies to it what projects/ has under the name. */
-export async function install(name: string, manifest: object = {}): Promise<Project> {
-  const dir = join(root, "installed", name);
+export async function install(name: string, manifest: object = {}, base: Base = "."): Promise<Project> {
+  const dir = join(root, base, "installed", name);
   rmSync(dir, { recursive: true, force: true });
   mkdirSync(dir, { recursive: true });
   writeFileSync(join(dir, "package.json"), JSON.stringify({ private: true, ...manifest }));
@@ -50,14 +59,15 @@ async function run(program: string, args: string[], cwd: string, env?: Record<st
   return stdout;
 }
 
-/** The path of a file of an installed package, which its exports need not have. */
-export const fileOf = (name: string, file: string): string => join(root, "node_modules", name, file);
-
 export const endpoint = server + "/graphql";
 
-/** Expects that the exercise was done: its two calls were replayed, and each made one project. */
+/** Expects that the exercise was done: its calls were replayed, and each made one project of that name. */
 export async function expectDone(printed: string, name: string): Promise<void> {
   expect(JSON.parse(printed.trim().split("\n").at(-1)!)).toEqual(["apollo replayed", "urql replayed"]);
-  expect(await effects(`${name}, Apollo`)).toBe(1);
-  expect(await effects(`${name}, urql`)).toBe(1);
+  await expectEffects(name);
+}
+
+/** Expects that each of the exercise's calls made one project. */
+export async function expectEffects(name: string): Promise<void> {
+  for (const client of ["Apollo", "urql"]) expect(await effects(`${name}, ${client}`)).toBe(1);
 }

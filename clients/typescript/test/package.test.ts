@@ -24,6 +24,13 @@ test("npm packs these files", () => {
   );
 });
 
+test.each(["dist", "dist/cjs"])("the source maps in %s have their sources in them", (dir) => {
+  for (const module of modules) {
+    const { sourcesContent } = JSON.parse(readFileSync(`${dir}/${module}.js.map`, "utf8"));
+    expect(sourcesContent).toEqual([readFileSync(`src/${module}.ts`, "utf8")]);
+  }
+});
+
 test("the licence is that of the project", () => {
   expect(readFileSync("LICENSE", "utf8")).toBe(readFileSync("../../LICENSE", "utf8"));
   expect(readFileSync("LICENSE", "utf8")).toMatch(/Apache License\s+Version 2.0/);
