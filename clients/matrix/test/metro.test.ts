@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { createContext, runInContext } from "node:vm";
 
+import { AbortController, AbortSignal } from "abort-controller";
 import { expect, test } from "vitest";
 
 import { all, type Base, endpoint, expectDone, fileOf, install, nodeOf } from "./project.js";
@@ -16,15 +17,19 @@ test.each(versions)("Metro %s bundles the entries for React Native, package expo
   await project.node(["bundle.cjs", String(exports), fileOf(".", "."), fileOf(".", ".", base)], {}, node);
   const bundle = readFileSync(join(project.dir, "bundle.js"), "utf8");
 
-  // What React Native has, as far as is used: no crypto, and nothing of Node.js.
+  // What React Native has, as far as is used: no crypto, an AbortController of its own,
+  // and nothing of Node.js.
   const native: any = { console, queueMicrotask, setTimeout, clearTimeout, setInterval, clearInterval };
-  Object.assign(native, { fetch, AbortController, Headers, Response, URL });
+  Object.assign(native, { Headers, Response, Blob, URL, AbortController, AbortSignal });
+  native.fetch = (url: string, { signal, ...init }: RequestInit) => fetch(url, init);
   native.global = native.self = native;
   createContext(native);
   runInContext(bundle, native);
 
   const name = `metro ${version} ${randomUUID()}`;
-  await expect(native.run({ url: endpoint, name })).rejects.toThrow("import react-native-get-random-values first");
+  await expect(native.run({ url: endpoint, name })).rejects.toThrow(
+    "crypto.getRandomValues is missing: import react-native-get-random-values",
+  );
   native.crypto = crypto;
   await expectDone(JSON.stringify(await native.run({ url: endpoint, name })), name);
 });

@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 
 import { describe, expect, test } from "vitest";
 
-import { all, endpoint, expectDone, install, nodeOf } from "./project.js";
+import { all, endpoint, entries, expectDone, install, nodeOf } from "./project.js";
 
 const installed = install("node");
 
@@ -18,12 +18,19 @@ describe.each(all ? ["20", "22", "24", process.version] : [process.version])("No
   });
 });
 
+test("the projects use every entry", async () => {
+  for (const file of ["entries.mjs", "entries.cjs"]) {
+    const program = `import("./${file}").then(({ entries }) => console.log(JSON.stringify(Object.keys(entries))))`;
+    expect(JSON.parse(await (await installed).node(["--eval", program]))).toEqual(entries);
+  }
+});
+
 test.each([
   ["module", 'import { newKey } from "@onceql/client";'],
   ["commonjs", 'const { newKey } = require("@onceql/client");'],
 ])("the source maps of %s lead to the sources", async (type, loaded) => {
   const source = readFileSync("../typescript/src/key.ts", "utf8").split("\n");
-  const line = source.findIndex((text) => text.includes("throw new Error")) + 1;
+  const line = source.findIndex((text) => text.includes("throw Error")) + 1;
   const program = `${loaded} Object.defineProperty(globalThis, "crypto", { value: undefined }); try { newKey() } catch (error) { console.log(error.stack) }`;
   const printed = await (await installed).node(["--enable-source-maps", `--input-type=${type}`, "--eval", program]);
   expect(printed).toContain(`/src/key.ts:${line}:`);

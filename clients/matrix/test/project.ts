@@ -5,6 +5,7 @@ import { promisify } from "node:util";
 
 import { expect } from "vitest";
 
+import manifest from "../../typescript/package.json" with { type: "json" };
 import { effects, server } from "../../typescript/test/server.js";
 
 const root = join(import.meta.dirname, "..");
@@ -15,6 +16,9 @@ export const tarball = process.env.ONCEQL_CLIENT ?? missing();
 function missing(): never {
   throw new Error("ONCEQL_CLIENT must be the path of the package; `make client-matrix` makes it");
 }
+
+/** The entries of the package, such as "./apollo". */
+export const entries = Object.keys(manifest.exports).filter((entry) => entry !== "./package.json");
 
 /** Whether all of the matrix runs, and not one of each kind. */
 export const all = process.env.CLIENT_MATRIX === "all";
@@ -35,7 +39,7 @@ export interface Project {
   node(args: string[], env?: Record<string, string>, node?: string): Promise<string>;
 }
 
-/** Makes an empty project, installs the package, and copies to it what projects/ has under the name. */
+/** Makes an empty project, installs the package, and copies to it what shared/ has, and projects/ under the name. */
 export async function install(name: string, manifest: object = {}, base: Base = "."): Promise<Project> {
   const dir = join(root, base, "installed", name);
   rmSync(dir, { recursive: true, force: true });
@@ -43,7 +47,7 @@ export async function install(name: string, manifest: object = {}, base: Base = 
   writeFileSync(join(dir, "package.json"), JSON.stringify({ private: true, ...manifest }));
   await run("npm", ["install", "--offline", "--no-audit", "--no-fund", "--silent", tarball], dir);
   cpSync(join(root, "projects", name), dir, { recursive: true });
-  cpSync(join(root, "exercise.cjs"), join(dir, "exercise.cjs"));
+  cpSync(join(root, "shared"), dir, { recursive: true });
   return { dir, node: (args, env, node = process.execPath) => run(node, args, dir, env) };
 }
 

@@ -4,11 +4,8 @@
  * server's index. Throws where there is no crypto.getRandomValues.
  */
 export function newKey(): string {
-  const { crypto } = globalThis;
   // React Native has none of its own.
-  if (!crypto?.getRandomValues) {
-    throw new Error("@onceql/client needs crypto.getRandomValues: import react-native-get-random-values first");
-  }
+  if (!globalThis.crypto?.getRandomValues) throw Error("crypto.getRandomValues is missing: import react-native-get-random-values");
   const time = Date.now().toString(16).padStart(12, "0");
   const random = () => (crypto.getRandomValues(new Uint8Array(1))[0]! & 15).toString(16);
   return `${time.slice(0, 8)}-${time.slice(8)}-7xxx-8xxx-xxxxxxxxxxxx`.replace(/x/g, random);

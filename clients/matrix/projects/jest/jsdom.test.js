@@ -1,6 +1,7 @@
 const { request } = require("node:http");
 
-const run = require("./entries");
+const modules = require("./entries.cjs");
+const exercise = require("./exercise.cjs");
 
 // jsdom has no fetch: tests bring one.
 const fetch = (url, { method, headers, body }) =>
@@ -14,4 +15,7 @@ const fetch = (url, { method, headers, body }) =>
     sent.on("error", reject).end(body);
   });
 
-test("in jsdom, which chooses what is for browsers", () => run(process.env.NAME, fetch));
+test("both clients", async () => {
+  const outcomes = await exercise(modules, { url: process.env.ENDPOINT, name: process.env.NAME, fetch });
+  expect(outcomes).toEqual(["apollo replayed", "urql replayed"]);
+});

@@ -1,11 +1,9 @@
-// What each project does with the package, however it was resolved, loaded or bundled.
-// `entries` are the modules by the last part of their names, `url` is where the server
-// takes GraphQL. Returns what became of the two calls, whose projects have the name.
-module.exports = async function exercise(
-  { client, apollo, urql, stores, codegen },
-  { ApolloClient, urqlCore, urqlRetry, graphql },
-  options,
-) {
+// What each project does with the package, however it was resolved, loaded or bundled:
+// `entries` and `peers` are its modules, `url` is where the server takes GraphQL. Returns
+// what became of the two calls, whose projects have the name.
+module.exports = async function exercise({ entries, peers }, options) {
+  const { ".": client, "./apollo": apollo, "./urql": urql, "./stores": stores, "./codegen": codegen } = entries;
+  const { ApolloClient, urqlCore, urqlRetry, graphql } = peers;
   const { url, name } = options;
   const assert = (holds, what) => {
     if (!holds) throw new Error("not so: " + what);
