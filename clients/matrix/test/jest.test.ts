@@ -1,13 +1,13 @@
 import { randomUUID } from "node:crypto";
 
-import { test } from "vitest";
+import { beforeAll, test } from "vitest";
 
-import { all, endpoint, expectEffects, fileOf, install } from "./project.js";
+import { all, endpoint, expectEffects, fileOf, install, type Project } from "./project.js";
 
-const installed = install("jest");
+let project: Project;
+beforeAll(async () => void (project = await install("jest")));
 
 test.each(all ? ["29", "30"] : ["30"])("Jest %s loads CommonJS, in Node.js and in jsdom", async (version) => {
-  const project = await installed;
   // jsdom chooses what packages have for browsers.
   const environments = { node: "node", jsdom: fileOf(`jest-environment-jsdom-${version}`, ".") };
   for (const [environment, module] of Object.entries(environments)) {

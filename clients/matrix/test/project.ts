@@ -29,8 +29,8 @@ export type Base = "." | "newer";
 /** The path of a file of an installed package, which its exports need not have. */
 export const fileOf = (name: string, file: string, base: Base = "."): string => join(root, base, "node_modules", name, file);
 
-/** The program of that version of Node.js; it is there on Linux, on x64 and arm64. */
-export const nodeOf = (version: string): string => fileOf(`node-${version}-linux-${process.arch}`, "bin/node", "newer");
+/** The program of that version of Node.js, such as v22; it is there on Linux, on x64 and arm64. */
+export const nodeOf = (version: string): string => fileOf(`node-${version.slice(1)}-linux-${process.arch}`, "bin/node", "newer");
 
 /** A project that has the package from the tarball. */
 export interface Project {

@@ -3,13 +3,14 @@ import { copyFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { promisify } from "node:util";
 
-import { expect, test } from "vitest";
+import { beforeAll, expect, test } from "vitest";
 
 import manifest from "../../typescript/package.json" with { type: "json" };
-import { all, entries, fileOf, install, tarball } from "./project.js";
+import { all, entries, fileOf, install, type Project, tarball } from "./project.js";
 
 const exec = promisify(execFile);
-const installed = install("typescript");
+let project: Project;
+beforeAll(async () => void (project = await install("typescript")));
 
 test("@arethetypeswrong/cli finds nothing, for any entry and any way to resolve it", async () => {
   const attw = [fileOf("@arethetypeswrong/cli", "dist/index.js"), "--format", "json", tarball];
@@ -44,7 +45,6 @@ test.each([
 ] as [string, string, string, string][])(
   "%s resolves by %s, as %s, the types of %s",
   async (typescript, moduleResolution, module, file) => {
-    const project = await installed;
     const name = [typescript, moduleResolution, file].join("-");
     if (file !== "program.ts") copyFileSync(join(project.dir, "program.ts"), join(project.dir, file));
     const compilerOptions = { target: "es2022", module, moduleResolution, lib: ["es2023", "dom"], types: [], strict: true, noEmit: true };

@@ -12,7 +12,7 @@ test("Vite bundles the entries for browsers", async () => {
 });
 
 const versions: [string, Base, string][] = [["4", ".", process.execPath]];
-if (all) versions.push(["5", "newer", nodeOf("22")]);
+if (all) versions.push(["5", "newer", nodeOf("v22")]);
 
 test.each(versions)("Vitest %s runs them", async (version, base, node) => {
   const project = await install("vitest", { type: "module" }, base);
