@@ -1,34 +1,9 @@
-import { gzipSync } from "node:zlib";
-
-import { build } from "esbuild";
 import { parse, print } from "graphql";
-import { describe, expect, test } from "vitest";
+import { describe, expect, onTestFinished, test, vi } from "vitest";
 
 import { idempotencyKeys } from "../src/codegen.js";
 import { fingerprint, keyedFields } from "../src/document.js";
 import { newKey, retryDelay } from "../src/index.js";
-
-test.each(["index", "apollo", "urql", "stores", "codegen"])("the entry %s has at most 2 kB compressed", async (entry) => {
-  const { outputFiles } = await build({
-    entryPoints: [`dist/${entry}.js`],
-    bundle: true,
-    minify: true,
-    format: "esm",
-    packages: "external",
-    write: false,
-  });
-  expect(gzipSync(outputFiles[0]!.contents, { level: 9 }).length).toBeLessThanOrEqual(2048);
-});
-
-test("what is not imported is not bundled", async () => {
-  const { outputFiles } = await build({
-    stdin: { contents: `export { retryDelay } from "./dist/index.js"`, resolveDir: "." },
-    bundle: true,
-    format: "esm",
-    write: false,
-  });
-  expect(outputFiles[0]!.text).not.toMatch(/UnsettledError|getRandomValues/);
-});
 
 test("keys are UUIDs of version 7 in the order of their making", () => {
   const before = Date.now();
@@ -36,6 +11,14 @@ test("keys are UUIDs of version 7 in the order of their making", () => {
   expect(key).toMatch(/^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/);
   expect(parseInt(key.replace("-", "").slice(0, 12), 16)).toBeGreaterThanOrEqual(before);
   expect(new Set(Array.from({ length: 1000 }, newKey)).size).toBe(1000);
+});
+
+test("without crypto.getRandomValues, as on React Native, newKey names the polyfill", () => {
+  onTestFinished(() => void vi.unstubAllGlobals());
+  for (const crypto of [undefined, {}]) {
+    vi.stubGlobal("crypto", crypto);
+    expect(newKey).toThrow("crypto.getRandomValues is missing: import react-native-get-random-values");
+  }
 });
 
 describe("a fingerprint", () => {
@@ -68,6 +51,24 @@ describe("a fingerprint", () => {
     ];
     expect(new Set(inputs.map((input) => of({ input }))).size).toBe(inputs.length);
   });
+});
+
+test("a fingerprint tells apart what JSON does not, and refuses what it can't hold", () => {
+  const fields = keyedFields(parse(`mutation ($file: F!, $k: String!) { a(file: $file, idempotencyKey: $k) { id } }`));
+  const of = (file: unknown) => fingerprint(fields, { file });
+  const files = [new File(["x"], "a"), new File(["x"], "b"), new File(["xy"], "a"), new Blob(["x"])];
+  const values = [...files, new Map([[1, 2]]), new Map([[1, 3]]), new Set([1]), new Set([2]), {}];
+  expect(new Set(values.map(of)).size).toBe(values.length);
+  const circular: { self?: object } = {};
+  circular.self = circular;
+  for (const value of [1n, circular]) expect(() => of(value)).toThrow(TypeError);
+});
+
+test("a fingerprint stays what it was, since a store may hold one of an earlier build", () => {
+  const fields = [{ responseKey: "a", name: "a", literals: "[]", variable: "k" }];
+  const input = { b: [1, 2.5, -0, 1e300, null, true], a: { "10": 1, "9": 2, é: "😀\ud800" } };
+  const values = [{}, { k: "key", input }, { input: [[], [{}], { z: undefined }] }, { date: new Date(0), u: undefined, n: NaN }];
+  expect(values.map((value) => fingerprint(fields, value))).toEqual([-1337033302, 1118360523, 1848305976, -1812868844]);
 });
 
 test("keyed fields are found in fragments, and others are not", () => {
