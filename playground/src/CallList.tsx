@@ -44,7 +44,7 @@ function Row({ call, headerNames, onUse }: { call: Call; headerNames: string[]; 
 }
 
 /** What of a payload can be in a line, which cuts it off where it ends. */
-const inShort = (payload: string): string => payload.slice(0, 200).replace(/^{"input":{/, "");
+const inShort = (payload: string): string => payload.replace(/^{"input":{(.*)}}$/s, "$1").slice(0, 200);
 
 function Details({ call, headerNames, onUse }: { call: Call; headerNames: string[]; onUse: Props["onUse"] }) {
   const executedAt = call.answers.find((answer) => answer.executedAt)?.executedAt;

@@ -6,7 +6,7 @@ import { abandonKey, openHeaders, useEditors, useLiveEditors, useTab } from "./e
 import { sendAgain } from "./lesson";
 import { tell } from "./send";
 import { example, gaveUp } from "./sentence";
-import { type Shown, stateOf, useSession } from "./session";
+import { everTookEffect, type Shown, stateOf, useSession } from "./session";
 import { Time } from "./Time";
 
 /**
@@ -31,7 +31,11 @@ export function Head() {
     <div className="head">
       <div role="status" aria-label="Last answer">
         <Said pending={pending} answer={answer} schemaError={schemaError} text={text} />
-        {unsettled && <p>Its outcome is not known. Sending it again is safe: the key is the same.</p>}
+        {unsettled && (
+          <p>
+            {everTookEffect(key) ? "It was executed before." : "Its outcome is not known."} Sending it again is safe: the key is the same.
+          </p>
+        )}
         {statuses.includes("UNAUTHENTICATED") && (
           <p>
             The server wants to know who you are. Put <code>{example}</code> into Headers.

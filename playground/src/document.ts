@@ -17,6 +17,11 @@ export function executed({ query, operationName }: Pick<Request, "query" | "oper
   }
 }
 
+/** A document and which of its operations is meant. GraphiQL names it late: for a while the name may be that of another document. */
+export function named(query: string, operationName: string | null | undefined): Pick<Request, "query" | "operationName"> {
+  return operationName && executed({ query, operationName }) ? { query, operationName } : { query };
+}
+
 export interface KeyedField {
   /** The field's alias or name. */
   field: string;

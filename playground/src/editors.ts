@@ -9,7 +9,7 @@ import {
 } from "@graphiql/react";
 import { useEffect } from "react";
 
-import { keyedFieldsOf, executed, type Request } from "./document";
+import { executed, keyedFieldsOf, named, type Request } from "./document";
 import { keyVariables, object, withNewKeys } from "./keys";
 import { change, current, stateOf } from "./session";
 
@@ -26,13 +26,13 @@ export interface Editors {
 
 function editors(query: string, variablesText: string, headersText: string, operationName: string | undefined): Editors {
   const variables = object(variablesText);
-  const named = { query, ...(operationName && { operationName }) };
-  const request = executed(named) && variables && { ...named, variables };
+  const document = named(query, operationName);
+  const request = executed(document) && variables && { ...document, variables };
   return {
     request,
     headers: sendable(object(headersText)),
     key: (request && keyedFieldsOf(request)[0]?.key) ?? "",
-    keys: keyVariables(named),
+    keys: keyVariables(document),
   };
 }
 

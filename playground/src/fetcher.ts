@@ -2,6 +2,7 @@
 import type { ComponentProps } from "react";
 import type { GraphiQL } from "graphiql";
 
+import { named } from "./document";
 import { openTab, sendable, withUnusedKey } from "./editors";
 import { post, send, showing, tell } from "./send";
 import { meaning, unreadable } from "./sentence";
@@ -14,7 +15,7 @@ import { current } from "./session";
  */
 export const fetcher: ComponentProps<typeof GraphiQL>["fetcher"] = ({ query, variables, operationName }, options) => {
   const headers: Record<string, string> = options?.headers ?? {};
-  const given = { query, variables: variables ?? {}, ...(operationName && { operationName }) };
+  const given = { ...named(query, operationName), variables: variables ?? {} };
   if (operationName === "IntrospectionQuery") return post(given, headers).then((response) => response.json());
   const tab = openTab();
   if (!sendable(headers)) {

@@ -4,6 +4,7 @@ import type { ComponentProps } from "react";
 import type { GraphiQL } from "graphiql";
 
 import { newKey } from "../../clients/typescript/src/key";
+import { named } from "./document";
 import { keyVariables, object, withNewKeys } from "./keys";
 import { beginAnew, callOf, current, resume, stateOf } from "./session";
 import { ownsStorage } from "./tab";
@@ -79,7 +80,7 @@ function refresh(tab: Tab): void {
     return;
   }
   const variables = object(tab.variables ?? "");
-  const keys = keyVariables({ query: tab.query ?? "", ...(tab.operationName && { operationName: tab.operationName }) });
+  const keys = keyVariables(named(tab.query ?? "", tab.operationName));
   if (variables && keys.length) tab.variables = withNewKeys(tab.variables ?? "", keys);
 }
 

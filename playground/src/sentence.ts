@@ -1,6 +1,7 @@
 // One sentence on what happened and why, from what came back.
 import { type Answer, isUnknown, noAnswer, tookEffect } from "./answers";
 import type { Reply } from "./send";
+import { everTookEffect } from "./session";
 
 export const unreadable = "Nothing was sent: the document, the variables or the headers can't be sent.";
 export const keyless = "Nothing was sent: this operation has no idempotency key, so sending it again could do it again.";
@@ -15,6 +16,8 @@ export function meaning(answer: Answer | undefined): string {
   const { status, executedAt } = answer;
   if (status === "EXECUTED") return "Nothing was stored under this key, so the mutation was executed, and its result is now stored.";
   if (status === "REPLAYED") return `Nothing was done again: this is the stored result of what was executed at ${time(executedAt)}.`;
+  if (isUnknown(answer) && everTookEffect(answer.key))
+    return `${status}: sending it again is safe, because the key is the same, and was executed before: it would be replayed.`;
   if (status === noAnswer)
     return "No answer came, so the mutation may have been executed, or not; sending it again is safe, because the key is the same.";
   if (isUnknown(answer))

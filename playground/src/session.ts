@@ -2,7 +2,7 @@
 // was answered. They outlive a reload, in sessionStorage. Headers are no part of them.
 import { useSyncExternalStore } from "react";
 
-import { type Answer, awaited, keyState, noAnswer } from "./answers";
+import { type Answer, awaited, keyState, noAnswer, tookEffect } from "./answers";
 import type { Request } from "./document";
 
 /** What was sent first under a key, and all that was answered. */
@@ -103,6 +103,9 @@ const isCall = (call: any): boolean =>
 export const stateOf = (key: string): ReturnType<typeof keyState> => keyState(callOf(key)?.answers ?? []);
 
 export const callOf = (key: string): Call | undefined => session.calls.find((call) => call.key === key);
+
+/** Whether this tab has seen that the key was executed. */
+export const everTookEffect = (key: string): boolean => callOf(key)?.answers.some(tookEffect) ?? false;
 
 /** Puts calls before the others; of too many those with a known outcome are left out. */
 export function put(calls: Call[]): void {

@@ -107,6 +107,24 @@ test("the sentence is about what came back, not about what should have", async (
   at.expectLosses();
 });
 
+test("a lost answer of a key that was executed is no unknown outcome, and the key stays", async () => {
+  const page = await at.open();
+  const key = await currentKey(page);
+  await execute(page);
+  await says(lastAnswer(page), /^EXECUTED/);
+  at.offline(true);
+  await press(page, "Send again");
+  await says(lastAnswer(page), /^NO ANSWER[^]*It was executed before\. Sending it again is safe/);
+  await says(happened(page), /^NO ANSWER: sending it again is safe, because the key is the same, and was executed before/);
+  await press(page, /^Send ×20/);
+  await says(happened(page), /^20 NO ANSWER/);
+  at.offline(false);
+  await press(page, /^Send ×20/);
+  await says(happened(page), /^20 REPLAYED/);
+  expect(await currentKey(page)).toBe(key);
+  at.expectLosses();
+});
+
 test("a request that is refused for what it is", async () => {
   const page = await at.open();
   await nameIt(page, "");
