@@ -20,6 +20,19 @@ test.each(["index", "apollo", "urql", "stores", "codegen"])("the entry %s has at
   expect(gzipSync(outputFiles[0]!.contents, { level: 9 }).length).toBeLessThanOrEqual(2048);
 });
 
+test("the entry relay has at most 1 kB compressed besides the core", async () => {
+  const { outputFiles } = await build({
+    entryPoints: ["dist/relay.js"],
+    bundle: true,
+    minify: true,
+    format: "esm",
+    packages: "external",
+    external: ["./calls.js", "./document.js", "./retry.js"],
+    write: false,
+  });
+  expect(gzipSync(outputFiles[0]!.contents, { level: 9 }).length).toBeLessThanOrEqual(1024);
+});
+
 test("what is not imported is not bundled", async () => {
   const { outputFiles } = await build({
     stdin: { contents: `export { retryDelay } from "./dist/index.js"`, resolveDir: "." },
