@@ -1,0 +1,115 @@
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+
+import { type Browser, chromium, type Page } from "playwright-core";
+import { build, preview, type PreviewServer } from "vite";
+import { afterAll, afterEach, beforeAll, describe, test } from "vitest";
+
+import { isMutation, Proxy } from "../typescript/test/proxy.js";
+import { effects, server } from "../typescript/test/server.js";
+import { App } from "./app.js";
+
+// The pages of docs/clients whose code, one after the other, makes an app.
+const apps: Record<string, string[]> = {
+  "Apollo Client": ["apollo"],
+  urql: ["urql"],
+  "GraphQL Code Generator": ["apollo", "codegen"],
+  "gql.tada": ["urql", "gql-tada"],
+  Relay: ["relay"],
+  fetch: ["fetch"],
+};
+
+// Where the pages take the server to be.
+const documented = "http://127.0.0.1:8080";
+
+let browser: Browser;
+beforeAll(async () => {
+  browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: ["--no-sandbox"] });
+});
+afterAll(() => browser?.close());
+
+/** Does what a page says: writes the files that it names, and runs what it has run. */
+async function follow(app: App, page: string, url: string): Promise<void> {
+  const text = await readFile(join(import.meta.dirname, `../../docs/clients/${page}.md`), "utf8");
+  // A file's name stands alone in the line before its code.
+  for (const [, path, language, code] of text.matchAll(/(?:^`([^`\n]+)`:\n\n)?^```(\w+)\n(.*?)^```$/gms)) {
+    if (path) await app.write(path, code!.replaceAll(documented, url));
+    else if (language === "sh") for (const line of code!.trim().split("\n")) await obey(app, line.replace(/\s+#.*/, ""), url);
+  }
+}
+
+async function obey(app: App, line: string, url: string): Promise<void> {
+  const [program, ...words] = line.split(" ");
+  const packages = words.slice(1).filter((word) => !word.startsWith("-"));
+  if (program === "npx") await app.run(words[0]!, ...words.slice(1));
+  else if (line.startsWith("npm install ")) await app.install(...packages.map((name) => name.replace(/^.*\.tgz$/, "@onceql/client")));
+  else if (line.startsWith(`curl -O ${documented}/`)) {
+    const path = line.slice(`curl -O ${documented}/`.length);
+    await app.write(path, await (await fetch(`${url}/${path}`)).text());
+  } else if (!line.startsWith("npm create vite@latest ")) throw new Error(`no way to run ${line}`);
+}
+
+describe.concurrent.each(Object.entries(apps))("an empty Vite app with %s, as the pages say", (_, pages) => {
+  let proxy: Proxy;
+  let app: App;
+  let served: PreviewServer;
+  let page: Page;
+
+  const mutations = () => proxy.arrived.filter(({ query }) => isMutation(query));
+  const shows = (role: "status" | "alert", hasText: string) => page.getByRole(role).filter({ hasText }).waitFor({ timeout: 60_000 });
+
+  /** Types a name, and presses Create. */
+  async function create(name: string): Promise<void> {
+    await page.getByLabel("Name").fill(name);
+    await page.getByRole("button", { name: "Create", exact: true }).click();
+  }
+
+  beforeAll(async () => {
+    proxy = await new Proxy(server).start();
+    app = await App.empty();
+    for (const name of pages) await follow(app, name, proxy.url);
+    await app.run("tsc", "-b");
+    const inline = { root: app.dir, logLevel: "silent" } as const;
+    await build(inline);
+    served = await preview({ ...inline, preview: { port: 0, host: "127.0.0.1" } });
+    page = await browser.newPage();
+    await page.goto(served.resolvedUrls!.local[0]!);
+  });
+  afterEach(() => {
+    proxy.faults = [];
+  });
+  afterAll(async () => {
+    await page?.close();
+    await served?.close();
+    await proxy?.stop();
+    await app?.remove();
+  });
+
+  test("creates a project once, also when the answer is lost, and asks before it sends another", async ({ expect }) => {
+    const [first, lost, unsettled, edited] = Array.from({ length: 4 }, () => crypto.randomUUID());
+    await create(first!);
+    await shows("status", first!);
+    expect(await effects(first!)).toBe(1);
+
+    proxy.arrived.length = 0;
+    proxy.faults = ["cutAfter"];
+    await create(lost!);
+    await shows("status", lost!);
+    expect(await effects(lost!)).toBe(1);
+    expect(mutations().length).toBeGreaterThan(1);
+    expect(new Set(mutations().map(({ variables }) => variables.idempotencyKey)).size).toBe(1);
+
+    // Every answer is lost, until the helper has given up.
+    proxy.faults = Array(100).fill("cutAfter");
+    await create(unsettled!);
+    await shows("alert", "not known");
+    proxy.faults = [];
+    proxy.arrived.length = 0;
+    await create(edited!);
+    await shows("alert", "earlier");
+    expect(mutations()).toEqual([]);
+    await page.getByRole("button", { name: "Create this one too" }).click();
+    await shows("status", edited!);
+    expect([await effects(unsettled!), await effects(edited!)]).toEqual([1, 1]);
+  });
+});
