@@ -186,4 +186,4 @@ soak:
 	cd bench && go run ./soak -for $(SOAK_FOR) -out ../bin/soak.csv
 
 clean:
-	rm -rf bin internal/pgtest/versions/node_modules playground/dist/app clients/typescript/dist graph/transport/audit/node_modules clients/node_modules playground/node_modules
+	rm -rf bin internal/pgtest/versions/node_modules playground/dist/app clients/typescript/dist graph/transport/audit/node_modules clients/node_modules clients/apps/node_modules playground/node_modules

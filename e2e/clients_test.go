@@ -20,7 +20,7 @@ import (
 var clientsDir = filepath.Join(moduleRoot, "clients")
 
 // TestClients runs the tests of @onceql/client with the real clients and Chromium,
-// and the example of each consumer, against a server.
+// those that follow docs/clients from an empty app, and the example of each consumer, against a server.
 func TestClients(t *testing.T) {
 	t.Parallel()
 	address := pgtest.URL(t)
@@ -30,6 +30,14 @@ func TestClients(t *testing.T) {
 	}
 	t.Run("typescript", func(t *testing.T) {
 		tests := npm.Command(t, clientsDir, "npm", "test", "-w", "typescript")
+		tests.Env = append(tests.Environ(), "ONCEQL_URL="+s.url, "CI=true")
+		tests.Stdout = t.Output()
+		if err := tests.Run(); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Run("apps", func(t *testing.T) {
+		tests := npm.Command(t, filepath.Join(clientsDir, "apps"), "npm", "test")
 		tests.Env = append(tests.Environ(), "ONCEQL_URL="+s.url, "CI=true")
 		tests.Stdout = t.Output()
 		if err := tests.Run(); err != nil {
