@@ -1,9 +1,9 @@
-import { readFile } from "node:fs/promises";
+import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 
 import { type Browser, chromium, type Page } from "playwright-core";
 import { build, preview, type PreviewServer } from "vite";
-import { afterAll, afterEach, beforeAll, describe, test } from "vitest";
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 
 import { isMutation, Proxy } from "../typescript/test/proxy.js";
 import { effects, server } from "../typescript/test/server.js";
@@ -28,9 +28,11 @@ beforeAll(async () => {
 });
 afterAll(() => browser?.close());
 
+const pages = join(import.meta.dirname, "../../docs/clients");
+
 /** Does what a page says: writes the files that it names, and runs what it has run. */
 async function follow(app: App, page: string, url: string): Promise<void> {
-  const text = await readFile(join(import.meta.dirname, `../../docs/clients/${page}.md`), "utf8");
+  const text = await readFile(join(pages, `${page}.md`), "utf8");
   // A file's name stands alone in the line before its code.
   for (const [, path, language, code] of text.matchAll(/(?:^`([^`\n]+)`:\n\n)?^```(\w+)\n(.*?)^```$/gms)) {
     if (path) await app.write(path, code!.replaceAll(documented, url));
@@ -49,7 +51,14 @@ async function obey(app: App, line: string, url: string): Promise<void> {
   } else if (!line.startsWith("npm create vite@latest ")) throw new Error(`no way to run ${line}`);
 }
 
-describe.concurrent.each(Object.entries(apps))("an empty Vite app with %s, as the pages say", (_, pages) => {
+test("every page that has something installed is followed", async () => {
+  const files = (await readdir(pages)).sort();
+  const texts = await Promise.all(files.map((file) => readFile(join(pages, file), "utf8")));
+  const installing = files.filter((_, i) => texts[i]!.includes("npm install")).map((file) => file.replace(".md", ""));
+  expect(installing).toEqual([...new Set(Object.values(apps).flat())].sort());
+});
+
+describe.concurrent.each(Object.entries(apps))("an empty Vite app with %s, as the pages say", (_, names) => {
   let proxy: Proxy;
   let app: App;
   let served: PreviewServer;
@@ -67,7 +76,7 @@ describe.concurrent.each(Object.entries(apps))("an empty Vite app with %s, as th
   beforeAll(async () => {
     proxy = await new Proxy(server).start();
     app = await App.empty();
-    for (const name of pages) await follow(app, name, proxy.url);
+    for (const name of names) await follow(app, name, proxy.url);
     await app.run("tsc", "-b");
     const inline = { root: app.dir, logLevel: "silent" } as const;
     await build(inline);

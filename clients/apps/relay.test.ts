@@ -169,14 +169,28 @@ describe.each(["text", "persisted"])("a document that is sent as %s", (dir) => {
   });
 });
 
-test("each field has a key of its own", async () => {
+test.each([
+  { second: true, fields: ["one", "createProject"] },
+  { second: false, fields: ["one"] },
+])("each field has a key of its own, and what is left out has none; second: $second", async ({ second, fields }) => {
+  const front = environment({ settleFor: 0 });
   const two = await compiled("mutationsTwoMutation");
-  await commit(environment(), two, { name, second: true });
-  expect(outcomes.map(({ field, outcome }) => [field, outcome])).toEqual([
-    ["one", "executed"],
-    ["createProject", "executed"],
-  ]);
-  expect(outcomes[0]!.key).not.toBe(outcomes[1]!.key);
+  for (let call = 0; call < 2; call++) await commit(front, two, { name, second }, { intent: "two" });
+  expect(outcomes.map(({ field, outcome }) => [field, outcome])).toEqual([...fields, ...fields].map((field) => [field, "executed"]));
+  expect(new Set(outcomes.map(({ key }) => key)).size).toBe(2 * fields.length);
+  expect(await effects(name)).toBe(2 * fields.length);
+});
+
+test("an intent can be asked about, and discarded", async () => {
+  const create = await compiled("mutationsCreateMutation");
+  const network = idempotentFetch(fetchGraphQL, { retry: { attempts: 1 } });
+  const front = new Environment({ network: Network.create(network), store: new Store(new RecordSource()) });
+  proxy.faults = ["cutAfter"];
+  await expect(commit(front, create, { input: { name } }, { intent: "create" })).rejects.toThrow();
+  expect((await network.unsettled("create"))?.keys).toEqual(keys());
+  await network.discard("create");
+  expect(await network.unsettled("create")).toBeUndefined();
+  await commit(front, create, { input: { name } }, { intent: "create" });
   expect(await effects(name)).toBe(2);
 });
 
@@ -184,7 +198,7 @@ test("a fetch function may answer with an observable, and throw a response", asy
   const create = await compiled("mutationsCreateMutation");
   const observable: FetchFunction = (...parameters) => Observable.from(fetchGraphQL(...parameters) as Promise<any>);
   proxy.faults = ["cutAfter"];
-  await commit(environment({}, observable), create, { input: { name } });
+  await commit(environment(undefined, observable), create, { input: { name } });
   expect(await effects(name)).toBe(1);
 
   let calls = 0;
@@ -192,7 +206,7 @@ test("a fetch function may answer with an observable, and throw a response", asy
     calls++;
     throw Object.assign(new Error("HTTP 403"), { response: new Response(null, { status: 403 }) });
   };
-  await expect(commit(environment({}, forbidden), create, { input: { name } })).rejects.toThrow("HTTP 403");
+  await expect(commit(environment(undefined, forbidden), create, { input: { name } })).rejects.toThrow("HTTP 403");
   expect(calls).toBe(1);
 });
 

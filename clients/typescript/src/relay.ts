@@ -8,12 +8,20 @@
  */
 import type { FetchFunction, GraphQLResponse, RequestParameters, Variables } from "relay-runtime";
 
-import { type CallContext, keyedCalls, type Options } from "./calls.js";
+import { type CallContext, type Intents, keyedCalls, type Options } from "./calls.js";
 import { keyedFields, type ParsedDocument } from "./document.js";
 import type { Answer } from "./outcome.js";
 import { type Failure, retryDelay, type RetryOptions } from "./retry.js";
 
-export { type CallContext, type KeyStore, type OnPayloadChange, type Options, UnsettledError } from "./calls.js";
+export {
+  type CallContext,
+  type Intents,
+  type KeyStore,
+  type OnPayloadChange,
+  type Options,
+  type Unsettled,
+  UnsettledError,
+} from "./calls.js";
 export type { Outcome } from "./outcome.js";
 export type { RetryOptions } from "./retry.js";
 
@@ -26,9 +34,9 @@ export type { RetryOptions } from "./retry.js";
  * An error that fetchFn throws with a `response` is heeded by its HTTP status; any
  * other, such as that of a body that is no JSON, is no answer.
  */
-export function idempotentFetch(fetchFn: FetchFunction, options: Options & { retry?: RetryOptions } = {}): FetchFunction {
+export function idempotentFetch(fetchFn: FetchFunction, options: Options & { retry?: RetryOptions } = {}): FetchFunction & Intents {
   const open = keyedCalls(options);
-  return (...parameters) => {
+  const keyed: FetchFunction = (...parameters) => {
     const [request, variables, ...rest] = parameters;
     const document = documentOf(request, variables);
     if (request.operationKind !== "mutation" || !keyedFields(document).length) return fetchFn(...parameters);
@@ -56,10 +64,12 @@ export function idempotentFetch(fetchFn: FetchFunction, options: Options & { ret
       }
     })();
   };
+  const { unsettled, discard, clear } = open;
+  return Object.assign(keyed, { unsettled, discard, clear });
 }
 
-// relay-compiler prints a field as `alias: name(argument: value) @include(if: $variable)`.
-const fieldText = /(?:(\w+): )?(\w+)\(((?:"(?:\\.|[^"\\])*"|[^"()])*)\)((?: @\w+\(if: \$\w+\))*)/g;
+// relay-compiler prints a field as `alias: name(argument: value)`.
+const fieldText = /(?:(\w+): )?(\w+)\(((?:"(?:\\.|[^"\\])*"|[^"()])*)\)/g;
 // What a string says is no argument.
 const keyText = /"(?:\\.|[^"\\])*"|\bidempotencyKey: \$(\w+)/g;
 
@@ -70,7 +80,7 @@ const keyText = /"(?:\\.|[^"\\])*"|\bidempotencyKey: \$(\w+)/g;
  */
 function documentOf({ text, name }: RequestParameters, variables: Variables): ParsedDocument {
   const persisted = "idempotencyKey" in variables ? `${name}(idempotencyKey: $idempotencyKey)` : "";
-  const selections = [...(text ?? persisted).matchAll(fieldText)].map(([, alias, field, argumentsText, directives]) => ({
+  const selections = [...(text ?? persisted).matchAll(fieldText)].map(([, alias, field, argumentsText]) => ({
     ...node("Field", field!),
     alias: alias ? { value: alias } : undefined,
     arguments: [
@@ -78,10 +88,6 @@ function documentOf({ text, name }: RequestParameters, variables: Variables): Pa
       // What the payload's fingerprint has of literals.
       argument("", argumentsText),
     ],
-    directives: [...directives!.matchAll(/@(\w+)\(if: \$(\w+)/g)].map(([, directive, condition]) => ({
-      ...node("Directive", directive!),
-      arguments: [argument("if", node("Variable", condition!))],
-    })),
   }));
   return { definitions: [{ ...node("OperationDefinition", name), operation: "mutation", selectionSet: { selections } }] };
 }
@@ -90,9 +96,11 @@ const node = (kind: string, name: string) => ({ kind, name: { value: name } });
 const argument = (name: string, value: unknown) => ({ ...node("Argument", name), value });
 
 /** The answer to a persisted request, with its field named after the operation. */
-function answerOfOne(name: string, { errors, extensions }: Answer): Answer {
+function answerOfOne(name: string, { data, errors, extensions }: Answer): Answer {
   const [status] = Object.values(extensions?.idempotency ?? {});
   return {
+    // Data alone says that the field was left out.
+    data: status ? undefined : data,
     errors: errors?.map((error) => ({ ...error, path: undefined })),
     extensions: { idempotency: { [name]: status } },
   };
