@@ -4,7 +4,7 @@ export default defineConfig({
   test: {
     include: ["*.test.ts"],
     // A busy machine fails no test.
-    testTimeout: 120_000,
-    hookTimeout: 120_000,
+    testTimeout: 300_000,
+    hookTimeout: 300_000,
   },
 });
