@@ -6,7 +6,6 @@ import { promisify } from "node:util";
 
 const run = promisify(execFile);
 const installed = join(import.meta.dirname, "node_modules");
-const client = join(import.meta.dirname, "../typescript");
 
 /** The schema as the server has it at /schema.graphql. */
 export const schema = join(import.meta.dirname, "../../schema.graphql");
@@ -41,7 +40,7 @@ export class App {
 
   /**
    * Installs packages, `name` or `name@version`, from the lock file of this directory.
-   * @onceql/client is what `npm pack` packs of it.
+   * @onceql/client is that of a tarball.
    */
   async install(...packages: string[]): Promise<void> {
     for (const wanted of packages) {
@@ -49,8 +48,10 @@ export class App {
       const to = join(this.dir, "node_modules", name!);
       await rm(to, { recursive: true, force: true });
       await mkdir(dirname(to), { recursive: true });
-      if (name === "@onceql/client") await cp(await unpacked(), to, { recursive: true });
-      else await symlink(await locked(name!, version!), to);
+      if (name === "@onceql/client") {
+        await mkdir(to);
+        await run("tar", ["-xzf", tarball(), "-C", to, "--strip-components=1"]);
+      } else await symlink(await locked(name!, version!), to);
     }
   }
 
@@ -77,6 +78,13 @@ export class App {
   }
 }
 
+/** The package as npm packs it, such as bin/onceql-client-0.1.0.tgz. */
+const tarball = () => process.env.ONCEQL_CLIENT ?? missing();
+
+function missing(): never {
+  throw new Error("ONCEQL_CLIENT must be the path of the package; `make client-package` makes it");
+}
+
 /** Where this directory has a package: two versions of TypeScript, under two names. */
 async function locked(name: string, version: string): Promise<string> {
   const path = join(installed, name === "typescript" && version !== "6" ? "typescript7" : name);
@@ -92,17 +100,4 @@ async function programOf(dir: string, program: string): Promise<[path: string, s
   const path = await realpath(join(dir, "node_modules", owners[program] ?? program));
   const { bin } = JSON.parse(await readFile(join(path, "package.json"), "utf8"));
   return [path, typeof bin === "string" ? bin : bin[program]];
-}
-
-let unpacking: Promise<string> | undefined;
-
-/** The package as it is published, unpacked once. */
-function unpacked(): Promise<string> {
-  return (unpacking ??= (async () => {
-    const dir = await mkdtemp(join(tmpdir(), "onceql-client-"));
-    const pack = ["pack", "--ignore-scripts", "--silent", "--pack-destination", dir];
-    const { stdout } = await run("npm", pack, { cwd: client });
-    await run("tar", ["-xzf", stdout.trim().split("\n").at(-1)!], { cwd: dir });
-    return join(dir, "package");
-  })());
 }
