@@ -201,4 +201,4 @@ soak:
 	cd bench && go run ./soak -for $(SOAK_FOR) -out ../bin/soak.csv
 
 clean:
-	rm -rf bin internal/pgtest/versions/node_modules playground/dist/app clients/typescript/dist clients/typescript/*.js clients/typescript/*.d.ts graph/transport/audit/node_modules clients/node_modules clients/matrix/node_modules clients/matrix/newer/node_modules clients/matrix/installed clients/matrix/newer/installed playground/node_modules
+	rm -rf bin internal/pgtest/versions/node_modules playground/dist/app clients/typescript/dist clients/typescript/*.js clients/typescript/*.d.ts graph/transport/audit/node_modules clients/node_modules clients/apps/node_modules clients/matrix/node_modules clients/matrix/newer/node_modules clients/matrix/installed clients/matrix/newer/installed playground/node_modules

@@ -62,6 +62,19 @@ func TestClients(t *testing.T) {
 	})
 }
 
+// TestClients_Apps makes the apps of docs/clients, as its pages say, and uses them in
+// Chromium. It runs what relay-compiler, gql.tada and GraphQL Code Generator make, too.
+func TestClients_Apps(t *testing.T) {
+	t.Parallel()
+	s := serve(t, pgtest.URL(t))
+	tests := npm.Command(t, filepath.Join(clientsDir, "apps"), "npm", "test")
+	tests.Env = append(tests.Environ(), "ONCEQL_URL="+s.url, "ONCEQL_CLIENT="+clientPackage(t), "CI=true")
+	tests.Stdout = t.Output()
+	if err := tests.Run(); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestClients_Matrix installs @onceql/client as npm packs it into an empty project of
 // each kind, and lets it call a server. CLIENT_MATRIX=all takes all of a kind.
 func TestClients_Matrix(t *testing.T) {

@@ -3,6 +3,7 @@ exports.entries = {
   ".": require("@onceql/client"),
   "./apollo": require("@onceql/client/apollo"),
   "./urql": require("@onceql/client/urql"),
+  "./relay": require("@onceql/client/relay"),
   "./stores": require("@onceql/client/stores"),
   "./codegen": require("@onceql/client/codegen"),
 };

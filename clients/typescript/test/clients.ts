@@ -62,7 +62,7 @@ function urqlOver(url: string, exchanges: ConstructorParameters<typeof UrqlClien
   };
 }
 
-/** The helper of docs/clients.md for a client that has none, with its waits as an option. */
+/** The helper of docs/clients/fetch.md for a client that has none, with its waits as an option. */
 function fetchOver(url: string, open: ReturnType<typeof keyedCalls>, most = 6): TestClient {
   async function mutate(
     query: string,

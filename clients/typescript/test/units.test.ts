@@ -129,17 +129,16 @@ describe("the delay before another try", () => {
 describe("the documentTransforms entry", () => {
   const schema = parse(`
     schema { query: Q mutation: Changes }
-    directive @idempotent on FIELD_DEFINITION
-    type Q { a(idempotencyKey: String): Int @idempotent }
-    type Changes { a(x: Int, idempotencyKey: String!): P @idempotent  unkeyed(x: Int): P }
-    extend type Changes { b(idempotencyKey: String!): P @idempotent }
+    type Q { a(idempotencyKey: String!): Int }
+    type Changes { a(x: Int, idempotencyKey: String!): P  unkeyed(x: Int): P  nullable(idempotencyKey: String): P }
+    extend type Changes { b(idempotencyKey: String!): P }
     type P { a: Int }`);
   const transform = async (document: string) => {
     const [file] = await idempotencyKeys.transform({ documents: [{ document: parse(document) }], schema, config: {} });
     return print(file!.document!);
   };
 
-  test("gives each idempotent field a variable of its own", async () => {
+  test("gives each field that takes a key a variable of its own", async () => {
     expect(await transform(`mutation M($x: Int) { a(x: $x) { a } two: a { a } ... on Changes { b { a } } unkeyed { a } }`)).toBe(
       print(
         parse(`mutation M($x: Int, $idempotencyKey: String! = "", $idempotencyKey2: String! = "", $idempotencyKey3: String! = "") {
@@ -156,6 +155,7 @@ describe("the documentTransforms entry", () => {
     `mutation ($idempotencyKey: String!) { a(idempotencyKey: $idempotencyKey) { a } }`,
     `mutation { a(idempotencyKey: "mine") { a } }`,
     `mutation { unkeyed { a } }`,
+    `mutation { nullable { a } }`,
     `query { a }`,
     `fragment F on P { a }`,
   ])("leaves %s as it is", async (document) => expect(await transform(document)).toBe(print(parse(document))));

@@ -3,11 +3,13 @@ import { ApolloClient, ApolloLink, type DefaultContext, HttpLink, InMemoryCache 
 import { type Answer, keyedCalls, keyedFields, newKey, retryDelay, UnsettledError } from "@onceql/client";
 import * as apollo from "@onceql/client/apollo";
 import { idempotencyKeys } from "@onceql/client/codegen";
+import * as relay from "@onceql/client/relay";
 import { localStore, sessionStore } from "@onceql/client/stores";
 import * as urql from "@onceql/client/urql";
 import { Client, fetchExchange, type OperationContext } from "@urql/core";
 import { retryExchange } from "@urql/exchange-retry";
 import { parse } from "graphql";
+import { type FetchFunction, Network } from "relay-runtime";
 
 const user = () => "ann";
 const options: apollo.Options & urql.Options = { store: sessionStore(), user, onOutcome: ({ outcome }) => void (outcome satisfies string) };
@@ -32,6 +34,11 @@ export const urqlClient = new Client({
 export const urqlContext: Partial<OperationContext> = { intent: "create" };
 // @ts-expect-error An intent is a name.
 export const noIntent: Partial<OperationContext> = { intent: 1 };
+
+const fetchRelay: FetchFunction = async () => ({ data: {} });
+export const network = Network.create(relay.idempotentFetch(fetchRelay, { ...options, retry: { attempts: 3 } }));
+// @ts-expect-error It takes a function.
+relay.idempotentFetch("/graphql");
 
 export async function call(answer: Answer): Promise<number | undefined> {
   const document = parse("{ a }");
