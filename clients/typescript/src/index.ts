@@ -6,4 +6,4 @@ export { type Call, type CallContext, keyedCalls, type KeyStore, type OnPayloadC
 export { type KeyedField, keyedFields, type ParsedDocument } from "./document.js";
 export { newKey } from "./key.js";
 export type { Answer, AnswerError, Outcome } from "./outcome.js";
-export { type Failure, retryDelay, type RetryOptions } from "./retry.js";
+export { type Failure, type Retry, retryDelay, type RetryOptions } from "./retry.js";

@@ -26,7 +26,7 @@ export const createProject = `mutation Create($input: CreateProjectInput!, $idem
 }`;
 
 // Short waits: it is the number of tries that the tests are about.
-const retries = { initialDelayMs: 10, maxDelayMs: 50 };
+const retries = { initialDelayMs: 10, maxDelayMs: 50, offlineMs: 100 };
 
 function seen(data: any, extensions: any, errors: readonly AnswerError[] = [], other?: Error): Seen {
   const [error] = errors;
@@ -111,7 +111,7 @@ function fetchOver(url: string, open: ReturnType<typeof keyedCalls>, most = 6): 
 export const helped: Record<string, (url: string, options?: Options) => TestClient> = {
   "Apollo Client": (url, options) =>
     apolloOver([apollo.idempotencyLink(options), apollo.retryKeyed(retries), new HttpLink({ uri: url + "/graphql" })]),
-  urql: (url, options) => urqlOver(url, [urql.idempotencyExchange(options), retryExchange(urql.retryKeyed(retries)), fetchExchange]),
+  urql: (url, options) => urqlOver(url, [urql.idempotencyExchange(options), urql.retryKeyed(retries), fetchExchange]),
   fetch: (url, options) => fetchOver(url, keyedCalls(options)),
 };
 
