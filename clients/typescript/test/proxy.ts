@@ -6,9 +6,9 @@ import type { AddressInfo } from "node:net";
  * the server has the request. `cutAfter`: when the server has done the work and before
  * the client has a byte of the answer. `cutWithin`: when it has half of it. `unavailable`: a 503 in its place. `retryable`:
  * the server does the work, and the client gets a GraphQL error with `retryable: true`.
- * `slow`: the answer takes a second.
+ * `slow`: the answer takes a second. `hang`: the server does the work, and the answer never comes.
  */
-export type Fault = "cutBefore" | "cutAfter" | "cutWithin" | "unavailable" | "retryable" | "slow";
+export type Fault = "cutBefore" | "cutAfter" | "cutWithin" | "unavailable" | "retryable" | "slow" | "hang";
 
 export const isMutation = (query: string): boolean => /^(\s*#.*\n)*\s*mutation/.test(query);
 
@@ -19,6 +19,10 @@ export class Proxy {
   readonly arrived: { query: string; variables: Record<string, unknown> }[] = [];
   /** What happens to the next mutations; those after pass. */
   faults: Fault[] = [];
+  /** How many of them hang. */
+  hanging = 0;
+  /** The header Retry-After of `unavailable`. */
+  retryAfter = "1";
   /** While set, no connection can be made: every request is cut. */
   offline = false;
   /** Whether each request gets a key of its own: a server that knows nothing of idempotency. */
@@ -56,9 +60,14 @@ export class Proxy {
     const fault = isMutation(body.query) ? this.faults.shift() : undefined;
     if (fault === "cutBefore") return void from.socket.destroy();
     if (fault === "unavailable") {
-      return void to.writeHead(503, { "Content-Type": "text/plain", "Retry-After": "1" }).end("unavailable");
+      return void to.writeHead(503, { "Content-Type": "text/plain", "Retry-After": this.retryAfter }).end("unavailable");
+    }
+    if (fault === "hang") {
+      this.hanging++;
+      to.on("close", () => this.hanging--);
     }
     const answer = await this.#forward(from, JSON.stringify(body));
+    if (fault === "hang") return;
     if (fault === "cutAfter") return void from.socket.destroy();
     if (fault === "cutWithin") {
       to.writeHead(answer.status, answer.headers);
