@@ -6,11 +6,19 @@
 import { ApolloLink } from "@apollo/client/link";
 import { catchError, defer, finalize, Observable, of, retry, type Subscription, takeUntil, tap, throwError, timeout } from "rxjs";
 
-import { type Call, type CallContext, keyedCalls, type Options } from "./calls.js";
+import { type CallContext, type Intents, keyedCalls, type Options } from "./calls.js";
 import { keyedFields } from "./document.js";
 import { isRetryable, pauses, type RetryOptions, timeoutError, timeoutOf, whenAborted } from "./retry.js";
 
-export { type CallContext, type KeyStore, type OnPayloadChange, type Options, UnsettledError } from "./calls.js";
+export {
+  type CallContext,
+  type Intents,
+  type KeyStore,
+  type OnPayloadChange,
+  type Options,
+  type Unsettled,
+  UnsettledError,
+} from "./calls.js";
 export type { Outcome } from "./outcome.js";
 export type { Retry, RetryOptions } from "./retry.js";
 
@@ -24,18 +32,18 @@ declare module "@apollo/client" {
  * tries of a call have one key. A call that is aborted or unsubscribed from before it
  * was sent is never sent; after that its outcome is unknown.
  */
-export function idempotencyLink(options?: Options): ApolloLink {
-  const open: Open = keyedCalls(options);
-  return new ApolloLink((operation, forward) => {
+export function idempotencyLink(options?: Options): ApolloLink & Intents {
+  const open = keyedCalls(options);
+  const link = new ApolloLink((operation, forward) => {
     if (!isKeyed(operation)) return forward(operation);
     return new Observable((observer) => {
-      const { query, variables, operationName } = operation;
+      const { query, variables } = operation;
       const context = operation.getContext();
       const gone = new AbortController();
       const { signal } = gone;
       const stop = whenAborted(context.fetchOptions?.signal, (reason) => gone.abort(reason));
       let subscription: Subscription | undefined;
-      open(query, variables, context, { operationName, signal })
+      open(query, variables, context, signal)
         .then((call) => {
           // CombinedGraphQLErrors reads as an answer; other errors are none.
           const resolve = (answer: any) => call.resolve(answer);
@@ -56,9 +64,9 @@ export function idempotencyLink(options?: Options): ApolloLink {
       };
     });
   });
+  const { unsettled, discard, clear } = open;
+  return Object.assign(link, { unsettled, discard, clear });
 }
-
-type Open = (...parameters: [...Parameters<ReturnType<typeof keyedCalls>>, request: object]) => Promise<Call>;
 
 /**
  * Tries queries and keyed mutations again where that can help: after no answer, also

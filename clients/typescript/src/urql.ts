@@ -6,11 +6,19 @@
 import { type Exchange, makeErrorResult, mapExchange, type Operation, type OperationResult } from "@urql/core";
 import { filter, makeSubject, merge } from "wonka";
 
-import { type Call, type CallContext, keyedCalls, type Options } from "./calls.js";
+import { type Call, type CallContext, type Intents, keyedCalls, type Options } from "./calls.js";
 import { keyedFields } from "./document.js";
 import { pauses, type RetryOptions, timeoutError, timeoutOf, whenAborted } from "./retry.js";
 
-export { type CallContext, type KeyStore, type OnPayloadChange, type Options, UnsettledError } from "./calls.js";
+export {
+  type CallContext,
+  type Intents,
+  type KeyStore,
+  type OnPayloadChange,
+  type Options,
+  type Unsettled,
+  UnsettledError,
+} from "./calls.js";
 export type { Outcome } from "./outcome.js";
 export type { Retry, RetryOptions } from "./retry.js";
 
@@ -27,9 +35,9 @@ declare module "@urql/core" {
  * stores it with the variables. A call that is aborted or torn down before it was
  * sent is never sent; after that its outcome is unknown.
  */
-export function idempotencyExchange(options?: Options): Exchange {
-  const open: Open = keyedCalls(options);
-  return (input) => (operations) => {
+export function idempotencyExchange(options?: Options): Exchange & Intents {
+  const open = keyedCalls(options);
+  const exchange: Exchange = (input) => (operations) => {
     const refused = makeSubject<OperationResult>();
     const live = new Set<{ key: number; end: () => void }>();
 
@@ -41,7 +49,7 @@ export function idempotencyExchange(options?: Options): Exchange {
       const entry = { key: operation.key, end: () => (gone.abort(), resolve({})) };
       live.add(entry);
       try {
-        const call = await open(operation.query, operation.variables as object, operation.context, { signal });
+        const call = await open(operation.query, operation.variables as object, operation.context, signal);
         resolve = (answer) => {
           live.delete(entry);
           call.resolve(answer);
@@ -58,20 +66,20 @@ export function idempotencyExchange(options?: Options): Exchange {
       }
     }
 
-    const exchange = mapExchange({
+    const mapped = mapExchange({
       onOperation(operation) {
         if (operation.kind === "teardown") for (const { key, end } of live) if (key === operation.key) end();
         return isKeyed(operation) ? keyed(operation) : operation;
       },
-      onResult({ operation, error, extensions }) {
-        operation.context.keyedCall?.resolve({ errors: error?.graphQLErrors, extensions });
+      onResult({ operation, data, error, extensions }) {
+        operation.context.keyedCall?.resolve({ data, errors: error?.graphQLErrors, extensions });
       },
     });
-    return merge([exchange(input)(operations), refused.source]);
+    return merge([mapped(input)(operations), refused.source]);
   };
+  const { unsettled, discard, clear } = open;
+  return Object.assign(exchange, { unsettled, discard, clear });
 }
-
-type Open = (...parameters: [...Parameters<ReturnType<typeof keyedCalls>>, request: object]) => Promise<Call>;
 
 /**
  * Tries queries and keyed mutations again where that can help: after no answer, also

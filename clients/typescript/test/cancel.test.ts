@@ -95,7 +95,11 @@ const reasons: { how: string; abort: (controller: AbortController) => void; erro
   { how: "abort()", abort: (controller) => controller.abort(), error: { name: "AbortError" } },
   { how: "abort(error)", abort: (controller) => controller.abort(new TypeError("the user left")), error: { message: "the user left" } },
   { how: "abort(string)", abort: (controller) => controller.abort("left"), error: "left" as any },
-  { how: "a signal's time-out", abort: (controller) => controller.abort(new DOMException("", "TimeoutError")), error: { name: "TimeoutError" } },
+  {
+    how: "a signal's time-out",
+    abort: (controller) => controller.abort(new DOMException("", "TimeoutError")),
+    error: { name: "TimeoutError" },
+  },
 ];
 
 const told = (error: any) => (typeof error === "string" ? error : expect.objectContaining(error));
