@@ -82,7 +82,7 @@ export function retryKeyed(options: RetryOptions = {}): ApolloLink {
     return defer(() => {
       const { fetchOptions, uri } = operation.getContext();
       const signal: AbortSignal | undefined = fetchOptions?.signal;
-      const pause = pauses(options, { variables, keys: keysOf(operation), url: uri, signal });
+      const pause = pauses(options, variables, keysOf(operation), uri);
       let answered: ApolloLink.Result | undefined;
       return defer(() => forward(operation)).pipe(
         timeout({ first: timeoutOf(options), with: () => throwError(() => timeoutError(options)) }),
@@ -92,9 +92,7 @@ export function retryKeyed(options: RetryOptions = {}): ApolloLink {
         retry({
           delay: (failure) =>
             new Observable<void>((observer) => {
-              const { errors, response } = failure ?? {};
-              const error = failure === answered ? undefined : failure;
-              const cancel = pause({ errors, response, error }, () => observer.next());
+              const cancel = pause(failure ?? {}, failure === answered ? undefined : failure, () => observer.next());
               if (!cancel) observer.error(failure);
               return cancel;
             }),

@@ -83,15 +83,6 @@ export function retryDelay(attempt: number, { errors, response, name, signal }: 
   return Math.min(asked + Math.max(random, 0), longest);
 }
 
-/** What the tries of one call have in common. */
-export interface Tried {
-  variables: unknown;
-  keys: string[];
-  /** Where it is sent to, if that is known. */
-  url?: unknown;
-  signal?: AbortSignal | null | undefined;
-}
-
 /** How long a try waits for its answer, as setTimeout takes it. */
 export const timeoutOf = ({ timeoutMs = 15_000 }: RetryOptions): number => Math.min(timeoutMs, longest);
 
@@ -115,14 +106,11 @@ export function whenAborted(signal: AbortSignal | null | undefined, then: (reaso
  * calls `again` when it is time for the next. It returns how to cancel that, or
  * undefined when another try can't help.
  */
-export function pauses(options: RetryOptions, { variables, keys, url, signal }: Tried) {
+export function pauses(options: RetryOptions, variables: unknown, keys: string[], url: unknown) {
   let attempt = 0;
   let { offlineMs = 60_000 } = options;
-  return (
-    { errors, response, error }: Pick<Failure, "errors" | "response"> & { error: any },
-    again: () => void,
-  ): (() => void) | undefined => {
-    const delayMs = retryDelay(++attempt, { errors, response, name: error?.name, signal }, options);
+  return ({ errors, response }: Failure, error: any, again: () => void): (() => void) | undefined => {
+    const delayMs = retryDelay(++attempt, { errors, response, name: error?.name }, options);
     const answered = response || errors?.length;
     if (delayMs === undefined || !(answered || canBeSent(variables, url, error))) return undefined;
     try {

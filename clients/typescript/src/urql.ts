@@ -3,7 +3,7 @@
  *
  *     exchanges: [cacheExchange, idempotencyExchange(), retryKeyed(), fetchExchange]
  */
-import { type Exchange, makeErrorResult, mapExchange, type Operation, type OperationResult } from "@urql/core";
+import { type Exchange, makeErrorResult, type Operation, type OperationResult } from "@urql/core";
 import { filter, makeSubject, merge } from "wonka";
 
 import { type Call, type CallContext, type Intents, keyedCalls, type Options } from "./calls.js";
@@ -23,60 +23,44 @@ export type { Outcome } from "./outcome.js";
 export type { Retry, RetryOptions } from "./retry.js";
 
 declare module "@urql/core" {
-  interface OperationContext extends CallContext {
-    keyedCall?: Call | undefined;
-  }
+  interface OperationContext extends CallContext {}
 }
 
 /**
  * Gives every keyed field of a mutation its idempotency key, where the caller gave
  * none, and keeps it until the outcome is known. It stands above what retries and
  * below caches and offline queues: all tries of a call have one key, and a queue
- * stores it with the variables. A call that is aborted or torn down before it was
- * sent is never sent; after that its outcome is unknown.
+ * stores it with the variables. A call whose `fetchOptions.signal` is aborted fails
+ * with the reason, at once; fetchExchange by itself takes no notice of it. What is
+ * aborted or torn down before it was sent is never sent.
  */
 export function idempotencyExchange(options?: Options): Exchange & Intents {
   const open = keyedCalls(options);
-  const exchange: Exchange = (input) => (operations) => {
-    const refused = makeSubject<OperationResult>();
-    const live = new Set<{ key: number; end: () => void }>();
-
-    async function keyed(operation: Operation): Promise<Operation> {
-      const gone = new AbortController();
-      const { signal } = gone;
-      const stop = whenAborted(signalOf(operation), (reason) => gone.abort(reason));
-      let resolve: Call["resolve"] = () => {};
-      const entry = { key: operation.key, end: () => (gone.abort(), resolve({})) };
-      live.add(entry);
-      try {
-        const call = await open(operation.query, operation.variables as object, operation.context, signal);
-        resolve = (answer) => {
-          live.delete(entry);
-          call.resolve(answer);
-        };
-        if (!signal.aborted) return withContext({ ...operation, variables: call.variables }, { keyedCall: { ...call, resolve } });
-        resolve({});
-        throw signal.reason;
-      } catch (error) {
-        live.delete(entry);
-        refused.next(makeErrorResult(operation, error as Error));
-        return new Promise<never>(() => {});
-      } finally {
-        stop();
-      }
-    }
-
-    const mapped = mapExchange({
-      onOperation(operation) {
-        if (operation.kind === "teardown") for (const { key, end } of live) if (key === operation.key) end();
-        return isKeyed(operation) ? keyed(operation) : operation;
+  const exchange = detour(isKeyed, (operation, send, answer) => {
+    const gone = new AbortController();
+    let call: Call | undefined;
+    return {
+      start() {
+        open(operation.query, operation.variables as object, operation.context, gone.signal).then(
+          (opened) => {
+            call = opened;
+            if (gone.signal.aborted) call.resolve({});
+            else send({ ...operation, variables: call.variables });
+          },
+          (error) => gone.signal.aborted || answer(makeErrorResult(operation, error)),
+        );
       },
-      onResult({ operation, data, error, extensions }) {
-        operation.context.keyedCall?.resolve({ data, errors: error?.graphQLErrors, extensions });
+      take(result) {
+        const { data, error, extensions } = result;
+        call?.resolve({ data, errors: error?.graphQLErrors, extensions });
+        answer(result);
       },
-    });
-    return merge([mapped(input)(operations), refused.source]);
-  };
+      end() {
+        gone.abort();
+        call?.resolve({});
+      },
+    };
+  });
   const { unsettled, discard, clear } = open;
   return Object.assign(exchange, { unsettled, discard, clear });
 }
@@ -85,91 +69,98 @@ export function idempotencyExchange(options?: Options): Exchange & Intents {
  * Tries queries and keyed mutations again where that can help: after no answer, also
  * none in time, an HTTP status that says so, or an error with `retryable: true`, as
  * long after as the server asks for. Mutations without a key are sent once. A call
- * whose `fetchOptions.signal` is aborted fails with the reason, at once; fetchExchange
- * by itself takes no notice of it.
+ * whose `fetchOptions.signal` is aborted fails with the reason, at once.
  */
 export function retryKeyed(options: RetryOptions = {}): Exchange {
+  const isTried = (operation: Operation) => operation.kind === "query" || isKeyed(operation);
+  return detour(isTried, (operation, send, answer) => {
+    const { variables, context } = operation;
+    const pause = pauses(options, variables, keysOf(operation), context.fetch ? undefined : context.url);
+    let cancel: (() => void) | undefined;
+    function start(): void {
+      const timer = setTimeout(() => {
+        send({ ...operation, kind: "teardown" });
+        take(makeErrorResult(operation, timeoutError(options)));
+      }, timeoutOf(options));
+      cancel = () => clearTimeout(timer);
+      send(operation);
+    }
+    function take(result: OperationResult): void {
+      cancel?.();
+      const { error } = result;
+      cancel = error && pause({ errors: error.graphQLErrors, response: error.response }, error.networkError, start);
+      if (!cancel) answer(result);
+    }
+    return { start, take, end: () => cancel?.() };
+  });
+}
+
+/** A call on its detour: `take` gets what comes back, `end` is called once, after it or without it. */
+interface Detour {
+  start(): void;
+  take(result: OperationResult): void;
+  end(): void;
+}
+
+/**
+ * An exchange in which some calls go their own way: `begin` is told how to send them,
+ * and how to answer. It ends them when they are answered, aborted or torn down.
+ */
+function detour(
+  isOurs: (operation: Operation) => boolean,
+  begin: (operation: Operation, send: (operation: Operation) => void, answer: (result: OperationResult) => void) => Detour,
+): Exchange {
   return ({ forward }) => {
     const below = makeSubject<Operation>();
     const above = makeSubject<OperationResult>();
-    /** The calls that are being tried, by the keys that they have below. */
-    const live = new Map<number, { key: number; take: (result: OperationResult) => void; end: () => void }>();
+    const live = new Map<number, { key: number; take: Detour["take"]; end: () => void; leave: () => void }>();
 
-    /** Sends it until a result is worth passing on. */
-    function start(operation: Operation): void {
-      const { kind, variables, context } = operation;
+    function enter(operation: Operation): void {
+      const { kind, key, context } = operation;
+      const { fetchOptions } = context;
       // Mutations with the same variables have one key: what ends one must not end the other.
-      const key = kind === "mutation" ? Math.random() : operation.key;
-      const sent = { ...operation, key };
-      const signal = signalOf(operation);
-      const pause = pauses(options, { variables, keys: keysOf(operation), url: context.fetch ? undefined : context.url, signal });
-      let cancel: (() => void) | undefined;
-      let stop: (() => void) | undefined;
-
-      function end(): void {
-        cancel?.();
-        stop?.();
-        live.delete(key);
-      }
-      /** Ends the request: there will be no result of it. */
-      const tearDown = () => below.next({ ...sent, kind: "teardown" });
-
-      function take(result: OperationResult): void {
-        cancel?.();
-        const { error, hasNext } = result;
-        cancel = error && pause({ errors: error.graphQLErrors, response: error.response, error: error.networkError }, send);
-        if (cancel) return;
-        if (!hasNext) end();
-        above.next({ ...result, operation });
-      }
-      function send(): void {
-        const timer = setTimeout(() => {
-          tearDown();
-          take(makeErrorResult(operation, timeoutError(options)));
-        }, timeoutOf(options));
-        cancel = () => clearTimeout(timer);
-        below.next(sent);
-      }
-
-      live.get(key)?.end();
-      live.set(key, {
-        key: operation.key,
-        take,
-        end() {
-          end();
-          // The client itself tears queries down.
-          if (kind === "mutation") tearDown();
-        },
-      });
-      stop = whenAborted(signal, (reason) => {
+      const sent = kind === "mutation" ? { ...operation, key: Math.random() } : operation;
+      const answer = (result: OperationResult) => {
+        if (!result.hasNext) end();
+        above.next({ ...result, operation: { ...result.operation, key } });
+      };
+      const { start, take, end: ended } = begin(sent, below.next, answer);
+      const end = () => {
+        stop();
+        live.delete(sent.key);
+        ended();
+      };
+      const leave = () => {
         end();
-        tearDown();
+        below.next({ ...sent, kind: "teardown" });
+      };
+      live.get(key)?.end();
+      live.set(sent.key, { key, take, end, leave });
+      let stop = () => {};
+      const signal = (typeof fetchOptions === "function" ? fetchOptions() : fetchOptions)?.signal;
+      stop = whenAborted(signal, (reason) => {
+        leave();
         above.next(makeErrorResult(operation, reason as Error));
       });
-      if (!signal?.aborted) send();
+      if (!signal?.aborted) start();
     }
 
     return (operations) => {
       const passed = filter((operation: Operation) => {
-        if (operation.kind === "teardown") for (const { key, end } of live.values()) if (key === operation.key) end();
-        const isTried = operation.kind === "query" || isKeyed(operation);
-        if (isTried) start(operation);
-        return !isTried;
+        if (operation.kind === "teardown") for (const { key, leave } of live.values()) if (key === operation.key) leave();
+        const ours = isOurs(operation);
+        if (ours) enter(operation);
+        return !ours;
       })(operations);
-      const others = filter((result: OperationResult) => {
+      const results = filter((result: OperationResult) => {
         const call = live.get(result.operation.key);
         call?.take(result);
         return !call;
       })(forward(merge([passed, below.source])));
-      return merge([others, above.source]);
+      return merge([results, above.source]);
     };
   };
 }
 
-function signalOf({ context: { fetchOptions } }: Operation): AbortSignal | null | undefined {
-  return (typeof fetchOptions === "function" ? fetchOptions() : fetchOptions)?.signal;
-}
-
-const withContext = (operation: Operation, context: object): Operation => ({ ...operation, context: { ...operation.context, ...context } });
 const keysOf = ({ query, variables }: Operation): string[] => keyedFields(query).map(({ variable }) => (variables as any)[variable]);
 const isKeyed = (operation: Operation): boolean => operation.kind === "mutation" && keysOf(operation).length > 0;
