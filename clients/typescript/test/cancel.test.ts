@@ -1,11 +1,9 @@
 import { ApolloClient, ApolloLink, gql, HttpLink, InMemoryCache } from "@apollo/client";
-import { Client as UrqlClient, createRequest, fetchExchange, makeOperation } from "@urql/core";
 import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
-import { subscribe } from "wonka";
 
 import * as apollo from "../src/apollo.js";
 import type { Options, Outcome, Retry, RetryOptions } from "../src/index.js";
-import * as urql from "../src/urql.js";
+import { cancellable, type Cancellable } from "./cancellable.js";
 import { createProject } from "./clients.js";
 import { isMutation, Proxy } from "./proxy.js";
 import { effects, server } from "./server.js";
@@ -21,70 +19,13 @@ beforeEach(() => {
   proxy.arrived.length = 0;
 });
 
-interface Sending {
-  /** What the caller's promise came to: a status, or what it was rejected with. */
-  ended: Promise<{ status?: string; error?: any }>;
-  /** Leaves, as a component does that goes away. */
-  leave: () => void;
-}
-
-interface TestClient {
-  create(input: object, context?: { intent?: string; signal?: AbortSignal | undefined }): Sending;
-}
-
-// No time is random: what waits as long as something else comes after it.
-const retries: RetryOptions = { initialDelayMs: 0, timeoutMs: 30_000 };
-
-const clients: Record<string, (options?: RetryOptions & Options, url?: string) => TestClient> = {
-  "Apollo Client": (options = {}, url = proxy.url + "/graphql") => {
-    const links = [apollo.idempotencyLink(options), apollo.retryKeyed({ ...retries, ...options }), new HttpLink({ uri: url })];
-    const client = new ApolloClient({ link: ApolloLink.from(links), cache: new InMemoryCache() });
-    return {
-      create(input, { intent, signal } = {}) {
-        const call = ApolloLink.execute(
-          client.link,
-          { query: gql(createProject), variables: { input }, context: { intent, fetchOptions: { signal } } },
-          { client },
-        );
-        let leave = () => {};
-        const ended = new Promise<{ status?: string; error?: any }>((resolve) => {
-          const subscription = call.subscribe({
-            next: ({ extensions }: any) => resolve({ status: extensions?.idempotency?.createProject?.status }),
-            error: (error) => resolve({ error }),
-          });
-          leave = () => subscription.unsubscribe();
-        });
-        return { ended, leave };
-      },
-    };
-  },
-  urql: (options = {}, url = proxy.url + "/graphql") => {
-    const client = new UrqlClient({
-      url,
-      preferGetMethod: false,
-      exchanges: [urql.idempotencyExchange(options), urql.retryKeyed({ ...retries, ...options }), fetchExchange],
-    });
-    return {
-      create(input, { intent, signal } = {}) {
-        const operation = client.createRequestOperation("mutation", createRequest(createProject, { input }), {
-          intent,
-          fetchOptions: () => ({ signal: signal ?? null }),
-        });
-        const ended = new Promise<{ status?: string; error?: any }>((resolve) => {
-          subscribe(({ error, extensions }: any) =>
-            resolve(error ? { error: error.networkError ?? error } : { status: extensions?.idempotency?.createProject?.status }),
-          )(client.executeRequestOperation(operation));
-        });
-        return { ended, leave: () => client.reexecuteOperation(makeOperation("teardown", operation)) };
-      },
-    };
-  },
-};
+const clients = Object.keys(cancellable);
+const clientOf = (client: string, options?: Options & RetryOptions, url = proxy.url + "/graphql") => cancellable[client]!(url, options);
 
 const mutations = () => proxy.arrived.filter(({ query }) => isMutation(query)).length;
 
 /** A user's other call that waits as long as the first one would have, and longer: what was to be sent has been. */
-async function passPause(create: TestClient["create"]): Promise<void> {
+async function passPause(create: Cancellable["create"]): Promise<void> {
   proxy.faults = ["retryable"];
   const before = mutations();
   expect(await create({ name: "later " + name }).ended).toEqual({ status: "REPLAYED" });
@@ -104,7 +45,7 @@ const reasons: { how: string; abort: (controller: AbortController) => void; erro
 
 const told = (error: any) => (typeof error === "string" ? error : expect.objectContaining(error));
 
-describe.each(Object.keys(clients))("%s: after an abort nothing is sent", (client) => {
+describe.each(clients)("%s: after an abort nothing is sent", (client) => {
   const retried: Retry[] = [];
   let whenRetrying = () => {};
   const options = { onRetry: (retry: Retry) => (retried.push(retry), whenRetrying()), store: new Map<string, string>(), user: () => "ann" };
@@ -114,12 +55,12 @@ describe.each(Object.keys(clients))("%s: after an abort nothing is sent", (clien
   });
 
   /** Whether the intent asks before it sends another payload. */
-  const asks = async (create: TestClient["create"]) =>
+  const asks = async (create: Cancellable["create"]) =>
     (await create({ name, description: "edited" }, { intent: name }).ended).error?.name === "UnsettledError";
 
   describe.each(reasons)("$how", ({ abort, error }) => {
     test("before the call", async () => {
-      const { create } = clients[client]!(options);
+      const { create } = clientOf(client, options);
       const controller = new AbortController();
       abort(controller);
       expect(await create({ name }, { intent: name, signal: controller.signal }).ended).toEqual({ error: told(error) });
@@ -128,8 +69,40 @@ describe.each(Object.keys(clients))("%s: after an abort nothing is sent", (clien
       expect(await effects(name)).toBe(1);
     });
 
+    test("while a slow store has its key", async () => {
+      const store = { get: () => {}, set: () => {}, delete: () => {} } as any;
+      let stored = () => {};
+      const asked = new Promise<void>((resolve) => {
+        store.get = () => new Promise<void>((answer) => ((stored = answer), resolve()));
+      });
+      const { create } = clientOf(client, { ...options, store });
+      const controller = new AbortController();
+      const { ended } = create({ name }, { intent: name, signal: controller.signal });
+      await asked;
+      abort(controller);
+      expect(await ended).toEqual({ error: told(error) });
+      store.get = () => undefined;
+      stored();
+      expect(await asks(create)).toBe(false);
+      expect(mutations()).toBe(1);
+    });
+
+    test("while another call of the intent is in flight", async () => {
+      const { create } = clientOf(client, options);
+      const controller = new AbortController();
+      proxy.faults = ["hang"];
+      const first = create({ name }, { intent: name });
+      await expect.poll(() => effects(name), { timeout: 30_000 }).toBe(1);
+      const { ended } = create({ name, description: "edited" }, { intent: name, signal: controller.signal });
+      setTimeout(() => abort(controller));
+      expect(await ended).toEqual({ error: told(error) });
+      first.leave();
+      expect(await create({ name }, { intent: name }).ended).toEqual({ status: "REPLAYED" });
+      expect(mutations()).toBe(2);
+    });
+
     test("in flight", async () => {
-      const { create } = clients[client]!(options);
+      const { create } = clientOf(client, options);
       const controller = new AbortController();
       proxy.faults = ["hang"];
       const { ended } = create({ name }, { intent: name, signal: controller.signal });
@@ -145,7 +118,7 @@ describe.each(Object.keys(clients))("%s: after an abort nothing is sent", (clien
     });
 
     test("in the pause", async () => {
-      const { create } = clients[client]!(options);
+      const { create } = clientOf(client, options);
       const controller = new AbortController();
       proxy.faults = ["retryable"];
       whenRetrying = () => setTimeout(() => abort(controller));
@@ -158,7 +131,7 @@ describe.each(Object.keys(clients))("%s: after an abort nothing is sent", (clien
     });
 
     test("during the second try", async () => {
-      const { create } = clients[client]!(options);
+      const { create } = clientOf(client, options);
       const controller = new AbortController();
       proxy.faults = ["cutBefore", "hang"];
       const { ended } = create({ name }, { intent: name, signal: controller.signal });
@@ -173,7 +146,7 @@ describe.each(Object.keys(clients))("%s: after an abort nothing is sent", (clien
   });
 
   test("AbortSignal.timeout in a long pause", async () => {
-    const { create } = clients[client]!(options);
+    const { create } = clientOf(client, options);
     proxy.faults = ["unavailable"];
     proxy.retryAfter = "60";
     const { ended } = create({ name }, { intent: name, signal: AbortSignal.timeout(1000) });
@@ -183,7 +156,7 @@ describe.each(Object.keys(clients))("%s: after an abort nothing is sent", (clien
   });
 
   test("leaving in flight ends the request, and the key is kept", async () => {
-    const { create } = clients[client]!(options);
+    const { create } = clientOf(client, options);
     proxy.faults = ["hang"];
     const { leave } = create({ name }, { intent: name });
     await expect.poll(() => effects(name), { timeout: 30_000 }).toBe(1);
@@ -195,7 +168,7 @@ describe.each(Object.keys(clients))("%s: after an abort nothing is sent", (clien
   });
 
   test("leaving in the pause", async () => {
-    const { create } = clients[client]!(options);
+    const { create } = clientOf(client, options);
     proxy.faults = ["retryable"];
     const { leave } = create({ name }, { intent: name });
     await new Promise<void>((resolve) => (whenRetrying = resolve));
@@ -208,7 +181,7 @@ describe.each(Object.keys(clients))("%s: after an abort nothing is sent", (clien
   });
 
   test("leaving before it is sent", async () => {
-    const { create } = clients[client]!(options);
+    const { create } = clientOf(client, options);
     create({ name }, { intent: name }).leave();
     await passPause(create);
     expect(mutations()).toBe(2);
@@ -216,7 +189,7 @@ describe.each(Object.keys(clients))("%s: after an abort nothing is sent", (clien
   });
 
   test("one of two calls with the same variables leaves the other alone", async () => {
-    const { create } = clients[client]!(options);
+    const { create } = clientOf(client, options);
     const controller = new AbortController();
     proxy.faults = ["hang", "slow"];
     const { ended } = create({ name }, { intent: name, signal: controller.signal });
@@ -230,12 +203,12 @@ describe.each(Object.keys(clients))("%s: after an abort nothing is sent", (clien
   });
 });
 
-describe.each(Object.keys(clients))("%s: time", (client) => {
+describe.each(clients)("%s: time", (client) => {
   test("a try without an answer is ended, and the next has the same key", async () => {
     const retried: Retry[] = [];
     const outcomes: Outcome[] = [];
     const onOutcome = (outcome: Outcome) => outcomes.push(outcome);
-    const { create } = clients[client]!({ timeoutMs: 1000, onRetry: (retry) => retried.push(retry), onOutcome });
+    const { create } = clientOf(client, { timeoutMs: 1000, onRetry: (retry) => retried.push(retry), onOutcome });
     proxy.faults = ["hang"];
     expect(await create({ name }).ended).toEqual({ status: "REPLAYED" });
     await expect.poll(() => proxy.hanging, { timeout: 30_000 }).toBe(0);
@@ -245,7 +218,7 @@ describe.each(Object.keys(clients))("%s: time", (client) => {
   });
 
   test("a server that never answers is told as a time-out after the last try", async () => {
-    const { create } = clients[client]!({ timeoutMs: 500, attempts: 2 });
+    const { create } = clientOf(client, { timeoutMs: 500, attempts: 2 });
     proxy.faults = ["hang", "hang"];
     const signal = new AbortController().signal;
     expect(await create({ name }, { signal }).ended).toEqual({ error: expect.objectContaining({ name: "TimeoutError" }) });
@@ -253,7 +226,7 @@ describe.each(Object.keys(clients))("%s: time", (client) => {
   });
 
   test("no time-out is none", async () => {
-    const { create } = clients[client]!({ timeoutMs: Infinity });
+    const { create } = clientOf(client, { timeoutMs: Infinity });
     proxy.faults = ["slow"];
     expect(await create({ name }).ended).toEqual({ status: "EXECUTED" });
     expect(mutations()).toBe(1);
@@ -265,7 +238,7 @@ describe.each(Object.keys(clients))("%s: time", (client) => {
     const onRetry = () => {
       throw thrown;
     };
-    const { create } = clients[client]!({ onRetry });
+    const { create } = clientOf(client, { onRetry });
     proxy.faults = ["retryable"];
     expect(await create({ name }).ended).toEqual({ status: "REPLAYED" });
     expect(error.mock.calls).toEqual([[thrown]]);
@@ -274,15 +247,36 @@ describe.each(Object.keys(clients))("%s: time", (client) => {
 
   test("a URL that is none is not tried again", async () => {
     const retried: Retry[] = [];
-    const { create } = clients[client]!({ onRetry: (retry) => retried.push(retry) }, "http://[");
+    const { create } = clientOf(client, { onRetry: (retry) => retried.push(retry) }, "http://[");
     expect(await create({ name }).ended).toEqual({ error: expect.any(TypeError) });
     expect(retried).toEqual([]);
   });
 
   test("a server that is not there is tried as often as set", async () => {
     const retried: Retry[] = [];
-    const { create } = clients[client]!({ attempts: 3, onRetry: (retry) => retried.push(retry) }, "http://127.0.0.1:1/graphql");
+    const { create } = clientOf(client, { attempts: 3, onRetry: (retry) => retried.push(retry) }, "http://127.0.0.1:1/graphql");
     expect(await create({ name }).ended).toEqual({ error: expect.any(TypeError) });
     expect(retried.map(({ attempt }) => attempt)).toEqual([1, 2]);
   });
+});
+
+test.each(reasons)("Apollo's mutate() rejects with the reason of $how, as it does over HttpLink alone", async ({ abort, error }) => {
+  const http = new HttpLink({ uri: proxy.url + "/graphql" });
+  const seen: any[] = [];
+  for (const links of [[http], [apollo.idempotencyLink(), apollo.retryKeyed(), http]]) {
+    const client = new ApolloClient({ link: ApolloLink.from(links), cache: new InMemoryCache() });
+    const controller = new AbortController();
+    const variables = { input: { name }, idempotencyKey: name };
+    proxy.faults = ["hang"];
+    const context = { fetchOptions: { signal: controller.signal } };
+    const ended = client.mutate({ mutation: gql(createProject), variables, context }).catch((thrown) => thrown);
+    await expect.poll(() => proxy.hanging, { timeout: 30_000 }).toBe(1);
+    abort(controller);
+    seen.push(await ended);
+    await expect.poll(() => proxy.hanging, { timeout: 30_000 }).toBe(0);
+  }
+  const causes = seen.map((error) => error.cause ?? error);
+  expect(causes).toEqual([told(error), told(error)]);
+  expect(seen[1].constructor).toBe(seen[0].constructor);
+  expect(await effects(name)).toBe(1);
 });
