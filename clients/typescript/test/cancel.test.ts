@@ -252,6 +252,18 @@ describe.each(clients)("%s: time", (client) => {
     expect(retried).toEqual([]);
   });
 
+  // urql sends null for what makes a cycle.
+  test.each(client === "urql" ? ["a BigInt"] : ["a BigInt", "a cycle"])("variables with %s fail at once", async (kind) => {
+    const retried: Retry[] = [];
+    const { create } = clientOf(client, { onRetry: (retry) => retried.push(retry) });
+    const input: Record<string, unknown> = { name };
+    input.description = kind === "a cycle" ? input : 1n;
+    const { error } = await (async () => create(input).ended)().catch((error) => ({ error }));
+    expect(error).toBeInstanceOf(Error);
+    expect(retried).toEqual([]);
+    expect(await effects(name)).toBe(0);
+  });
+
   test("a server that is not there is tried as often as set", async () => {
     const retried: Retry[] = [];
     const { create } = clientOf(client, { attempts: 3, onRetry: (retry) => retried.push(retry) }, "http://127.0.0.1:1/graphql");

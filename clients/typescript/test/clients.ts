@@ -68,31 +68,38 @@ function fetchOver(url: string, open: ReturnType<typeof keyedCalls>, most = 6): 
     query: string,
     variables: Record<string, unknown>,
     context: CallContext = {},
+    signal?: AbortSignal,
   ): Promise<Answer & { data?: unknown; name?: string | undefined }> {
     const document = parse(query);
-    const call = await open(document, variables, context);
+    const call = await open(document, variables, context, signal);
+    const body = JSON.stringify({ query, variables: call.variables });
     const attempts = keyedFields(document).length ? most : 1;
     for (let attempt = 1; ; attempt++) {
       let answer: Answer & { data?: unknown } = {};
       let response: Response | undefined;
       let name: string | undefined;
       try {
+        const timeout = AbortSignal.timeout(15_000);
         response = await fetch(url + "/graphql", {
           method: "POST",
           headers: { "Content-Type": "application/json" },
-          body: JSON.stringify({ query, variables: call.variables }),
+          body,
+          signal: signal ? AbortSignal.any([signal, timeout]) : timeout,
         });
         answer = await response.json();
       } catch (error) {
         ({ name } = error as Error);
       }
       const failed = name !== undefined || answer.errors;
-      const delay = failed ? retryDelay(attempt, { ...answer, response, name }, { ...retries, attempts }) : undefined;
+      const delay = failed ? retryDelay(attempt, { ...answer, response, name, signal }, { ...retries, attempts }) : undefined;
       if (delay === undefined) {
         call.resolve(answer);
         return { ...answer, name };
       }
-      await new Promise((resolve) => setTimeout(resolve, delay));
+      await new Promise((resolve) => {
+        setTimeout(resolve, delay);
+        signal?.addEventListener("abort", resolve);
+      });
     }
   }
   return {
