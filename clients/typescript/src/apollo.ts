@@ -6,9 +6,10 @@
 import { ApolloLink } from "@apollo/client/link";
 import { catchError, defer, finalize, Observable, of, retry, type Subscription, takeUntil, tap, throwError, timeout } from "rxjs";
 
+import { whenAborted } from "./abort.js";
 import { type CallContext, type Intents, keyedCalls, type Options } from "./calls.js";
 import { keyedFields } from "./document.js";
-import { isRetryable, pauses, type RetryOptions, timeoutError, timeoutOf, whenAborted } from "./retry.js";
+import { isRetryable, pauses, type RetryOptions, timeoutError, timeoutOf } from "./retry.js";
 
 export {
   type CallContext,
@@ -85,7 +86,7 @@ export function retryKeyed(options: RetryOptions = {}): ApolloLink {
       const pause = pauses(options, variables, keysOf(operation), uri);
       let answered: ApolloLink.Result | undefined;
       return defer(() => forward(operation)).pipe(
-        timeout({ first: timeoutOf(options), with: () => throwError(() => timeoutError(options)) }),
+        timeout({ first: timeoutOf(options), with: () => throwError(timeoutError) }),
         tap((result) => {
           if ("errors" in result && result.errors?.some(isRetryable)) throw (answered = result);
         }),

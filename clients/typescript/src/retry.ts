@@ -52,7 +52,7 @@ export const isRetryable = ({ extensions }: AnswerError): boolean => extensions?
 // setTimeout takes what is longer for 0.
 const longest = 2 ** 31 - 1;
 // The server is heeded so far, in milliseconds: a date far off is no reason to keep a user waiting.
-const asLongAsAsked = (delay: unknown) => (Number(delay) > 0 ? Math.min(Number(delay), 60_000) : 0);
+const asLongAsAsked = (delay: any) => (delay > 0 ? Math.min(delay, 60_000) : 0);
 
 /** In milliseconds: RFC 9110, section 10.2.3 has seconds or a date. */
 function retryAfter(response: Response): number {
@@ -87,19 +87,7 @@ export function retryDelay(attempt: number, { errors, response, name, signal }: 
 export const timeoutOf = ({ timeoutMs = 15_000 }: RetryOptions): number => Math.min(timeoutMs, longest);
 
 /** What a try fails with that had no answer in time. */
-export const timeoutError = (options: RetryOptions): Error =>
-  Object.assign(new Error(`no answer within ${timeoutOf(options)} ms`), { name: "TimeoutError" });
-
-/** What an aborted call fails with. React Native's signals have no reason. */
-export const reasonOf = (signal: AbortSignal): unknown => signal.reason ?? Object.assign(new Error("aborted"), { name: "AbortError" });
-
-/** Calls back when the signal is aborted, at once if it is. What it returns stops listening. */
-export function whenAborted(signal: AbortSignal | null | undefined, then: (reason: unknown) => void): () => void {
-  const listener = () => then(reasonOf(signal!));
-  if (signal?.aborted) listener();
-  else signal?.addEventListener("abort", listener);
-  return () => signal?.removeEventListener("abort", listener);
-}
+export const timeoutError = (): Error => Object.assign(new Error("no answer in time"), { name: "TimeoutError" });
 
 /**
  * Waits between the tries of one call. What it returns is told how a try failed, and

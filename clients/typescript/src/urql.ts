@@ -6,9 +6,10 @@
 import { type Exchange, makeErrorResult, type Operation, type OperationResult } from "@urql/core";
 import { filter, makeSubject, merge } from "wonka";
 
+import { whenAborted } from "./abort.js";
 import { type Call, type CallContext, type Intents, keyedCalls, type Options } from "./calls.js";
 import { keyedFields } from "./document.js";
-import { pauses, type RetryOptions, timeoutError, timeoutOf, whenAborted } from "./retry.js";
+import { pauses, type RetryOptions, timeoutError, timeoutOf } from "./retry.js";
 
 export {
   type CallContext,
@@ -80,7 +81,7 @@ export function retryKeyed(options: RetryOptions = {}): Exchange {
     function start(): void {
       const timer = setTimeout(() => {
         send({ ...operation, kind: "teardown" });
-        take(makeErrorResult(operation, timeoutError(options)));
+        take(makeErrorResult(operation, timeoutError()));
       }, timeoutOf(options));
       cancel = () => clearTimeout(timer);
       send(operation);
