@@ -193,7 +193,7 @@ describe.each(clients)("%s: after an abort nothing is sent", (client) => {
     const controller = new AbortController();
     proxy.faults = ["hang", "slow"];
     const { ended } = create({ name }, { intent: name, signal: controller.signal });
-    await expect.poll(() => proxy.hanging, { timeout: 30_000 }).toBe(1);
+    await expect.poll(() => effects(name), { timeout: 30_000 }).toBe(1);
     const other = create({ name }, { intent: name });
     await expect.poll(mutations, { timeout: 30_000 }).toBe(2);
     controller.abort();
