@@ -6,9 +6,11 @@ import type { AddressInfo } from "node:net";
  * the server has the request. `cutAfter`: when the server has done the work and before
  * the client has a byte of the answer. `cutWithin`: when it has half of it. `unavailable`: a 503 in its place. `retryable`:
  * the server does the work, and the client gets a GraphQL error with `retryable: true`.
- * `slow`: the answer takes a second. `hang`: the server does the work, and the answer never comes.
+ * `slow`: the answer takes a second. `held`: the server never has the request, and the
+ * client no answer. `stuck`: the server has done the work, and the client half of the
+ * answer, and no end of it. `hang`: it has done the work, and the client gets nothing.
  */
-export type Fault = "cutBefore" | "cutAfter" | "cutWithin" | "unavailable" | "retryable" | "slow" | "hang";
+export type Fault = "cutBefore" | "cutAfter" | "cutWithin" | "unavailable" | "retryable" | "slow" | "held" | "stuck" | "hang";
 
 export const isMutation = (query: string): boolean => /^(\s*#.*\n)*\s*mutation/.test(query);
 
@@ -58,6 +60,7 @@ export class Proxy {
     this.arrived.push(structuredClone(body));
     if (this.naive && body.variables?.idempotencyKey) body.variables.idempotencyKey = crypto.randomUUID();
     const fault = isMutation(body.query) ? this.faults.shift() : undefined;
+    if (fault === "held") return;
     if (fault === "cutBefore") return void from.socket.destroy();
     if (fault === "unavailable") {
       return void to.writeHead(503, { "Content-Type": "text/plain", "Retry-After": this.retryAfter }).end("unavailable");
@@ -72,6 +75,10 @@ export class Proxy {
     if (fault === "cutWithin") {
       to.writeHead(answer.status, answer.headers);
       return void to.write(answer.body.subarray(0, answer.body.length / 2), () => from.socket.destroy());
+    }
+    if (fault === "stuck") {
+      to.writeHead(answer.status, answer.headers);
+      return void to.write(answer.body.subarray(0, answer.body.length / 2));
     }
     if (fault === "slow") await new Promise((resolve) => setTimeout(resolve, 1000));
     if (fault === "retryable") {
