@@ -10,7 +10,7 @@ import { expect, test } from "vitest";
 const manifest = JSON.parse(readFileSync("package.json", "utf8"));
 const entries = Object.entries<{ import: string }>(manifest.exports).filter(([entry]) => entry !== "./package.json");
 
-const modules = ["apollo", "calls", "codegen", "document", "index", "intents", "key", "outcome", "retry", "stores", "urql"];
+const modules = ["abort", "apollo", "calls", "codegen", "document", "index", "intents", "key", "outcome", "retry", "stores", "urql"];
 // For what reads no exports.
 const stubs = ["apollo", "codegen", "stores", "urql"].flatMap((entry) => [`${entry}.js`, `${entry}.d.ts`]);
 
