@@ -14,7 +14,7 @@ import {
 } from "relay-runtime";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 
-import { idempotentFetch, type Options, type Outcome, UnsettledError } from "../typescript/src/relay.js";
+import { idempotentFetch, type Options, type Outcome, type Retry, UnsettledError } from "../typescript/src/relay.js";
 import { Proxy } from "../typescript/test/proxy.js";
 import { effects, server } from "../typescript/test/server.js";
 import { App, schema } from "./app.js";
@@ -208,6 +208,25 @@ test("a fetch function may answer with an observable, and throw a response", asy
   };
   await expect(commit(environment(undefined, forbidden), create, { input: { name } })).rejects.toThrow("HTTP 403");
   expect(calls).toBe(1);
+});
+
+test("a try that has no answer in time is aborted, and the next one has its key", async () => {
+  const create = await compiled("mutationsCreateMutation");
+  const signals: AbortSignal[] = [];
+  const told: Retry[] = [];
+  const withSignal: FetchFunction = (request, variables, cacheConfig) => {
+    signals.push(cacheConfig.metadata!.signal as AbortSignal);
+    return fetchGraphQL(request, variables, cacheConfig);
+  };
+  // The time is long enough for the try that follows.
+  const retry = { timeoutMs: 5000, initialDelayMs: 10, onRetry: (retry: Retry) => void told.push(retry) };
+  const network = Network.create(idempotentFetch(withSignal, { retry }));
+  proxy.faults = ["hang"];
+  await commit(new Environment({ network, store: new Store(new RecordSource()) }), create, { input: { name } });
+  expect(signals.map(({ aborted }) => aborted)).toEqual([true, false]);
+  expect(told).toMatchObject([{ attempt: 1, error: { name: "TimeoutError" }, keys: [keys()[0]] }]);
+  expect(new Set(keys()).size).toBe(1);
+  expect(await effects(name)).toBe(1);
 });
 
 test("queries are sent as they are", async () => {

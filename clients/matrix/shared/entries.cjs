@@ -10,6 +10,5 @@ exports.entries = {
 exports.peers = {
   ApolloClient: require("@apollo/client"),
   urqlCore: require("@urql/core"),
-  urqlRetry: require("@urql/exchange-retry"),
   graphql: require("graphql"),
 };

@@ -7,8 +7,7 @@ import * as relay from "@onceql/client/relay";
 import * as stores from "@onceql/client/stores";
 import * as urql from "@onceql/client/urql";
 import * as urqlCore from "@urql/core";
-import * as urqlRetry from "@urql/exchange-retry";
 import * as graphql from "graphql";
 
 export const entries = { ".": client, "./apollo": apollo, "./urql": urql, "./relay": relay, "./stores": stores, "./codegen": codegen };
-export const peers = { ApolloClient, urqlCore, urqlRetry, graphql };
+export const peers = { ApolloClient, urqlCore, graphql };

@@ -3,7 +3,7 @@
 // what became of the three calls, whose projects have the name.
 module.exports = async function exercise({ entries, peers }, options) {
   const { ".": client, "./apollo": apollo, "./urql": urql, "./relay": relay, "./stores": stores, "./codegen": codegen } = entries;
-  const { ApolloClient, urqlCore, urqlRetry, graphql } = peers;
+  const { ApolloClient, urqlCore, graphql } = peers;
   const { url, name } = options;
   const assert = (holds, what) => {
     if (!holds) throw new Error("not so: " + what);
@@ -42,7 +42,7 @@ module.exports = async function exercise({ entries, peers }, options) {
     preferGetMethod: false,
     exchanges: [
       urql.idempotencyExchange({ onOutcome }),
-      urqlRetry.retryExchange(urql.retryKeyed({ initialDelayMs: 10 })),
+      urql.retryKeyed({ initialDelayMs: 10 }),
       urqlCore.fetchExchange,
     ],
     fetch: losing(false),

@@ -11,7 +11,7 @@ import type { FetchFunction, GraphQLResponse, RequestParameters, Variables } fro
 import { type CallContext, type Intents, keyedCalls, type Options } from "./calls.js";
 import { keyedFields, type ParsedDocument } from "./document.js";
 import type { Answer } from "./outcome.js";
-import { type Failure, retryDelay, type RetryOptions } from "./retry.js";
+import { pauses, type RetryOptions, timeoutError, timeoutOf } from "./retry.js";
 
 export {
   type CallContext,
@@ -23,7 +23,7 @@ export {
   UnsettledError,
 } from "./calls.js";
 export type { Outcome } from "./outcome.js";
-export type { RetryOptions } from "./retry.js";
+export type { Retry, RetryOptions } from "./retry.js";
 
 /**
  * Gives every keyed field of a mutation its idempotency key, where the caller gave
@@ -31,36 +31,56 @@ export type { RetryOptions } from "./retry.js";
  * is the call's {@link CallContext}. Queries and mutations without a key are sent once.
  * A call that was disposed of is still sent until its outcome is known.
  *
- * An error that fetchFn throws with a `response` is heeded by its HTTP status; any
- * other, such as that of a body that is no JSON, is no answer.
+ * fetchFn finds a signal in `cacheConfig.metadata`, which is aborted when the answer does
+ * not come in time. An error that it throws with a `response` is heeded by its HTTP
+ * status; any other, such as that of a body that is no JSON, is no answer.
  */
-export function idempotentFetch(fetchFn: FetchFunction, options: Options & { retry?: RetryOptions } = {}): FetchFunction & Intents {
-  const open = keyedCalls(options);
+export function idempotentFetch(
+  fetchFn: FetchFunction,
+  { retry = {}, ...options }: Options & { retry?: RetryOptions } = {},
+): FetchFunction & Intents {
+  const open = keyedCalls(options as Options);
   const keyed: FetchFunction = (...parameters) => {
-    const [request, variables, ...rest] = parameters;
+    const [request, variables, cacheConfig, ...rest] = parameters;
     const document = documentOf(request, variables);
-    if (request.operationKind !== "mutation" || !keyedFields(document).length) return fetchFn(...parameters);
+    const fields = keyedFields(document);
+    if (request.operationKind !== "mutation" || !fields.length) return fetchFn(...parameters);
+
+    const tryOnce = (variables: Variables) =>
+      new Promise<GraphQLResponse>((resolve, reject) => {
+        const late = new AbortController();
+        const metadata = { ...cacheConfig.metadata, signal: late.signal };
+        // Relay takes an observable, too.
+        const sent: any = fetchFn(request, variables, { ...cacheConfig, metadata }, ...rest);
+        const timer = setTimeout(() => {
+          reject(timeoutError());
+          late.abort();
+        }, timeoutOf(retry));
+        Promise.resolve(sent.toPromise?.() ?? sent)
+          .finally(() => clearTimeout(timer))
+          .then(resolve, reject);
+      });
 
     return (async () => {
-      const call = await open(document, variables, (rest[0].metadata ?? {}) as CallContext);
-      for (let attempt = 1; ; attempt++) {
+      const call = await open(document, variables, (cacheConfig.metadata ?? {}) as CallContext);
+      const keys = fields.map(({ variable }) => call.variables[variable]);
+      const pause = pauses(retry, variables, keys, undefined);
+      for (;;) {
         let response: GraphQLResponse | undefined;
-        let failure: Failure | undefined;
+        let failure: any;
         try {
-          const sent: any = fetchFn(request, call.variables, ...rest);
-          // Relay takes an observable, too.
-          response = await (sent.toPromise?.() ?? sent);
+          response = await tryOnce(call.variables);
         } catch (error) {
-          failure = error as Failure;
+          failure = error ?? {};
         }
         const answer = (response ?? {}) as Answer;
-        const delay = failure || answer.errors ? retryDelay(attempt, failure ?? answer, options.retry) : undefined;
-        if (delay === undefined) {
-          call.resolve(request.text ? answer : answerOfOne(request.name, answer));
-          if (failure) throw failure;
-          return response!;
-        }
-        await new Promise((resolve) => setTimeout(resolve, delay));
+        const again =
+          (failure || answer.errors) &&
+          (await new Promise((resolve) => pause(failure ?? answer, failure, () => resolve(true)) ?? resolve(false)));
+        if (again) continue;
+        call.resolve(request.text ? answer : answerOfOne(request.name, answer));
+        if (failure) throw failure;
+        return response!;
       }
     })();
   };

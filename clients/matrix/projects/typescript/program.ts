@@ -7,7 +7,6 @@ import * as relay from "@onceql/client/relay";
 import { localStore, sessionStore } from "@onceql/client/stores";
 import * as urql from "@onceql/client/urql";
 import { Client, fetchExchange, type OperationContext } from "@urql/core";
-import { retryExchange } from "@urql/exchange-retry";
 import { parse } from "graphql";
 import { type FetchFunction, Network } from "relay-runtime";
 
@@ -29,7 +28,7 @@ urql.idempotencyExchange().request;
 export const urqlClient = new Client({
   url: "/graphql",
   preferGetMethod: false,
-  exchanges: [urql.idempotencyExchange(options), retryExchange(urql.retryKeyed({ attempts: 3 })), fetchExchange],
+  exchanges: [urql.idempotencyExchange(options), urql.retryKeyed({ attempts: 3 }), fetchExchange],
 });
 export const urqlContext: Partial<OperationContext> = { intent: "create" };
 // @ts-expect-error An intent is a name.
