@@ -8,6 +8,7 @@ import { catchError, defer, finalize, mergeMap, of, retry, tap, throwError, time
 
 import { type CallContext, type Intents, keyedCalls, type Options } from "./calls.js";
 import { keyedFields } from "./document.js";
+import { watchedBy } from "./intents.js";
 import { type Failure, isRetryable, retryDelay, type RetryOptions } from "./retry.js";
 
 export {
@@ -34,7 +35,9 @@ declare module "@apollo/client" {
 export function idempotencyLink(options?: Options): ApolloLink & Intents {
   const open = keyedCalls(options);
   const link = new ApolloLink((operation, forward) => {
-    if (!isKeyed(operation)) return forward(operation);
+    // A hook asks for the core, and is the end of it.
+    const taken = (operation.getContext() as any)[watchedBy]?.(open);
+    if (taken || !isKeyed(operation)) return taken ?? forward(operation);
     return defer(() => open(operation.query, operation.variables, operation.getContext())).pipe(
       mergeMap((call) => {
         operation.variables = call.variables;
@@ -48,8 +51,7 @@ export function idempotencyLink(options?: Options): ApolloLink & Intents {
       }),
     );
   });
-  const { unsettled, discard, clear } = open;
-  return Object.assign(link, { unsettled, discard, clear });
+  return Object.assign(link, open);
 }
 
 /**

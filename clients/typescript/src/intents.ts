@@ -33,6 +33,19 @@ export interface Intents {
   clear(): Promise<void>;
 }
 
+/** What the React hooks have of it, under this symbol, whichever copy of the package they are of. */
+export const watchedBy: unique symbol = Symbol.for("@onceql/client") as any;
+
+/** What those have. */
+export interface WatchedIntents extends Intents {
+  /** The name under which the present user's intent is kept. */
+  nameOf(intent: string): string;
+  /** The present user's intent. */
+  of(intent: string): NamedIntent;
+  /** Told the name of each intent of the page that may have changed. */
+  listeners: Set<(name: string) => void>;
+}
+
 /**
  * Reports an intent sent with another payload, or again after maxAge or
  * IDEMPOTENCY_KEY_EXPIRED, while an earlier submission may have taken effect. Nothing
@@ -89,7 +102,7 @@ const storeTimeoutMs = 5000;
  * One named intent. The page's memory decides, and the store has a copy for the pages
  * that follow: what is cleared from it while the page lives is not lost.
  */
-export function namedIntent(name: string, store?: KeyStore) {
+export function namedIntent(name: string, store: KeyStore | undefined, listeners: Set<(name: string) => void>) {
   let submission: Submission | undefined;
   let settled = false;
   // How many calls are in flight with the submission's keys, and whether none was sent yet.
@@ -108,8 +121,11 @@ export function namedIntent(name: string, store?: KeyStore) {
     return (submission ??= found?.keys && found.until > Date.now() ? found : undefined);
   }
 
-  /** Brings the store up to date: it has what has not settled. */
-  const write = () => stored((store) => (submission && !settled ? store.set(name, JSON.stringify(submission)) : store.delete(name)));
+  /** Brings the store up to date: it has what has not settled. Tells who watches. */
+  function write() {
+    listeners.forEach((listener) => listener(name));
+    return stored((store) => (submission && !settled ? store.set(name, JSON.stringify(submission)) : store.delete(name)));
+  }
 
   function forget(): Promise<unknown> {
     submission = undefined;
@@ -191,6 +207,9 @@ export function namedIntent(name: string, store?: KeyStore) {
       return earlier && !live && !settled ? told(earlier) : undefined;
     },
 
+    /** Whether a call of it is in flight. */
+    isLive: (): boolean => live > 0,
+
     async discard(): Promise<void> {
       if (await read()) await forget();
     },
@@ -206,6 +225,8 @@ export function namedIntent(name: string, store?: KeyStore) {
       !reserving && !live && (!submission || (settled && !!evenIfRecent) || submission.until < Date.now()),
   };
 }
+
+export type NamedIntent = ReturnType<typeof namedIntent>;
 
 const told = ({ keys, sentAt }: Submission): Unsettled => ({ keys, sentAt: new Date(sentAt) });
 

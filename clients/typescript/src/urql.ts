@@ -9,6 +9,7 @@ import { makeSubject, merge } from "wonka";
 
 import { type Call, type CallContext, type Intents, keyedCalls, type Options } from "./calls.js";
 import { keyedFields } from "./document.js";
+import { watchedBy } from "./intents.js";
 import { retryDelay, type RetryOptions } from "./retry.js";
 
 export {
@@ -38,6 +39,7 @@ declare module "@urql/core" {
 export function idempotencyExchange(options?: Options): Exchange & Intents {
   const open = keyedCalls(options);
   const exchange: Exchange = (input) => (operations) => {
+    (input.client as any)[watchedBy] = open;
     const refused = makeSubject<OperationResult>();
     const keyed = mapExchange({
       onOperation: (operation) =>
@@ -56,8 +58,7 @@ export function idempotencyExchange(options?: Options): Exchange & Intents {
     });
     return merge([keyed(input)(operations), refused.source]);
   };
-  const { unsettled, discard, clear } = open;
-  return Object.assign(exchange, { unsettled, discard, clear });
+  return Object.assign(exchange, open);
 }
 
 /**
