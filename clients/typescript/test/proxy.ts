@@ -6,9 +6,10 @@ import type { AddressInfo } from "node:net";
  * the server has the request. `cutAfter`: when the server has done the work and before
  * the client has a byte of the answer. `cutWithin`: when it has half of it. `unavailable`: a 503 in its place. `retryable`:
  * the server does the work, and the client gets a GraphQL error with `retryable: true`.
- * `slow`: the answer takes a second.
+ * `slow`: the answer takes a second. `held`: the server gets the request once it is
+ * released, and with a fault that `release` names.
  */
-export type Fault = "cutBefore" | "cutAfter" | "cutWithin" | "unavailable" | "retryable" | "slow";
+export type Fault = "cutBefore" | "cutAfter" | "cutWithin" | "unavailable" | "retryable" | "slow" | "held";
 
 export const isMutation = (query: string): boolean => /^(\s*#.*\n)*\s*mutation/.test(query);
 
@@ -25,6 +26,8 @@ export class Proxy {
   naive = false;
   /** Pages that the proxy serves itself. */
   readonly pages = new Map<string, { type: string; body: string }>();
+  /** Lets the request that is held go on. */
+  release: (fault?: Fault) => void = () => {};
   readonly #server = createServer((from, to) => void this.#handle(from, to));
 
   constructor(readonly upstream: string) {}
@@ -53,7 +56,8 @@ export class Proxy {
     const body = JSON.parse(Buffer.concat(chunks).toString());
     this.arrived.push(structuredClone(body));
     if (this.naive && body.variables?.idempotencyKey) body.variables.idempotencyKey = crypto.randomUUID();
-    const fault = isMutation(body.query) ? this.faults.shift() : undefined;
+    let fault = isMutation(body.query) ? this.faults.shift() : undefined;
+    if (fault === "held") fault = await new Promise<Fault | undefined>((resolve) => (this.release = resolve));
     if (fault === "cutBefore") return void from.socket.destroy();
     if (fault === "unavailable") {
       return void to.writeHead(503, { "Content-Type": "text/plain", "Retry-After": "1" }).end("unavailable");
