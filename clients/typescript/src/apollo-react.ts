@@ -4,7 +4,15 @@
  *     const [create, { pending, outcome, unsettled, resolve, discard }] =
  *       useIdempotentMutation(CreateProject, { intent: "create-project" });
  */
-import { type ApolloClient, type DefaultContext, type DocumentNode, gql, type MaybeMasked, type OperationVariables, type TypedDocumentNode } from "@apollo/client";
+import {
+  type ApolloClient,
+  type DefaultContext,
+  type DocumentNode,
+  gql,
+  type MaybeMasked,
+  type OperationVariables,
+  type TypedDocumentNode,
+} from "@apollo/client";
 import { ApolloLink } from "@apollo/client/link";
 import { useApolloClient } from "@apollo/client/react";
 import { useCallback, useEffect, useRef } from "react";
@@ -61,7 +69,13 @@ export function useIdempotentMutation<TData = unknown, TVariables extends Operat
         const context: DefaultContext = { ...latest.current.context, ...own.context, ...named };
         if (onPayloadChange) context.onPayloadChange = onPayloadChange;
         if (signal) context.fetchOptions = { ...context.fetchOptions, signal };
-        return client.mutate<TData, OperationVariables>({ ...(latest.current as object), ...(own as object), mutation: document, variables: variables!, context });
+        return client.mutate<TData, OperationVariables>({
+          ...(latest.current as object),
+          ...(own as object),
+          mutation: document,
+          variables: variables!,
+          context,
+        });
       });
       result.catch(() => {});
       return result;
@@ -71,28 +85,34 @@ export function useIdempotentMutation<TData = unknown, TVariables extends Operat
   const resolve = useCallback(async () => {
     const look = async (key: string) =>
       // The cache is to know nothing of keys.
-      (await client.query<{ idempotentCall: IdempotentCall | null }>({ query, variables: { key }, fetchPolicy: "no-cache" })).data!.idempotentCall;
+      (await client.query<{ idempotentCall: IdempotentCall | null }>({ query, variables: { key }, fetchPolicy: "no-cache" })).data!
+        .idempotentCall;
     return Promise.all((await keys()).map(look));
   }, [client, keys]);
   return [mutate as Mutate<TData, TVariables>, { ...state, resolve }];
 }
 
 const query = gql(lookUp);
-const harmless = gql`mutation { __typename }`;
+const harmless = gql`
+  mutation {
+    __typename
+  }
+`;
 
 /** Asks the links for their core: they do not know their client, nor it them. */
 function coreOf(client: ApolloClient, missing: Error): Promise<WatchedIntents> {
   return new Promise((resolve, reject) => {
-    // Without an idempotencyLink it comes to HttpLink, and is not sent.
-    const aborted = new AbortController();
-    aborted.abort(missing);
+    const toString = () => {
+      throw missing;
+    };
     const context = {
       [watchedBy]: (core: WatchedIntents) => (resolve(core), EMPTY),
-      fetchOptions: { signal: aborted.signal },
+      // Where no idempotencyLink takes it, nothing is sent: fetch fails with this.
+      uri: { toString },
     };
     ApolloLink.execute(client.link, { query: harmless, context }, { client }).subscribe({
       complete: () => reject(missing),
-      error: (error) => reject(error?.name === "AbortError" ? missing : error),
+      error: reject,
     });
   });
 }

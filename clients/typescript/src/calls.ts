@@ -150,8 +150,7 @@ export function keyedCalls(options: Options = {}): OpenCall {
     unsettled: async (intent: string) => ofUser(intent).unsettled(),
     discard: async (intent: string) => ofUser(intent).discard(),
     clear: async () => {
-      for (const name of await names())
-        if (name.startsWith(prefix())) await named(name).discard();
+      for (const name of await names()) if (name.startsWith(prefix())) await named(name).discard();
     },
   });
 }

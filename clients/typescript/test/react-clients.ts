@@ -36,7 +36,8 @@ export const reactClients: Record<string, { make(url: string, options?: Options 
       const client = new ApolloClient({ link: ApolloLink.from(links), cache: new InMemoryCache() });
       return {
         provide: (children) => createElement(ApolloProvider, { client, children }),
-        mutate: (name, intent) => client.mutate({ mutation: document, variables: { input: { name } }, context: { intent }, errorPolicy: "all" }),
+        mutate: (name, intent) =>
+          client.mutate({ mutation: document, variables: { input: { name } }, context: { intent }, errorPolicy: "all" }),
       };
     },
     useCreate(intent) {

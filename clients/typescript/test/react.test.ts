@@ -34,8 +34,7 @@ const lost = (): void => void (proxy.faults = Array(3).fill("cutAfter"));
 const render = (node: ReactNode) => act(async () => root.render(node));
 
 /** Waits, and lets React do its work meanwhile. */
-const eventually = <T>(read: () => T | Promise<T>) =>
-  expect.poll(() => act(async () => read()), { timeout: 30_000, interval: 20 });
+const eventually = <T>(read: () => T | Promise<T>) => expect.poll(() => act(async () => read()), { timeout: 30_000, interval: 20 });
 
 describe.each(Object.entries(reactClients))("%s", (_, { make, useCreate }) => {
   /** What the component last rendered, by its id, and all that it rendered. */
@@ -94,7 +93,11 @@ describe.each(Object.entries(reactClients))("%s", (_, { make, useCreate }) => {
     lost();
     expect(await send(name)).toEqual({ error: "TypeError" });
     const keys = [expect.any(String)];
-    await eventually(view).toMatchObject({ pending: false, outcome: { outcome: "unknown" }, unsettled: { keys, sentAt: expect.any(Date) } });
+    await eventually(view).toMatchObject({
+      pending: false,
+      outcome: { outcome: "unknown" },
+      unsettled: { keys, sentAt: expect.any(Date) },
+    });
     const { key } = view().outcome!;
     expect(view().unsettled!.keys).toEqual([key]);
     const [call] = await act(() => view().resolve());
