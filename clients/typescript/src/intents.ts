@@ -108,23 +108,29 @@ export function namedIntent(name: string, store: KeyStore | undefined, listeners
   // How many calls are in flight with the submission's keys, and whether none was sent yet.
   let live = 0;
   let unsent = false;
-  let reserving = 0;
+  // How many calls are being reserved, and how often the store is being used.
+  let busy = 0;
   let wake = () => {};
   const calls = inTurn();
   const accesses = inTurn();
 
-  const stored = <T>(access: (store: KeyStore) => T | Promise<T>): Promise<T | undefined> =>
-    accesses(async () => store && unlessAborted((async () => access(store))(), AbortSignal.timeout?.(storeTimeoutMs)));
+  function stored<T>(access: (store: KeyStore) => T | Promise<T>): Promise<T | undefined> {
+    busy++;
+    return accesses(async () => store && unlessAborted((async () => access(store))(), AbortSignal.timeout?.(storeTimeoutMs))).finally(
+      () => busy--,
+    );
+  }
 
   async function read(): Promise<Submission | undefined> {
     const found: Submission | undefined = submission ?? parsed(await stored((store) => store.get(name)));
     return (submission ??= found?.keys && found.until > Date.now() ? found : undefined);
   }
 
-  /** Brings the store up to date: it has what has not settled. Tells who watches. */
+  /** Brings the store up to date: it has what has not settled. Then tells who watches, who may read it. */
   function write() {
+    const written = stored((store) => (submission && !settled ? store.set(name, JSON.stringify(submission)) : store.delete(name)));
     listeners.forEach((listener) => listener(name));
-    return stored((store) => (submission && !settled ? store.set(name, JSON.stringify(submission)) : store.delete(name)));
+    return written;
   }
 
   function forget(): Promise<unknown> {
@@ -175,7 +181,7 @@ export function namedIntent(name: string, store: KeyStore | undefined, listeners
      * call with another payload waits for those in flight.
      */
     async reserve(call: Reservation): Promise<Reserved> {
-      reserving++;
+      busy++;
       const adding = calls(() => add(call));
       try {
         const mine = await unlessAborted(
@@ -198,7 +204,7 @@ export function namedIntent(name: string, store: KeyStore | undefined, listeners
         );
         throw error;
       } finally {
-        reserving--;
+        busy--;
       }
     },
 
@@ -222,7 +228,7 @@ export function namedIntent(name: string, store: KeyStore | undefined, listeners
 
     /** Whether the page need not remember it. */
     isOver: (evenIfRecent?: boolean): boolean =>
-      !reserving && !live && (!submission || (settled && !!evenIfRecent) || submission.until < Date.now()),
+      !busy && !live && (!submission || (settled && !!evenIfRecent) || submission.until < Date.now()),
   };
 }
 
