@@ -129,7 +129,8 @@ describe.each(Object.entries(reactClients))("%s", (_, { make, useCreate }) => {
     expect([await effects(name), await effects(name + " edited")]).toEqual([1, 1]);
   });
 
-  test("what is discarded is not sent again", async () => {
+  test.each([undefined, new Map<string, string>()])("what is discarded is not sent again, with the store %s", async (store) => {
+    if (store) client = make(proxy.url, { store, user: () => "ann" });
     await render(client.provide(create));
     lost();
     await send(name);

@@ -11,7 +11,9 @@ import { newKey, retryDelay } from "../src/index.js";
 test.each([
   ["index", 3],
   ["apollo", 3],
+  ["apollo-react", 2],
   ["urql", 3],
+  ["urql-react", 2],
   ["stores", 2],
   ["codegen", 2],
 ])("the entry %s has at most %i kB compressed", async (entry, kB) => {
