@@ -61,8 +61,13 @@ describe.each(Object.entries(reactClients))("%s", (_, { make, useCreate }) => {
   test.each([false, true])("says what becomes of a call; in StrictMode: %s", async (strict) => {
     await render(client.provide(strict ? createElement(StrictMode, null, create) : create));
     expect(view()).toMatchObject({ pending: false, outcome: undefined, unsettled: undefined });
-    expect(await send(name)).toEqual({});
-    expect(seen.some(({ pending }) => pending)).toBe(true);
+    proxy.faults = ["held"];
+    let call: Promise<Sent>;
+    await act(async () => void (call = view().mutate(name)));
+    await eventually(() => proxy.arrived.length).toBe(1);
+    await eventually(view).toMatchObject({ pending: true, outcome: undefined, unsettled: undefined });
+    proxy.release();
+    expect(await act(() => call)).toEqual({});
     await eventually(view).toMatchObject({
       pending: false,
       outcome: { outcome: "executed", intent: "create", executedAt: expect.any(String) },
