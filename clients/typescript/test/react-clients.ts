@@ -16,7 +16,13 @@ import { createProject } from "./clients.js";
 
 /** How a call failed: a GraphQL error's code, or another error's name. */
 export type Sent = { error?: string | undefined };
-export type Hook = (intent: string) => [mutate: (name: string, onPayloadChange?: "newKey") => Promise<Sent>, state: IntentState];
+/** What a call says beside the project's name. */
+export interface Saying {
+  onPayloadChange?: "newKey";
+  /** A key of the caller's own. */
+  idempotencyKey?: string;
+}
+export type Hook = (intent: string) => [mutate: (name: string, saying?: Saying) => Promise<Sent>, state: IntentState];
 
 /** A front end's client, its provider and its hook, which creates projects. */
 export interface ReactClient {
@@ -43,8 +49,8 @@ export const reactClients: Record<string, { make(url: string, options?: Options 
     useCreate(intent) {
       const [create, state] = apolloReact.useIdempotentMutation(document, { intent });
       return [
-        (name, onPayloadChange) =>
-          create({ input: { name } }, { onPayloadChange }).then(
+        (name, { onPayloadChange, ...key } = {}) =>
+          create({ input: { name }, ...key }, { onPayloadChange }).then(
             () => ({}),
             (error) => ({ error: CombinedGraphQLErrors.is(error) ? `${error.errors[0]!.extensions!.code}` : error.name }),
           ),
@@ -65,8 +71,8 @@ export const reactClients: Record<string, { make(url: string, options?: Options 
     useCreate(intent) {
       const [create, state] = urqlReact.useIdempotentMutation(document, { intent });
       return [
-        async (name, onPayloadChange) => {
-          const { error } = await create({ input: { name } }, { onPayloadChange });
+        async (name, { onPayloadChange, ...key } = {}) => {
+          const { error } = await create({ input: { name }, ...key }, { onPayloadChange });
           return { error: error?.graphQLErrors[0] ? `${error.graphQLErrors[0].extensions.code}` : error?.networkError?.name };
         },
         state,

@@ -113,8 +113,13 @@ describe("links above Apollo's helper", () => {
     expect((await act(mutate)).error).toMatchObject({ message: "not signed in" });
     expect(state.pending).toBe(false);
     signedIn = true;
+    proxy.faults = ["cutAfter"];
+    expect((await act(mutate)).error).toMatchObject({ name: "TypeError" });
+    await expect.poll(() => act(async () => state)).toMatchObject({ pending: false, unsettled: expect.anything() });
     expect((await act(mutate)).error).toBeUndefined();
-    await expect.poll(() => act(async () => state)).toMatchObject({ pending: false, outcome: { outcome: "executed" } });
+    await expect
+      .poll(() => act(async () => state))
+      .toMatchObject({ pending: false, outcome: { outcome: "replayed" }, unsettled: undefined });
     expect(await effects(name)).toBe(1);
   });
 });

@@ -6,7 +6,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi 
 
 import type { IntentState } from "../src/react.js";
 import { Proxy } from "./proxy.js";
-import { type ReactClient, reactClients, type Sent } from "./react-clients.js";
+import { type ReactClient, reactClients, type Saying, type Sent } from "./react-clients.js";
 import { effects, server } from "./server.js";
 
 let proxy: Proxy;
@@ -38,7 +38,7 @@ const eventually = <T>(read: () => T | Promise<T>) => expect.poll(() => act(asyn
 
 describe.each(Object.entries(reactClients))("%s", (_, { make, useCreate }) => {
   /** What the component last rendered, by its id, and all that it rendered. */
-  type View = IntentState & { mutate(name: string, onPayloadChange?: "newKey"): Promise<Sent> };
+  type View = IntentState & { mutate(name: string, saying?: Saying): Promise<Sent> };
   let views: Record<string, View>;
   let seen: View[];
   let client: ReactClient;
@@ -81,6 +81,34 @@ describe.each(Object.entries(reactClients))("%s", (_, { make, useCreate }) => {
     await act(() => Promise.all([view().mutate(name), view().mutate(name)]));
     await eventually(view).toMatchObject({ pending: false, outcome: { outcome: expect.stringMatching(/executed|replayed/) } });
     expect(await effects(name)).toBe(1);
+  });
+
+  test("of two calls in flight the outcome is that of the second", async () => {
+    await render(client.provide(create));
+    proxy.faults = ["held"];
+    let first: Promise<Sent>;
+    await act(async () => void (first = view().mutate(name)));
+    await eventually(() => proxy.arrived.length).toBe(1);
+    await send(name);
+    await eventually(outcome).toBe("executed");
+    expect(view().pending).toBe(true);
+    proxy.release();
+    expect(await act(() => first)).toEqual({});
+    await eventually(view).toMatchObject({ pending: false, outcome: { outcome: "executed" } });
+    expect(await effects(name)).toBe(1);
+  });
+
+  test("a call with a key of the caller's own is pending, too, in all components", async () => {
+    await render(client.provide([createElement(Create, { key: "a" }), createElement(Create, { id: "b", key: "b" })]));
+    proxy.faults = ["held"];
+    let call: Promise<Sent>;
+    await act(async () => void (call = view().mutate(name, { idempotencyKey: name })));
+    await eventually(() => proxy.arrived.length).toBe(1);
+    expect([view().pending, views.b!.pending]).toEqual([true, true]);
+    proxy.release();
+    await act(() => call);
+    await eventually(() => [view().pending, views.b!.pending]).toEqual([false, false]);
+    expect(view().outcome).toMatchObject({ outcome: "executed", key: name });
   });
 
   test("a refused call says why", async () => {
@@ -129,7 +157,7 @@ describe.each(Object.entries(reactClients))("%s", (_, { make, useCreate }) => {
     expect(await send(name + " edited")).toEqual({ error: "UnsettledError" });
     expect(proxy.arrived).toEqual([]);
     await eventually(view).toMatchObject({ pending: false, outcome: undefined, unsettled });
-    expect(await send(name + " edited", "newKey")).toEqual({});
+    expect(await send(name + " edited", { onPayloadChange: "newKey" })).toEqual({});
     await eventually(view).toMatchObject({ outcome: { outcome: "executed" }, unsettled: undefined });
     expect([await effects(name), await effects(name + " edited")]).toEqual([1, 1]);
   });
@@ -258,23 +286,32 @@ describe.each(Object.entries(reactClients))("%s", (_, { make, useCreate }) => {
   });
 
   test("another user sees nothing of it", async () => {
-    let user = "ann";
-    client = make(proxy.url, { store: new Map<string, string>(), user: () => user });
+    let user = "bob";
+    const store = new Map<string, string>();
+    lost();
+    await make(proxy.url, { store, user: () => user })
+      .mutate(name + " of Bob", "create")
+      .catch(() => {});
+    const [ofBob] = proxy.arrived.map(({ variables }) => variables.idempotencyKey);
+
+    user = "ann";
+    client = make(proxy.url, { store: new Map(store), user: () => user });
     await render(client.provide(create));
+    expect(view().unsettled).toBeUndefined();
     lost();
     await send(name);
     await eventually(view).toMatchObject({ outcome: { outcome: "unknown" }, unsettled: expect.anything() });
     user = "bob";
     const before = seen.length;
     await render(client.provide(createElement(Create)));
-    await eventually(view).toMatchObject({ outcome: undefined, unsettled: undefined });
-    expect(seen.slice(before).every(({ outcome, unsettled }) => !outcome && !unsettled)).toBe(true);
-    await send(name);
-    await eventually(outcome).toBe("executed");
+    await eventually(view).toMatchObject({ outcome: undefined, unsettled: { keys: [ofBob] } });
+    expect(seen.slice(before).every(({ outcome, unsettled }) => !outcome && (!unsettled || unsettled.keys[0] === ofBob))).toBe(true);
+    await send(name + " of Bob");
+    await eventually(outcome).toBe("replayed");
     user = "ann";
     await render(client.provide(createElement(Create)));
     await eventually(view).toMatchObject({ outcome: undefined, unsettled: expect.anything() });
-    expect(await effects(name)).toBe(2);
+    expect([await effects(name), await effects(name + " of Bob")]).toEqual([1, 1]);
   });
 
   test("another client of the provider has what is its own", async () => {
@@ -282,7 +319,9 @@ describe.each(Object.entries(reactClients))("%s", (_, { make, useCreate }) => {
     lost();
     await send(name);
     await eventually(view).toMatchObject({ unsettled: expect.anything() });
-    await render(make(proxy.url).provide(create));
+    const other = make(proxy.url);
+    await render(other.provide(create));
+    await render(other.provide(createElement(Create)));
     await eventually(view).toMatchObject({ pending: false, outcome: undefined, unsettled: undefined });
     await send(name);
     await eventually(outcome).toBe("executed");
