@@ -101,7 +101,7 @@ function sharedOf(find: (missing: Error) => Promise<WatchedIntents>) {
 
   function set(name: string, state: State): void {
     // What is equal is the same, so that nothing is rendered for it.
-    if (JSON.stringify(state) === JSON.stringify(states.get(name) ?? idle)) return;
+    if (!components.size || JSON.stringify(state) === JSON.stringify(states.get(name) ?? idle)) return;
     if (state.pending || state.unsettled) states.set(name, state);
     else states.delete(name);
     update();
@@ -153,9 +153,7 @@ function sharedOf(find: (missing: Error) => Promise<WatchedIntents>) {
         const count = counts.get(name)! - 1;
         if (count) counts.set(name, count);
         else counts.delete(name);
-        // Another user may have signed in meanwhile.
-        if (nameOf(intent) === name) void load(intent);
-        else set(name, idle);
+        changed(name);
       };
     },
   };

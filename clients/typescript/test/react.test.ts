@@ -4,6 +4,7 @@ import { act, createElement, type ReactNode, StrictMode, Suspense, use, useState
 import { createRoot, type Root } from "react-dom/client";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
 
+import { keyedCalls } from "../src/index.js";
 import type { IntentState } from "../src/react.js";
 import { Proxy } from "./proxy.js";
 import { type ReactClient, reactClients, type Saying, type Sent } from "./react-clients.js";
@@ -246,6 +247,62 @@ describe.each(Object.entries(reactClients))("%s", (_, { make, useCreate }) => {
     await eventually(view).toMatchObject({ pending: false, outcome: undefined, unsettled: expect.anything() });
     await send(name);
     expect(await effects(name)).toBe(1);
+  });
+
+  test.each([false, true])("what settled while no component had it is not shown; another intent's is there: %s", async (another) => {
+    const other = another && createElement(Create, { id: "b", key: "b", intent: "other" });
+    const mine = createElement(Create, { key: "a" });
+    await render(client.provide([mine, other]));
+    lost();
+    await send(name);
+    await eventually(view).toMatchObject({ unsettled: expect.anything() });
+    await render(client.provide([other]));
+    await act(() => client.mutate(name, "create"));
+    const before = seen.length;
+    await render(client.provide([mine, other]));
+    await eventually(view).toMatchObject({ pending: false, unsettled: undefined });
+    expect(seen.slice(before).filter(({ unsettled }) => unsettled)).toEqual([]);
+  });
+
+  test("what is discarded in flight has no outcome here", async () => {
+    await render(client.provide(create));
+    proxy.faults = ["held"];
+    let call: Promise<Sent>;
+    await act(async () => void (call = view().mutate(name)));
+    await eventually(() => proxy.arrived.length).toBe(1);
+    await act(() => view().discard());
+    proxy.release();
+    expect(await act(() => call)).toEqual({});
+    await eventually(view).toMatchObject({ pending: false, outcome: undefined, unsettled: undefined });
+  });
+
+  test("who comes back after a call of theirs has ended finds nothing pending", async () => {
+    let user = "ann";
+    client = make(proxy.url, { store: new Map<string, string>(), user: () => user });
+    await render(client.provide(create));
+    proxy.faults = ["held"];
+    let call: Promise<Sent>;
+    await act(async () => void (call = view().mutate(name)));
+    await eventually(() => proxy.arrived.length).toBe(1);
+    user = "bob";
+    await render(client.provide(createElement(Create)));
+    await eventually(view).toMatchObject({ pending: false, outcome: undefined });
+    proxy.release();
+    await act(() => call);
+    user = "ann";
+    const before = seen.length;
+    await render(client.provide(createElement(Create)));
+    await eventually(view).toMatchObject({ pending: false, outcome: { outcome: "executed" } });
+    expect(seen.slice(before).filter(({ pending }) => pending)).toEqual([]);
+  });
+
+  test("a component that is gone listens no more", async () => {
+    const { listeners } = keyedCalls();
+    const before = listeners.size;
+    await render(client.provide(createElement(StrictMode, null, create)));
+    await eventually(() => listeners.size).toBe(before + 1);
+    await render(client.provide(null));
+    expect(listeners.size).toBe(before);
   });
 
   test("a component that suspends during a call comes back to its outcome", async () => {
