@@ -62,7 +62,7 @@ describe.each(Object.entries(reactClients))("%s", (_, { make, useCreate }) => {
   test.each([false, true])("says what becomes of a call; in StrictMode: %s", async (strict) => {
     await render(client.provide(strict ? createElement(StrictMode, null, create) : create));
     expect(view()).toMatchObject({ pending: false, outcome: undefined, unsettled: undefined });
-    proxy.faults = ["held"];
+    proxy.faults = ["paused"];
     let call: Promise<Sent>;
     await act(async () => void (call = view().mutate(name)));
     await eventually(() => proxy.arrived.length).toBe(1);
@@ -86,7 +86,7 @@ describe.each(Object.entries(reactClients))("%s", (_, { make, useCreate }) => {
 
   test("of two calls in flight the outcome is that of the second", async () => {
     await render(client.provide(create));
-    proxy.faults = ["held"];
+    proxy.faults = ["paused"];
     let first: Promise<Sent>;
     await act(async () => void (first = view().mutate(name)));
     await eventually(() => proxy.arrived.length).toBe(1);
@@ -101,7 +101,7 @@ describe.each(Object.entries(reactClients))("%s", (_, { make, useCreate }) => {
 
   test("a call with a key of the caller's own is pending, too, in all components", async () => {
     await render(client.provide([createElement(Create, { key: "a" }), createElement(Create, { id: "b", key: "b" })]));
-    proxy.faults = ["held"];
+    proxy.faults = ["paused"];
     let call: Promise<Sent>;
     await act(async () => void (call = view().mutate(name, { idempotencyKey: name })));
     await eventually(() => proxy.arrived.length).toBe(1);
@@ -180,7 +180,7 @@ describe.each(Object.entries(reactClients))("%s", (_, { make, useCreate }) => {
     const before = new Map<string, string>();
     const user = () => "ann";
     const gone = make(proxy.url, { store: before, user });
-    proxy.faults = ["held"];
+    proxy.faults = ["paused"];
     const call = gone.mutate(name, "create");
     await vi.waitFor(() => expect(proxy.arrived).toHaveLength(1), 30_000);
 
@@ -199,7 +199,7 @@ describe.each(Object.entries(reactClients))("%s", (_, { make, useCreate }) => {
     const other = createElement(Create, { id: "b", key: "b" });
     const apart = createElement(Create, { id: "c", key: "c", intent: "other" });
     await render(client.provide([createElement(Create, { key: "a" }), other, apart]));
-    proxy.faults = ["held", "cutAfter", "cutAfter"];
+    proxy.faults = ["paused", "cutAfter", "cutAfter"];
     let call: Promise<Sent>;
     await act(async () => void (call = view().mutate(name)));
     await eventually(() => proxy.arrived.length).toBe(1);
@@ -220,7 +220,7 @@ describe.each(Object.entries(reactClients))("%s", (_, { make, useCreate }) => {
 
   test("what calls beside the hook do is seen", async () => {
     await render(client.provide(create));
-    proxy.faults = ["held", "cutAfter", "cutAfter"];
+    proxy.faults = ["paused", "cutAfter", "cutAfter"];
     const call = client.mutate(name, "create").catch(() => {});
     await eventually(() => view().pending).toBe(true);
     await eventually(() => proxy.arrived.length).toBe(1);
@@ -233,7 +233,7 @@ describe.each(Object.entries(reactClients))("%s", (_, { make, useCreate }) => {
 
   test("a component that goes leaves its call, and one that comes finds it", async () => {
     await render(client.provide(create));
-    proxy.faults = ["held", "cutAfter", "cutAfter"];
+    proxy.faults = ["paused", "cutAfter", "cutAfter"];
     let call: Promise<Sent>;
     await act(async () => void (call = view().mutate(name)));
     await eventually(() => proxy.arrived.length).toBe(1);
@@ -266,7 +266,7 @@ describe.each(Object.entries(reactClients))("%s", (_, { make, useCreate }) => {
 
   test("what is discarded in flight has no outcome here", async () => {
     await render(client.provide(create));
-    proxy.faults = ["held"];
+    proxy.faults = ["paused"];
     let call: Promise<Sent>;
     await act(async () => void (call = view().mutate(name)));
     await eventually(() => proxy.arrived.length).toBe(1);
@@ -280,7 +280,7 @@ describe.each(Object.entries(reactClients))("%s", (_, { make, useCreate }) => {
     let user = "ann";
     client = make(proxy.url, { store: new Map<string, string>(), user: () => user });
     await render(client.provide(create));
-    proxy.faults = ["held"];
+    proxy.faults = ["paused"];
     let call: Promise<Sent>;
     await act(async () => void (call = view().mutate(name)));
     await eventually(() => proxy.arrived.length).toBe(1);
@@ -315,7 +315,7 @@ describe.each(Object.entries(reactClients))("%s", (_, { make, useCreate }) => {
       return element;
     }
     await render(client.provide(createElement(Suspense, { fallback: null }, createElement(Suspending))));
-    proxy.faults = ["held"];
+    proxy.faults = ["paused"];
     let call: Promise<Sent>;
     await act(async () => void (call = view().mutate(name)));
     await eventually(() => proxy.arrived.length).toBe(1);
