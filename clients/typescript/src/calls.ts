@@ -1,5 +1,13 @@
 import { fingerprint, hash, keyedFields, type ParsedDocument } from "./document.js";
-import { type KeyStore, namedIntent, type NamedIntent, type OnPayloadChange, type Reserved, type WatchedIntents } from "./intents.js";
+import {
+  type KeyStore,
+  listeners,
+  namedIntent,
+  type NamedIntent,
+  type OnPayloadChange,
+  type Reserved,
+  type WatchedIntents,
+} from "./intents.js";
 import { newKey } from "./key.js";
 import { type Answer, endingOf, type Outcome, outcomeOf } from "./outcome.js";
 
@@ -74,9 +82,6 @@ export interface OpenCall extends WatchedIntents {
 const memories = new WeakMap<object, Map<string, NamedIntent>>();
 const page = {};
 
-/** Who is told that an intent of any client may have changed. */
-const listeners = new Set<(name: string) => void>();
-
 /** The core of the helpers. */
 export function keyedCalls(options: Options = {}): OpenCall {
   const { maxAge = 86_400_000, settleFor = 2000, store, user } = options;
@@ -88,7 +93,7 @@ export function keyedCalls(options: Options = {}): OpenCall {
   const prefix = () => (user ? hash(user()).toString(36) : "") + "/";
   function named(name: string): NamedIntent {
     let intent = intents.get(name);
-    if (!intent) intents.set(name, (intent = namedIntent(name, store, listeners)));
+    if (!intent) intents.set(name, (intent = namedIntent(name, store)));
     return intent;
   }
   const nameOf = (intent: string) => prefix() + intent;

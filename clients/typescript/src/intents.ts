@@ -96,13 +96,16 @@ export interface Reserved {
   finish(ending: "settled" | "expired" | "unknown"): void;
 }
 
+/** Told the name of each intent of the page that may have changed. */
+export const listeners = new Set<(name: string) => void>();
+
 const storeTimeoutMs = 5000;
 
 /**
  * One named intent. The page's memory decides, and the store has a copy for the pages
  * that follow: what is cleared from it while the page lives is not lost.
  */
-export function namedIntent(name: string, store: KeyStore | undefined, listeners: Set<(name: string) => void>) {
+export function namedIntent(name: string, store?: KeyStore) {
   let submission: Submission | undefined;
   let settled = false;
   // How many calls are in flight with the submission's keys, and whether none was sent yet.
