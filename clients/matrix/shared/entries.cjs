@@ -11,6 +11,5 @@ exports.entries = {
 exports.peers = {
   ApolloClient: require("@apollo/client"),
   urqlCore: require("@urql/core"),
-  urqlRetry: require("@urql/exchange-retry"),
   graphql: require("graphql"),
 };

@@ -8,7 +8,6 @@ import * as stores from "@onceql/client/stores";
 import * as urql from "@onceql/client/urql";
 import * as urqlReact from "@onceql/client/urql/react";
 import * as urqlCore from "@urql/core";
-import * as urqlRetry from "@urql/exchange-retry";
 import * as graphql from "graphql";
 
 export const entries = {
@@ -20,4 +19,4 @@ export const entries = {
   "./stores": stores,
   "./codegen": codegen,
 };
-export const peers = { ApolloClient, urqlCore, urqlRetry, graphql };
+export const peers = { ApolloClient, urqlCore, graphql };

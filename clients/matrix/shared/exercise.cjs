@@ -4,7 +4,7 @@
 module.exports = async function exercise({ entries, peers }, options) {
   const { ".": client, "./apollo": apollo, "./urql": urql, "./stores": stores, "./codegen": codegen } = entries;
   const { "./apollo/react": apolloReact, "./urql/react": urqlReact } = entries;
-  const { ApolloClient, urqlCore, urqlRetry, graphql } = peers;
+  const { ApolloClient, urqlCore, graphql } = peers;
   const { url, name } = options;
   const assert = (holds, what) => {
     if (!holds) throw new Error("not so: " + what);
@@ -43,7 +43,7 @@ module.exports = async function exercise({ entries, peers }, options) {
     preferGetMethod: false,
     exchanges: [
       urql.idempotencyExchange({ onOutcome }),
-      urqlRetry.retryExchange(urql.retryKeyed({ initialDelayMs: 10 })),
+      urql.retryKeyed({ initialDelayMs: 10 }),
       urqlCore.fetchExchange,
     ],
     fetch: losing(false),

@@ -1,3 +1,5 @@
+import { whenAborted } from "./abort.js";
+
 /**
  * Keeps what was sent under a named intent until its outcome is known. A Map is a
  * KeyStore; the methods may return promises. A call whose store fails, or does not
@@ -252,11 +254,8 @@ function inTurn() {
 /** The promise, unless the signal is aborted before it. */
 function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined | null): Promise<T> {
   return new Promise((resolve, reject) => {
-    // React Native's signals have no reason.
-    const abort = () => reject(signal!.reason ?? Object.assign(new Error("aborted"), { name: "AbortError" }));
-    if (signal?.aborted) abort();
-    signal?.addEventListener("abort", abort);
-    promise.then(resolve, reject).then(() => signal?.removeEventListener("abort", abort));
+    const stop = whenAborted(signal, reject);
+    promise.then(resolve, reject).then(stop);
   });
 }
 

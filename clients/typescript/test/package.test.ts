@@ -11,7 +11,7 @@ const manifest = JSON.parse(readFileSync("package.json", "utf8"));
 const entries = Object.entries<{ import: string }>(manifest.exports).filter(([entry]) => entry !== "./package.json");
 
 const modules = [
-  ...["apollo", "apollo-react", "calls", "codegen", "document", "index", "intents"],
+  ...["abort", "apollo", "apollo-react", "calls", "codegen", "document", "index", "intents"],
   ...["key", "outcome", "react", "retry", "stores", "urql", "urql-react"],
 ];
 // For what reads no exports.

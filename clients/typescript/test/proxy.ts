@@ -8,10 +8,10 @@ import type { AddressInfo } from "node:net";
  * the server does the work, and the client gets a GraphQL error with `retryable: true`.
  * `slow`: the answer takes a second. `held`: the server never has the request, and the
  * client no answer. `stuck`: the server has done the work, and the client half of the
- * answer, and no end of it. `paused`: the server has the request once it is released,
- * and with the fault that `release` names.
+ * answer, and no end of it. `hang`: it has done the work, and the client gets nothing.
+ * `paused`: the server has the request once it is released, and with the fault that `release` names.
  */
-export type Fault = "cutBefore" | "cutAfter" | "cutWithin" | "unavailable" | "retryable" | "slow" | "held" | "stuck" | "paused";
+export type Fault = "cutBefore" | "cutAfter" | "cutWithin" | "unavailable" | "retryable" | "slow" | "held" | "stuck" | "hang" | "paused";
 
 export const isMutation = (query: string): boolean => /^(\s*#.*\n)*\s*mutation/.test(query);
 
@@ -22,6 +22,10 @@ export class Proxy {
   readonly arrived: { query: string; variables: Record<string, unknown> }[] = [];
   /** What happens to the next mutations; those after pass. */
   faults: Fault[] = [];
+  /** How many of them hang. */
+  hanging = 0;
+  /** The header Retry-After of `unavailable`. */
+  retryAfter = "1";
   /** While set, no connection can be made: every request is cut. */
   offline = false;
   /** Whether each request gets a key of its own: a server that knows nothing of idempotency. */
@@ -63,9 +67,14 @@ export class Proxy {
     if (fault === "held") return;
     if (fault === "cutBefore") return void from.socket.destroy();
     if (fault === "unavailable") {
-      return void to.writeHead(503, { "Content-Type": "text/plain", "Retry-After": "1" }).end("unavailable");
+      return void to.writeHead(503, { "Content-Type": "text/plain", "Retry-After": this.retryAfter }).end("unavailable");
+    }
+    if (fault === "hang") {
+      this.hanging++;
+      to.on("close", () => this.hanging--);
     }
     const answer = await this.#forward(from, JSON.stringify(body));
+    if (fault === "hang") return;
     if (fault === "cutAfter") return void from.socket.destroy();
     if (fault === "cutWithin") {
       to.writeHead(answer.status, answer.headers);

@@ -2,7 +2,6 @@
 import { ApolloClient, ApolloLink, CombinedGraphQLErrors, gql, HttpLink, InMemoryCache } from "@apollo/client";
 import { ApolloProvider } from "@apollo/client/react";
 import { Client as UrqlClient, fetchExchange } from "@urql/core";
-import { retryExchange } from "@urql/exchange-retry";
 import { createElement, type ReactNode } from "react";
 import { Provider as UrqlProvider } from "urql";
 
@@ -60,7 +59,7 @@ export const reactClients: Record<string, { make(url: string, options?: Options 
   },
   urql: {
     make(url, options) {
-      const exchanges = [retryExchange(urql.retryKeyed(retries)), fetchExchange];
+      const exchanges = [urql.retryKeyed(retries), fetchExchange];
       if (options !== null) exchanges.unshift(urql.idempotencyExchange(options));
       const client = new UrqlClient({ url: url + "/graphql", exchanges, preferGetMethod: false });
       return {

@@ -1,7 +1,6 @@
 // The page of the hooks' tests in a browser: a form of docs/clients.md, over each client.
 import { ApolloClient, ApolloLink, HttpLink, InMemoryCache } from "@apollo/client";
 import { ApolloProvider } from "@apollo/client/react";
-import { retryExchange } from "@urql/exchange-retry";
 import { StrictMode } from "react";
 import { createRoot } from "react-dom/client";
 import { Client, fetchExchange, Provider } from "urql";
@@ -17,7 +16,7 @@ const retries = { attempts: 2, initialDelayMs: 10 };
 
 function App() {
   if (location.hash === "#urql") {
-    const exchanges = [urql.idempotencyExchange(options), retryExchange(urql.retryKeyed(retries)), fetchExchange];
+    const exchanges = [urql.idempotencyExchange(options), urql.retryKeyed(retries), fetchExchange];
     const client = new Client({ url: "/graphql", exchanges, preferGetMethod: false });
     return <Provider value={client} children={<urqlForm.NewProject />} />;
   }

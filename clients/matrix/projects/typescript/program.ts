@@ -8,7 +8,6 @@ import { localStore, sessionStore } from "@onceql/client/stores";
 import * as urql from "@onceql/client/urql";
 import * as urqlReact from "@onceql/client/urql/react";
 import { Client, fetchExchange, type OperationContext } from "@urql/core";
-import { retryExchange } from "@urql/exchange-retry";
 import { parse } from "graphql";
 
 const user = () => "ann";
@@ -29,7 +28,7 @@ urql.idempotencyExchange().request;
 export const urqlClient = new Client({
   url: "/graphql",
   preferGetMethod: false,
-  exchanges: [urql.idempotencyExchange(options), retryExchange(urql.retryKeyed({ attempts: 3 })), fetchExchange],
+  exchanges: [urql.idempotencyExchange(options), urql.retryKeyed({ attempts: 3 }), fetchExchange],
 });
 export const urqlContext: Partial<OperationContext> = { intent: "create" };
 // @ts-expect-error An intent is a name.
