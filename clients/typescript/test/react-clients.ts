@@ -18,6 +18,7 @@ export type Sent = { error?: string | undefined };
 /** What a call says beside the project's name. */
 export interface Saying {
   onPayloadChange?: "newKey";
+  signal?: AbortSignal;
   /** A key of the caller's own. */
   idempotencyKey?: string;
 }
@@ -48,8 +49,8 @@ export const reactClients: Record<string, { make(url: string, options?: Options 
     useCreate(intent) {
       const [create, state] = apolloReact.useIdempotentMutation(document, { intent });
       return [
-        (name, { onPayloadChange, ...key } = {}) =>
-          create({ input: { name }, ...key }, { onPayloadChange }).then(
+        (name, { onPayloadChange, signal, ...key } = {}) =>
+          create({ input: { name }, ...key }, { onPayloadChange, signal }).then(
             () => ({}),
             (error) => ({ error: CombinedGraphQLErrors.is(error) ? `${error.errors[0]!.extensions!.code}` : error.name }),
           ),
@@ -70,8 +71,8 @@ export const reactClients: Record<string, { make(url: string, options?: Options 
     useCreate(intent) {
       const [create, state] = urqlReact.useIdempotentMutation(document, { intent });
       return [
-        async (name, { onPayloadChange, ...key } = {}) => {
-          const { error } = await create({ input: { name }, ...key }, { onPayloadChange });
+        async (name, { onPayloadChange, signal, ...key } = {}) => {
+          const { error } = await create({ input: { name }, ...key }, { onPayloadChange, signal });
           return { error: error?.graphQLErrors[0] ? `${error.graphQLErrors[0].extensions.code}` : error?.networkError?.name };
         },
         state,
