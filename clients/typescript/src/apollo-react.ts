@@ -83,10 +83,12 @@ export function useIdempotentMutation<TData = unknown, TVariables extends Operat
     [client, document, run],
   );
   const resolve = useCallback(async () => {
-    const look = async (key: string) =>
+    const look = async (key: string) => {
       // The cache is to know nothing of keys.
-      (await client.query<{ idempotentCall: IdempotentCall | null }>({ query, variables: { key }, fetchPolicy: "no-cache" })).data!
-        .idempotentCall;
+      const options = { variables: { key }, fetchPolicy: "no-cache", errorPolicy: "none" } as const;
+      const { data } = await client.query<{ idempotentCall: IdempotentCall | null }>({ query, ...options });
+      return data!.idempotentCall;
+    };
     return Promise.all((await keys()).map(look));
   }, [client, keys]);
   return [mutate as Mutate<TData, TVariables>, { ...state, resolve }];

@@ -39,7 +39,9 @@ export const reactClients: Record<string, { make(url: string, options?: Options 
     make(url, options) {
       const links = [apollo.retryKeyed(retries), new HttpLink({ uri: url + "/graphql" })];
       if (options !== null) links.unshift(apollo.idempotencyLink(options));
-      const client = new ApolloClient({ link: ApolloLink.from(links), cache: new InMemoryCache() });
+      // What an app may have set.
+      const defaultOptions = { query: { errorPolicy: "all" as const } };
+      const client = new ApolloClient({ link: ApolloLink.from(links), cache: new InMemoryCache(), defaultOptions });
       return {
         provide: (children) => createElement(ApolloProvider, { client, children }),
         mutate: (name, intent) =>

@@ -31,6 +31,7 @@ afterAll(() => proxy.stop());
 beforeEach(() => {
   name = crypto.randomUUID();
   proxy.faults = [];
+  proxy.offline = false;
   proxy.arrived.length = 0;
   root = createRoot(document.createElement("div"), { onCaughtError() {} });
 });
@@ -67,6 +68,16 @@ describe.each(Object.entries(reactClients))("%s", (_, { make, useCreate }) => {
     const client = make(proxy.url, { user: () => "ann" });
     expect(renderToString(client.provide(createElement(Create)))).toBe("false undefined");
     expect(proxy.arrived).toEqual([]);
+  });
+
+  test("to look an outcome up without an answer fails", async () => {
+    await render(make(proxy.url).provide(createElement(Create)));
+    proxy.offline = true;
+    await act(() => mutate(name));
+    await expect.poll(() => act(async () => state)).toMatchObject({ unsettled: expect.anything() });
+    await expect(act(() => state.resolve())).rejects.toThrow(/fetch failed/);
+    proxy.offline = false;
+    expect(await act(() => state.resolve())).toEqual([null]);
   });
 
   test("to find it nothing is sent", async () => {
