@@ -39,8 +39,8 @@ export const reactClients: Record<string, { make(url: string, options?: Options 
     make(url, options) {
       const links = [apollo.retryKeyed(retries), new HttpLink({ uri: url + "/graphql" })];
       if (options !== null) links.unshift(apollo.idempotencyLink(options));
-      // What an app may have set.
-      const defaultOptions = { query: { errorPolicy: "all" as const } };
+      // What an app may have set, and have declared.
+      const defaultOptions: any = { query: { errorPolicy: "all" } };
       const client = new ApolloClient({ link: ApolloLink.from(links), cache: new InMemoryCache(), defaultOptions });
       return {
         provide: (children) => createElement(ApolloProvider, { client, children }),
