@@ -54,7 +54,7 @@ lint:
 	bin/golangci-lint run
 	for module in bench chaos; do (cd $$module && ../bin/golangci-lint run) || exit; done
 	cd clients && npm ci --silent --no-audit --no-fund
-	clients/node_modules/.bin/prettier --check --ignore-path .gitignore 'clients/**/*.ts' 'playground/**/*.{ts,tsx,css,html,mjs}'
+	clients/node_modules/.bin/prettier --check --ignore-path .gitignore 'clients/**/*.{ts,tsx}' 'playground/**/*.{ts,tsx,css,html,mjs}'
 
 # The licences of what the program is made of; fails over one that is unknown or asks
 # for more than a notice.

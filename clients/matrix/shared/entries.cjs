@@ -2,7 +2,9 @@
 exports.entries = {
   ".": require("@onceql/client"),
   "./apollo": require("@onceql/client/apollo"),
+  "./apollo/react": require("@onceql/client/apollo/react"),
   "./urql": require("@onceql/client/urql"),
+  "./urql/react": require("@onceql/client/urql/react"),
   "./relay": require("@onceql/client/relay"),
   "./stores": require("@onceql/client/stores"),
   "./codegen": require("@onceql/client/codegen"),

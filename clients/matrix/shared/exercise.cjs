@@ -3,6 +3,7 @@
 // what became of the three calls, whose projects have the name.
 module.exports = async function exercise({ entries, peers }, options) {
   const { ".": client, "./apollo": apollo, "./urql": urql, "./relay": relay, "./stores": stores, "./codegen": codegen } = entries;
+  const { "./apollo/react": apolloReact, "./urql/react": urqlReact } = entries;
   const { ApolloClient, urqlCore, graphql } = peers;
   const { url, name } = options;
   const assert = (holds, what) => {
@@ -63,6 +64,8 @@ module.exports = async function exercise({ entries, peers }, options) {
     'mutation ($input: CreateProjectInput!, $idempotencyKey: String = "") { createProject(input: $input, idempotencyKey: $idempotencyKey) { project { id } } }';
   const request = { operationKind: "mutation", name: "", text };
   await fetchRelay(request, { input: { name: `${name}, Relay` }, idempotencyKey: "" }, { metadata: { intent: "relay" } });
+  // Its own test renders it.
+  for (const { useIdempotentMutation } of [apolloReact, urqlReact]) assert(useIdempotentMutation.length === 2, "there are hooks");
 
   const { UnsettledError } = client;
   assert(UnsettledError === apollo.UnsettledError && UnsettledError === urql.UnsettledError && UnsettledError === relay.UnsettledError, "the entries share one module");

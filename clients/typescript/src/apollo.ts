@@ -9,6 +9,7 @@ import { catchError, defer, finalize, Observable, of, retry, type Subscription, 
 import { whenAborted } from "./abort.js";
 import { type CallContext, type Intents, keyedCalls, type Options } from "./calls.js";
 import { keyedFields } from "./document.js";
+import { watchedBy } from "./intents.js";
 import { isRetryable, pauses, type RetryOptions, timeoutError, timeoutOf } from "./retry.js";
 
 export {
@@ -36,7 +37,9 @@ declare module "@apollo/client" {
 export function idempotencyLink(options?: Options): ApolloLink & Intents {
   const open = keyedCalls(options);
   const link = new ApolloLink((operation, forward) => {
-    if (!isKeyed(operation)) return forward(operation);
+    // A hook asks for the core, and is the end of it.
+    const taken = (operation.getContext() as any)[watchedBy]?.(open);
+    if (taken || !isKeyed(operation)) return taken ?? forward(operation);
     return new Observable((observer) => {
       const { query, variables } = operation;
       const context = operation.getContext();
@@ -65,8 +68,7 @@ export function idempotencyLink(options?: Options): ApolloLink & Intents {
       };
     });
   });
-  const { unsettled, discard, clear } = open;
-  return Object.assign(link, { unsettled, discard, clear });
+  return Object.assign(link, open);
 }
 
 /**

@@ -35,6 +35,19 @@ export interface Intents {
   clear(): Promise<void>;
 }
 
+/** What the React hooks have of it, under this symbol, whichever copy of the package they are of. */
+export const watchedBy: unique symbol = Symbol.for("@onceql/client") as any;
+
+/** What those have. */
+export interface WatchedIntents extends Intents {
+  /** The name under which the present user's intent is kept. */
+  nameOf(intent: string): string;
+  /** The present user's intent. */
+  of(intent: string): NamedIntent;
+  /** Told the name of each intent of the page that may have changed. */
+  listeners: Set<(name: string) => void>;
+}
+
 /**
  * Reports an intent sent with another payload, or again after maxAge or
  * IDEMPOTENCY_KEY_EXPIRED, while an earlier submission may have taken effect. Nothing
@@ -85,6 +98,9 @@ export interface Reserved {
   finish(ending: "settled" | "expired" | "unknown"): void;
 }
 
+/** Told the name of each intent of the page that may have changed. */
+export const listeners = new Set<(name: string) => void>();
+
 const storeTimeoutMs = 5000;
 
 /**
@@ -97,21 +113,30 @@ export function namedIntent(name: string, store?: KeyStore) {
   // How many calls are in flight with the submission's keys, and whether none was sent yet.
   let live = 0;
   let unsent = false;
-  let reserving = 0;
+  // How many calls are being reserved, and how often the store is being used.
+  let busy = 0;
   let wake = () => {};
   const calls = inTurn();
   const accesses = inTurn();
 
-  const stored = <T>(access: (store: KeyStore) => T | Promise<T>): Promise<T | undefined> =>
-    accesses(async () => store && unlessAborted((async () => access(store))(), AbortSignal.timeout?.(storeTimeoutMs)));
+  function stored<T>(access: (store: KeyStore) => T | Promise<T>): Promise<T | undefined> {
+    busy++;
+    return accesses(async () => store && unlessAborted((async () => access(store))(), AbortSignal.timeout?.(storeTimeoutMs))).finally(
+      () => busy--,
+    );
+  }
 
   async function read(): Promise<Submission | undefined> {
     const found: Submission | undefined = submission ?? parsed(await stored((store) => store.get(name)));
     return (submission ??= found?.keys && found.until > Date.now() ? found : undefined);
   }
 
-  /** Brings the store up to date: it has what has not settled. */
-  const write = () => stored((store) => (submission && !settled ? store.set(name, JSON.stringify(submission)) : store.delete(name)));
+  /** Brings the store up to date: it has what has not settled. Then tells who watches, who may read it. */
+  function write() {
+    const written = stored((store) => (submission && !settled ? store.set(name, JSON.stringify(submission)) : store.delete(name)));
+    listeners.forEach((listener) => listener(name));
+    return written;
+  }
 
   function forget(): Promise<unknown> {
     submission = undefined;
@@ -161,7 +186,7 @@ export function namedIntent(name: string, store?: KeyStore) {
      * call with another payload waits for those in flight.
      */
     async reserve(call: Reservation): Promise<Reserved> {
-      reserving++;
+      busy++;
       const adding = calls(() => add(call));
       try {
         const mine = await unlessAborted(
@@ -184,7 +209,7 @@ export function namedIntent(name: string, store?: KeyStore) {
         );
         throw error;
       } finally {
-        reserving--;
+        busy--;
       }
     },
 
@@ -192,6 +217,9 @@ export function namedIntent(name: string, store?: KeyStore) {
       const earlier = await read();
       return earlier && !live && !settled ? told(earlier) : undefined;
     },
+
+    /** Whether a call of it is in flight. */
+    isLive: (): boolean => live > 0,
 
     async discard(): Promise<void> {
       if (await read()) await forget();
@@ -205,9 +233,11 @@ export function namedIntent(name: string, store?: KeyStore) {
 
     /** Whether the page need not remember it. */
     isOver: (evenIfRecent?: boolean): boolean =>
-      !reserving && !live && (!submission || (settled && !!evenIfRecent) || submission.until < Date.now()),
+      !busy && !live && (!submission || (settled && !!evenIfRecent) || submission.until < Date.now()),
   };
 }
+
+export type NamedIntent = ReturnType<typeof namedIntent>;
 
 const told = ({ keys, sentAt }: Submission): Unsettled => ({ keys, sentAt: new Date(sentAt) });
 

@@ -9,6 +9,7 @@ import { filter, makeSubject, merge } from "wonka";
 import { whenAborted } from "./abort.js";
 import { type Call, type CallContext, type Intents, keyedCalls, type Options } from "./calls.js";
 import { keyedFields } from "./document.js";
+import { watchedBy } from "./intents.js";
 import { pauses, type RetryOptions, timeoutError, timeoutOf } from "./retry.js";
 
 export {
@@ -37,7 +38,7 @@ declare module "@urql/core" {
  */
 export function idempotencyExchange(options?: Options): Exchange & Intents {
   const open = keyedCalls(options);
-  const exchange = detour(isKeyed, (operation, send, answer) => {
+  const keyed = detour(isKeyed, (operation, send, answer) => {
     const gone = new AbortController();
     let call: Call | undefined;
     return {
@@ -62,8 +63,12 @@ export function idempotencyExchange(options?: Options): Exchange & Intents {
       },
     };
   });
-  const { unsettled, discard, clear } = open;
-  return Object.assign(exchange, { unsettled, discard, clear });
+  const exchange: Exchange = (input) => {
+    // Where the hooks look for it.
+    (input.client as any)[watchedBy] = open;
+    return keyed(input);
+  };
+  return Object.assign(exchange, open);
 }
 
 /**

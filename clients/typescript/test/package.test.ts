@@ -11,22 +11,14 @@ const manifest = JSON.parse(readFileSync("package.json", "utf8"));
 const entries = Object.entries<{ import: string }>(manifest.exports).filter(([entry]) => entry !== "./package.json");
 
 const modules = [
-  "abort",
-  "apollo",
-  "calls",
-  "codegen",
-  "document",
-  "index",
-  "intents",
-  "key",
-  "outcome",
-  "relay",
-  "retry",
-  "stores",
-  "urql",
+  ...["abort", "apollo", "apollo-react", "calls", "codegen", "document", "index", "intents"],
+  ...["key", "outcome", "react", "relay", "retry", "stores", "urql", "urql-react"],
 ];
 // For what reads no exports.
-const stubs = ["apollo", "codegen", "relay", "stores", "urql"].flatMap((entry) => [`${entry}.js`, `${entry}.d.ts`]);
+const stubs = ["apollo", "apollo/react", "codegen", "relay", "stores", "urql", "urql/react"].flatMap((entry) => [
+  `${entry}.js`,
+  `${entry}.d.ts`,
+]);
 
 test("npm packs these files", () => {
   const [{ files }] = JSON.parse(execFileSync("npm", ["pack", "--dry-run", "--ignore-scripts", "--json"], { encoding: "utf8" }));

@@ -9,8 +9,9 @@ import type { AddressInfo } from "node:net";
  * `slow`: the answer takes a second. `held`: the server never has the request, and the
  * client no answer. `stuck`: the server has done the work, and the client half of the
  * answer, and no end of it. `hang`: it has done the work, and the client gets nothing.
+ * `paused`: the server has the request once it is released, and with the fault that `release` names.
  */
-export type Fault = "cutBefore" | "cutAfter" | "cutWithin" | "unavailable" | "retryable" | "slow" | "held" | "stuck" | "hang";
+export type Fault = "cutBefore" | "cutAfter" | "cutWithin" | "unavailable" | "retryable" | "slow" | "held" | "stuck" | "hang" | "paused";
 
 export const isMutation = (query: string): boolean => /^(\s*#.*\n)*\s*mutation/.test(query);
 
@@ -31,6 +32,8 @@ export class Proxy {
   naive = false;
   /** Pages that the proxy serves itself. */
   readonly pages = new Map<string, { type: string; body: string }>();
+  /** Lets the request that is paused go on. */
+  release: (fault?: Fault) => void = () => {};
   readonly #server = createServer((from, to) => void this.#handle(from, to));
 
   constructor(readonly upstream: string) {}
@@ -59,7 +62,8 @@ export class Proxy {
     const body = JSON.parse(Buffer.concat(chunks).toString());
     this.arrived.push(structuredClone(body));
     if (this.naive && body.variables?.idempotencyKey) body.variables.idempotencyKey = crypto.randomUUID();
-    const fault = isMutation(body.query) ? this.faults.shift() : undefined;
+    let fault = isMutation(body.query) ? this.faults.shift() : undefined;
+    if (fault === "paused") fault = await new Promise<Fault | undefined>((resolve) => (this.release = resolve));
     if (fault === "held") return;
     if (fault === "cutBefore") return void from.socket.destroy();
     if (fault === "unavailable") {

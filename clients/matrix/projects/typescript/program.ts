@@ -2,10 +2,12 @@
 import { ApolloClient, ApolloLink, type DefaultContext, HttpLink, InMemoryCache } from "@apollo/client";
 import { type Answer, keyedCalls, keyedFields, newKey, retryDelay, UnsettledError } from "@onceql/client";
 import * as apollo from "@onceql/client/apollo";
+import * as apolloReact from "@onceql/client/apollo/react";
 import { idempotencyKeys } from "@onceql/client/codegen";
 import * as relay from "@onceql/client/relay";
 import { localStore, sessionStore } from "@onceql/client/stores";
 import * as urql from "@onceql/client/urql";
+import * as urqlReact from "@onceql/client/urql/react";
 import { Client, fetchExchange, type OperationContext } from "@urql/core";
 import { parse } from "graphql";
 import { type FetchFunction, Network } from "relay-runtime";
@@ -52,6 +54,18 @@ export async function call(answer: Answer): Promise<number | undefined> {
   // @ts-expect-error It is a number, where it is one.
   retryDelay(1, {}) satisfies string;
   return retryDelay(keyedFields(document).length, {});
+}
+
+export function useHooks(): (Date | undefined)[] {
+  const [create, { unsettled }] = apolloReact.useIdempotentMutation(parse("mutation { a }"), { intent: "create", errorPolicy: "all" });
+  // @ts-expect-error A result is no array.
+  create({}).then((result) => result.length);
+  const [rename, state] = urqlReact.useIdempotentMutation("mutation { a }", { intent: "rename" });
+  // @ts-expect-error Neither is this one.
+  rename({}).then((result) => result.length);
+  // @ts-expect-error An intent is a name.
+  urqlReact.useIdempotentMutation("mutation { a }", { intent: 1 });
+  return [unsettled?.sentAt, state.unsettled?.sentAt];
 }
 
 export const config = { documentTransforms: [idempotencyKeys] };
