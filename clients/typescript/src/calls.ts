@@ -10,6 +10,8 @@ export interface KeyStore {
   get(name: string): string | null | undefined | Promise<string | null | undefined>;
   set(name: string, value: string): unknown;
   delete(name: string): unknown;
+  /** The names that `get` may find something under, also what earlier pages left. */
+  keys?(): Iterable<string> | Promise<Iterable<string>>;
 }
 
 /** What to do when an intent is sent with another payload before the outcome of the last is known. */
