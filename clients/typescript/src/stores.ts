@@ -124,7 +124,8 @@ function open(kind: Kind, prefix: string): KeyStore {
     const itemOf = (name: string) => prefix + name + "@" + owner;
     /** Writes again what Storage.clear() took. */
     const keep = () => items.forEach((value, name) => storage.getItem(itemOf(name)) ?? put(storage, itemOf(name), value));
-    addEventListener("pagehide", keep);
+    // Another page's clear() is an event here; this page's own is not.
+    for (const event of ["storage", "pagehide"]) addEventListener(event, keep);
     return { storage, tab: owner.slice(0, size), itemOf, keep };
   })().catch(() => undefined);
 

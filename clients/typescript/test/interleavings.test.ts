@@ -162,7 +162,11 @@ class Model {
       await remove(loaded.window, name, place);
       if (!own.delete(key)) for (const values of left) values.clear();
     } else {
-      const value = await get(loaded.window, name, place);
+      let value = await get(loaded.window, name, place);
+      // What a tab wrote as it closed comes to another process a little later.
+      if (kind === "localStore" && this.#closed.of(key).size) {
+        await expect.poll(async () => (value = await get(loaded.window, name, place)), { timeout: 30_000 }).not.toBeNull();
+      }
       say(`${where} is ${value}`);
       if (own.has(key)) return expect(value).toBe(own.get(key));
       const expected = left.flatMap((values) => [...values]);

@@ -182,6 +182,15 @@ describe.each(["sessionStore", "localStore"] as const)("%s", (kind) => {
     expect(await get(page, "of the frame", here)).toBe("2");
   });
 
+  test("the Storage.clear() of another page takes nothing, whatever becomes of this one", async () => {
+    const page = await visit();
+    await set(page, "n", "1", here);
+    const other = kind === "localStore" ? await visit() : await addFrame(page);
+    await other.evaluate(() => (sessionStorage.clear(), localStorage.clear()));
+    const entries = () => other.evaluate(() => Object.values(sessionStorage).concat(Object.values(localStorage)));
+    await expect.poll(entries, { timeout: 30_000 }).toContain("1");
+  });
+
   test("a full storage takes nothing", async () => {
     const page = await visit();
     await set(page, "n", "1", here);
