@@ -4,13 +4,21 @@
  *     link: ApolloLink.from([idempotencyLink(), retryKeyed(), new HttpLink({ uri })])
  */
 import { ApolloLink } from "@apollo/client/link";
-import { catchError, defer, mergeMap, of, retry, tap, throwError, timer } from "rxjs";
+import { catchError, defer, finalize, mergeMap, of, retry, tap, throwError, timer } from "rxjs";
 
-import { type CallContext, keyedCalls, type Options } from "./calls.js";
+import { type CallContext, type Intents, keyedCalls, type Options } from "./calls.js";
 import { keyedFields } from "./document.js";
 import { type Failure, isRetryable, retryDelay, type RetryOptions } from "./retry.js";
 
-export { type CallContext, type KeyStore, type OnPayloadChange, type Options, UnsettledError } from "./calls.js";
+export {
+  type CallContext,
+  type Intents,
+  type KeyStore,
+  type OnPayloadChange,
+  type Options,
+  type Unsettled,
+  UnsettledError,
+} from "./calls.js";
 export type { Outcome } from "./outcome.js";
 export type { RetryOptions } from "./retry.js";
 
@@ -23,19 +31,25 @@ declare module "@apollo/client" {
  * none, and keeps it until the outcome is known. It stands above what retries: all
  * tries of a call have one key.
  */
-export function idempotencyLink(options?: Options): ApolloLink {
+export function idempotencyLink(options?: Options): ApolloLink & Intents {
   const open = keyedCalls(options);
-  return new ApolloLink((operation, forward) => {
+  const link = new ApolloLink((operation, forward) => {
     if (!isKeyed(operation)) return forward(operation);
     return defer(() => open(operation.query, operation.variables, operation.getContext())).pipe(
       mergeMap((call) => {
         operation.variables = call.variables;
         // CombinedGraphQLErrors reads as an answer; other errors are none.
         const resolve = (answer: any) => call.resolve(answer);
-        return forward(operation).pipe(tap({ next: resolve, error: resolve }));
+        // Who leaves before the answer does not know the outcome.
+        return forward(operation).pipe(
+          tap({ next: resolve, error: resolve }),
+          finalize(() => call.resolve({})),
+        );
       }),
     );
   });
+  const { unsettled, discard, clear } = open;
+  return Object.assign(link, { unsettled, discard, clear });
 }
 
 /**

@@ -1,21 +1,9 @@
-import { fingerprint, keyedFields, type ParsedDocument } from "./document.js";
+import { fingerprint, hash, keyedFields, type ParsedDocument } from "./document.js";
+import { type Intents, type KeyStore, namedIntent, type OnPayloadChange, type Reserved } from "./intents.js";
 import { newKey } from "./key.js";
-import { type Answer, isDone, isFinal, type Outcome, outcomeOf } from "./outcome.js";
+import { type Answer, endingOf, type Outcome, outcomeOf } from "./outcome.js";
 
-/**
- * Keeps what was sent under a named intent until its outcome is known. A Map is a
- * KeyStore; the methods may return promises.
- */
-export interface KeyStore {
-  get(name: string): string | null | undefined | Promise<string | null | undefined>;
-  set(name: string, value: string): unknown;
-  delete(name: string): unknown;
-  /** The names that `get` may find something under, also what earlier pages left. */
-  keys?(): Iterable<string> | Promise<Iterable<string>>;
-}
-
-/** What to do when an intent is sent with another payload before the outcome of the last is known. */
-export type OnPayloadChange = "ask" | "newKey";
+export { type Intents, type KeyStore, type OnPayloadChange, type Unsettled, UnsettledError } from "./intents.js";
 
 /** What a call may say in its context. */
 export interface CallContext {
@@ -24,19 +12,25 @@ export interface CallContext {
    * one name share a key until the outcome is known, over retries, a double click
    * and, with a store, a reload. Without a name each call has its own key.
    */
-  intent?: string | undefined;
+  intent?: string | null | undefined;
   /** The answer of a user who was asked: overrules the option. */
   onPayloadChange?: OnPayloadChange | undefined;
 }
 
 interface CommonOptions {
-  /** `ask`, unless set, fails the call with an {@link UnsettledError}; `newKey` sends it as a new one. */
+  /** `ask`, unless set, fails the call with an UnsettledError; `newKey` sends it as a new one. */
   onPayloadChange?: OnPayloadChange;
   /**
    * How old, in milliseconds, a key may be to be sent again without asking. 24 hours
-   * unless set, as long as the server replays; see its IDEMPOTENCY_TTL.
+   * unless set, as long as the server replays; see its IDEMPOTENCY_TTL. What is twice
+   * as old is forgotten.
    */
   maxAge?: number;
+  /**
+   * How long, in milliseconds, after its outcome an intent with the same payload is
+   * still the same call: a double click, also where the server is fast. 2,000 unless set.
+   */
+  settleFor?: number;
   /** Told what became of each keyed field of each call, after its last retry. */
   onOutcome?: (outcome: Outcome) => void;
 }
@@ -44,7 +38,11 @@ interface CommonOptions {
 /** How idempotency keys are made and kept. What outlives the page must know whose it is. */
 export type Options = CommonOptions &
   (
-    | { store?: undefined; user?: () => string }
+    | {
+        store?: undefined;
+        /** Who is signed in. With it the page's memory outlives the client that it was made with. */
+        user?: () => string;
+      }
     | {
         /** Where keys of named intents are kept. In the page's memory unless set. */
         store: KeyStore;
@@ -53,24 +51,6 @@ export type Options = CommonOptions &
       }
   );
 
-/**
- * Reports an intent sent with another payload, or again after maxAge, while an
- * earlier submission may still have taken effect. Nothing was sent. Ask the user;
- * `context: { intent, onPayloadChange: "newKey" }` sends it as a new submission.
- */
-export class UnsettledError extends Error {
-  override name = "UnsettledError";
-  constructor(
-    readonly intent: string,
-    /** The keys of the earlier submission: the query `idempotentCall` tells what they did. */
-    readonly keys: string[],
-    /** When it was first sent, by this machine's clock. */
-    readonly sentAt: Date,
-  ) {
-    super("an earlier call may have taken effect");
-  }
-}
-
 /** One call: send it with these variables, as often as need be, then resolve it. */
 export interface Call {
   variables: Record<string, any>;
@@ -78,77 +58,93 @@ export interface Call {
   resolve(answer: Answer): void;
 }
 
-/** What the store has under an intent; under each of its keys it has the intent. */
-interface Submission {
-  /** The keys by the names of their variables. */
-  keys: Record<string, string>;
-  payload: number;
-  sentAt: number;
+/**
+ * Gives a call its keys. It rejects with an UnsettledError, with what the store failed
+ * with or, when the signal is aborted before, with the signal's reason; nothing was
+ * sent then.
+ */
+export interface OpenCall extends Intents {
+  (document: ParsedDocument, variables: Record<string, any>, context: CallContext, signal?: AbortSignal | null): Promise<Call>;
 }
 
-/**
- * The core of the helpers: gives each call its keys. The function it returns
- * rejects with an {@link UnsettledError}, or with what the store failed with.
- */
-export function keyedCalls(options: Options = {}) {
-  const { onOutcome, maxAge = 86_400_000, store = new Map<string, string>(), user } = options;
-  const read = async (item: string) => JSON.parse((await store.get(item)) ?? "null");
-  const write = (item: string, value: unknown) => store.set(item, JSON.stringify(value));
+type NamedIntent = ReturnType<typeof namedIntent>;
 
-  // What reads and then writes the store goes one after another, so that the two
-  // calls of a double click find one key.
-  let last: Promise<unknown> = Promise.resolve();
-  const serialize = <T>(step: () => Promise<T>): Promise<T> => {
-    const result = last.then(step);
-    last = result.catch(() => {});
-    return result;
-  };
+// What a page remembers, by the store. Who gives none shares the page's memory with the
+// clients that it makes later, provided that the users can be told apart.
+const memories = new WeakMap<object, Map<string, NamedIntent>>();
+const page = {};
 
-  /** The keys that the call is sent with, stored before it is sent. */
-  async function reserveKeys(name: string, call: Submission, { intent, onPayloadChange = options.onPayloadChange }: CallContext) {
-    const earlier: Submission | null = await read(name);
-    if (earlier) {
-      if (earlier.payload === call.payload && call.sentAt - earlier.sentAt < maxAge) return earlier.keys;
-      const keys = Object.values(earlier.keys);
-      if (onPayloadChange !== "newKey") throw new UnsettledError(intent!, keys, new Date(earlier.sentAt));
-      await forget(keys);
-    }
-    await write(name, call);
-    for (const key of Object.values(call.keys)) await write(key, name);
-    return call.keys;
+/** The core of the helpers. */
+export function keyedCalls(options: Options = {}): OpenCall {
+  const { onOutcome, maxAge = 86_400_000, settleFor = 2000, store, user } = options;
+  const owner = store ?? (user ? page : {});
+  const intents = memories.get(owner) ?? new Map<string, NamedIntent>();
+  memories.set(owner, intents);
+
+  /** What the names of the present user's intents begin with. It does not tell who that is. */
+  const prefix = () => (user ? hash(user()).toString(36) : "") + "/";
+  function named(name: string): NamedIntent {
+    let intent = intents.get(name);
+    if (!intent) intents.set(name, (intent = namedIntent(name, store)));
+    return intent;
+  }
+  function ofUser(intent: string): NamedIntent {
+    const start = prefix();
+    for (const [name, other] of intents) if (other.isOver(!name.startsWith(start))) intents.delete(name);
+    return named(start + intent);
   }
 
-  // A queue above, such as an offline one, sends a key again by itself, perhaps after
-  // a reload that left it nothing but the variables: the key tells the intent.
-  async function forget(keys: string[]) {
-    for (const key of keys) {
-      const name = await read(key);
-      if (name) for (const item of [name, key]) await store.delete(item);
-    }
+  /** The names of all users' intents, and of what else the store has. */
+  const names = async () => new Set([...intents.keys(), ...((await store?.keys?.()) ?? [])]);
+
+  /**
+   * A queue above, such as an offline one, sends a key again by itself, perhaps after a
+   * reload that left it nothing but the variables.
+   */
+  async function settle(keys: string[]): Promise<void> {
+    for (const name of await names()) await named(name).settle(keys);
   }
 
-  return async (document: ParsedDocument, variables: Record<string, any>, context: CallContext): Promise<Call> => {
-    const { intent } = context;
+  async function open(
+    document: ParsedDocument,
+    variables: Record<string, any>,
+    { intent, onPayloadChange = options.onPayloadChange }: CallContext,
+    signal?: AbortSignal | null,
+  ): Promise<Call> {
     const fields = keyedFields(document);
-    let keys: Record<string, string> = {};
-    for (const { variable } of fields) keys[variable] ??= newKey();
-    if (intent !== undefined && fields.some(({ variable }) => !variables[variable])) {
-      const call = { keys, payload: fingerprint(fields, variables), sentAt: Date.now() };
-      keys = await serialize(() => reserveKeys(JSON.stringify([user?.(), intent]), call, context));
+    let keys = fields.map(newKey);
+    let reserved: Reserved | undefined;
+    if (intent && fields.some(({ variable }) => !variables[variable])) {
+      const call = { intent, keys, payload: fingerprint(fields, variables), onPayloadChange, maxAge, settleFor, signal };
+      reserved = await ofUser(intent).reserve(call);
+      ({ keys } = reserved);
     }
-    for (const { variable } of fields) keys[variable] = variables[variable] || keys[variable];
+    const keyed = { ...variables };
+    fields.forEach(({ variable }, i) => (keyed[variable] ||= keys[i]));
     let resolved = false;
     return {
-      variables: { ...variables, ...keys },
+      variables: keyed,
       resolve(answer) {
         if (resolved) return;
         resolved = true;
-        const outcomes = fields.map((field): Outcome => ({ ...outcomeOf(field, answer), key: keys[field.variable]!, intent }));
-        for (const outcome of outcomes) queueMicrotask(() => onOutcome?.(outcome));
-        // Where one field took effect and another was refused, the keys stay: sent
-        // again, the first is replayed.
-        if (outcomes.every(isDone) || outcomes.every(isFinal)) void serialize(() => forget(Object.values(keys)));
+        const outcomes = fields.flatMap((field): Outcome[] => {
+          const outcome = outcomeOf(field, answer);
+          return outcome ? [{ ...outcome, key: keyed[field.variable], intent: intent ?? undefined }] : [];
+        });
+        for (const outcome of outcomes) Promise.resolve(outcome).then(onOutcome).catch(console.error);
+        const ending = endingOf(outcomes);
+        if (reserved) reserved.finish(ending);
+        else if (ending === "settled") void settle(outcomes.map(({ key }) => key)).catch(() => {});
       },
     };
-  };
+  }
+
+  return Object.assign(open, {
+    unsettled: async (intent: string) => ofUser(intent).unsettled(),
+    discard: async (intent: string) => ofUser(intent).discard(),
+    clear: async () => {
+      for (const name of new Set([...intents.keys(), ...((await store?.keys?.()) ?? [])]))
+        if (name.startsWith(prefix())) await named(name).discard();
+    },
+  });
 }

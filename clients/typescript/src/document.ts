@@ -47,15 +47,32 @@ function fieldsIn({ selectionSet }: Node): KeyedField[] {
 /**
  * A hash (FNV-1a, 32 bits) of what a call would do: the keyed fields, their
  * arguments, and the variables without the keys. Where it takes two payloads for
- * one, the server refuses the second with IDEMPOTENCY_KEY_REUSED.
+ * one, the server refuses the second with IDEMPOTENCY_KEY_REUSED. It takes time in
+ * proportion to the payload, and throws a TypeError for what JSON can't hold.
  */
 export function fingerprint(fields: KeyedField[], variables: Record<string, unknown>): number {
   const payload = { ...variables };
   for (const { variable } of fields) delete payload[variable];
-  const call = [fields.map(({ name, literals }) => [name, literals]), payload];
-  const names = new Set<string>();
-  JSON.stringify(call, (name, value) => (names.add(name), value));
+  return hash(canonical(JSON.parse(JSON.stringify([fields.map(({ name, literals }) => [name, literals]), payload], described))));
+}
+
+/** What JSON makes the same, maps, sets and files, by what tells it apart. */
+function described(_: string, part: any): unknown {
+  if (part instanceof Object && part[Symbol.iterator]) return [...part];
+  return part instanceof Blob ? [(part as File).name, part.size, part.type, (part as File).lastModified] : part;
+}
+
+/** The JSON of a value, the properties of each object in the order of their UTF-16 code units. */
+function canonical(value: any): string {
+  if (Array.isArray(value)) return `[${value.map(canonical)}]`;
+  if (!(value instanceof Object)) return JSON.stringify(value);
+  const properties = Object.keys(value).sort();
+  return `{${properties.map((name) => JSON.stringify(name) + ":" + canonical(value[name]))}}`;
+}
+
+/** FNV-1a, 32 bits, over code points. */
+export function hash(text: string): number {
   let hash = 0x811c9dc5;
-  for (const char of JSON.stringify(call, [...names].sort())) hash = Math.imul(hash ^ char.codePointAt(0)!, 0x01000193);
+  for (const char of text) hash = Math.imul(hash ^ char.codePointAt(0)!, 0x01000193);
   return hash;
 }

@@ -9,6 +9,7 @@ export interface AnswerError {
 
 /** What the helpers read of an answer; `{}` is no answer. */
 export interface Answer {
+  data?: any;
   errors?: readonly AnswerError[] | undefined;
   extensions?: Record<string, any> | undefined;
 }
@@ -35,19 +36,30 @@ export interface Outcome {
 // of what an earlier try with the same key did.
 const passing = /^(UNAUTH|FORBID|INTERNAL|GRAPHQL|LIMIT)/;
 
-/** Whether the refusal answers for every earlier try with the key, too. */
-export const isFinal = ({ outcome, error }: Outcome): boolean => outcome === "refused" && !passing.test(error?.extensions?.code);
-
-/** Whether the field took effect. */
-export const isDone = ({ executedAt }: Outcome): boolean => executedAt !== undefined;
-
-export function outcomeOf({ responseKey }: KeyedField, answer: Answer): Omit<Outcome, "key"> {
-  const status = answer.extensions?.idempotency?.[responseKey];
-  const error = answer.errors?.find(({ path }) => !path || path[0] === responseKey);
+/**
+ * What became of the field: undefined where the answer has the other fields' results
+ * and not its own, since `@skip` or `@include` left it out, or another operation of
+ * the document was sent.
+ */
+export function outcomeOf({ responseKey }: KeyedField, { data, errors, extensions }: Answer): Omit<Outcome, "key"> | undefined {
+  const status = extensions?.idempotency?.[responseKey];
+  const error = errors?.find(({ path }) => !path || path[0] === responseKey);
+  if (data && !(responseKey in data) && !error) return undefined;
   return {
     outcome: status ? status.status.toLowerCase() : error?.extensions?.retryable === false ? "refused" : "unknown",
     field: responseKey,
     executedAt: status?.executedAt,
     error,
   };
+}
+
+/**
+ * Whether a call settled, with what became of its fields: all took effect, or all were
+ * refused for what they are. Where one took effect and another was refused, it did not:
+ * sent again, the first is replayed. `expired`: it took effect, too long ago.
+ */
+export function endingOf(outcomes: Outcome[]): "settled" | "expired" | "unknown" {
+  const codes = outcomes.map(({ outcome, error }) => (outcome === "refused" ? `${error?.extensions?.code}` : ""));
+  if (codes.includes("IDEMPOTENCY_KEY_EXPIRED")) return "expired";
+  return outcomes.every(({ executedAt }) => executedAt) || codes.every((code) => code && !passing.test(code)) ? "settled" : "unknown";
 }

@@ -7,11 +7,19 @@ import { type Exchange, makeErrorResult, mapExchange, type Operation, type Opera
 import type { RetryExchangeOptions } from "@urql/exchange-retry";
 import { makeSubject, merge } from "wonka";
 
-import { type Call, type CallContext, keyedCalls, type Options } from "./calls.js";
+import { type Call, type CallContext, type Intents, keyedCalls, type Options } from "./calls.js";
 import { keyedFields } from "./document.js";
 import { retryDelay, type RetryOptions } from "./retry.js";
 
-export { type CallContext, type KeyStore, type OnPayloadChange, type Options, UnsettledError } from "./calls.js";
+export {
+  type CallContext,
+  type Intents,
+  type KeyStore,
+  type OnPayloadChange,
+  type Options,
+  type Unsettled,
+  UnsettledError,
+} from "./calls.js";
 export type { Outcome } from "./outcome.js";
 export type { RetryOptions } from "./retry.js";
 
@@ -27,9 +35,9 @@ declare module "@urql/core" {
  * below caches and offline queues: all tries of a call have one key, and a queue
  * stores it with the variables.
  */
-export function idempotencyExchange(options?: Options): Exchange {
+export function idempotencyExchange(options?: Options): Exchange & Intents {
   const open = keyedCalls(options);
-  return (input) => (operations) => {
+  const exchange: Exchange = (input) => (operations) => {
     const refused = makeSubject<OperationResult>();
     const keyed = mapExchange({
       onOperation: (operation) =>
@@ -42,12 +50,14 @@ export function idempotencyExchange(options?: Options): Exchange {
               },
             )
           : operation,
-      onResult({ operation, error, extensions }) {
-        operation.context.keyedCall?.resolve({ errors: error?.graphQLErrors, extensions });
+      onResult({ operation, data, error, extensions }) {
+        operation.context.keyedCall?.resolve({ data, errors: error?.graphQLErrors, extensions });
       },
     });
     return merge([keyed(input)(operations), refused.source]);
   };
+  const { unsettled, discard, clear } = open;
+  return Object.assign(exchange, { unsettled, discard, clear });
 }
 
 /**

@@ -8,7 +8,13 @@ import { idempotencyKeys } from "../src/codegen.js";
 import { fingerprint, keyedFields } from "../src/document.js";
 import { newKey, retryDelay } from "../src/index.js";
 
-test.each(["index", "apollo", "urql", "stores", "codegen"])("the entry %s has at most 2 kB compressed", async (entry) => {
+test.each([
+  ["index", 3],
+  ["apollo", 3],
+  ["urql", 3],
+  ["stores", 2],
+  ["codegen", 2],
+])("the entry %s has at most %i kB compressed", async (entry, kB) => {
   const { outputFiles } = await build({
     entryPoints: [`dist/${entry}.js`],
     bundle: true,
@@ -17,7 +23,7 @@ test.each(["index", "apollo", "urql", "stores", "codegen"])("the entry %s has at
     packages: "external",
     write: false,
   });
-  expect(gzipSync(outputFiles[0]!.contents, { level: 9 }).length).toBeLessThanOrEqual(2048);
+  expect(gzipSync(outputFiles[0]!.contents, { level: 9 }).length).toBeLessThanOrEqual(kB * 1024);
 });
 
 test("what is not imported is not bundled", async () => {
@@ -68,6 +74,24 @@ describe("a fingerprint", () => {
     ];
     expect(new Set(inputs.map((input) => of({ input }))).size).toBe(inputs.length);
   });
+});
+
+test("a fingerprint tells apart what JSON does not, and refuses what it can't hold", () => {
+  const fields = keyedFields(parse(`mutation ($file: F!, $k: String!) { a(file: $file, idempotencyKey: $k) { id } }`));
+  const of = (file: unknown) => fingerprint(fields, { file });
+  const files = [new File(["x"], "a"), new File(["x"], "b"), new File(["xy"], "a"), new Blob(["x"])];
+  const values = [...files, new Map([[1, 2]]), new Map([[1, 3]]), new Set([1]), new Set([2]), {}];
+  expect(new Set(values.map(of)).size).toBe(values.length);
+  const circular: { self?: object } = {};
+  circular.self = circular;
+  for (const value of [1n, circular]) expect(() => of(value)).toThrow(TypeError);
+});
+
+test("a fingerprint stays what it was, since a store may hold one of an earlier build", () => {
+  const fields = [{ responseKey: "a", name: "a", literals: "[]", variable: "k" }];
+  const input = { b: [1, 2.5, -0, 1e300, null, true], a: { "10": 1, "9": 2, é: "😀\ud800" } };
+  const values = [{}, { k: "key", input }, { input: [[], [{}], { z: undefined }] }, { date: new Date(0), u: undefined, n: NaN }];
+  expect(values.map((value) => fingerprint(fields, value))).toEqual([-1337033302, 1118360523, 1848305976, -1812868844]);
 });
 
 test("keyed fields are found in fragments, and others are not", () => {
