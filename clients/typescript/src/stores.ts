@@ -1,4 +1,4 @@
-import type { KeyStore } from "./calls.js";
+import type { KeyStore } from "./intents.js";
 import { newKey } from "./key.js";
 
 /**
@@ -59,6 +59,15 @@ function put(storage: Storage, item: string, value: string) {
   try {
     storage.setItem(item, value);
   } catch {}
+}
+
+/** Whether a value's time has come. Its page would have dropped it. */
+function isOver(value: string): boolean {
+  try {
+    return JSON.parse(value).until < Date.now();
+  } catch {
+    return false;
+  }
 }
 
 const left = () => sessionStorage.getItem(leftItem) ?? "";
@@ -134,17 +143,19 @@ function open(kind: Kind, prefix: string): KeyStore {
     const at = await opened;
     if (!at) return [];
     // Before the locks: an owner has its lock before it has an item.
-    const all = Object.keys(at.storage).filter((item) => item.startsWith(prefix));
+    const all = Object.entries<string>(at.storage).filter(([item]) => item.startsWith(prefix));
     const locks = await heldLocks();
     const mates = ownersIn(top);
     return all
-      .map((item) => {
+      .map(([item, value]) => {
         const owner = item.slice(-2 * size);
-        return { item, owner, name: item.slice(prefix.length, -2 * size - 1), free: !locks.includes(lockOf(owner)) };
+        return { item, value, owner, name: item.slice(prefix.length, -2 * size - 1), free: !locks.includes(lockOf(owner)) };
       })
-      .filter(({ owner }) => {
+      .filter(({ item, value, owner, free }) => {
         const tab = owner.slice(0, size);
-        return tab === at.tab ? !mates.includes(owner) : !locks.some((lock) => lock.startsWith(lockOf(tab)));
+        const ours = tab === at.tab ? !mates.includes(owner) : !locks.some((lock) => lock.startsWith(lockOf(tab)));
+        if (!ours || !free || !isOver(value)) return ours;
+        at.storage.removeItem(item);
       })
       .sort((a, b) => (a.owner.slice(size) < b.owner.slice(size) ? 1 : -1));
   }
@@ -183,19 +194,16 @@ function open(kind: Kind, prefix: string): KeyStore {
       items.set(name, value);
       if (at) put(at.storage, at.itemOf(name), value);
     },
-    // What dead owners left goes when this page has nothing of its own under the name:
-    // another page of this tab may not have asked for it yet.
+    // What this page has not asked for stays: it may be that of a frame.
     async delete(name) {
       const at = await opened;
-      const own = items.has(name);
-      do {
-        items.delete(name);
-        at?.storage.removeItem(at.itemOf(name));
-      } while (!own && (await get(name)) !== null);
+      items.delete(name);
+      at?.storage.removeItem(at.itemOf(name));
     },
     // A name comes once for each item under it.
-    async keys() {
-      return [...items.keys(), ...(await estate()).map(({ name }) => name)];
+    async keys(text = "") {
+      const left = (await estate()).map(({ name, value }) => [name, value] as const);
+      return [...items, ...left].filter(([, value]) => value.includes(text)).map(([name]) => name);
     },
   };
 }

@@ -160,7 +160,7 @@ class Model {
     } else if (action === 14) {
       say(`${where} deleted`);
       await remove(loaded.window, name, place);
-      if (!own.delete(key)) for (const values of left) values.clear();
+      own.delete(key);
     } else {
       let value = await get(loaded.window, name, place);
       // What a tab wrote as it closed comes to another process a little later.

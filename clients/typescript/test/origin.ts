@@ -41,7 +41,7 @@ export const get = (window: Window, name: string, place: Place = {}): Promise<st
 export const set = (window: Window, name: string, value: string, place: Place = {}): Promise<void> =>
   call(window, "set", place, name, value);
 export const remove = (window: Window, name: string, place: Place = {}): Promise<void> => call(window, "delete", place, name);
-export const keys = (window: Window, place: Place = {}): Promise<string[]> => call(window, "keys", place);
+export const keys = (window: Window, place: Place = {}, ...text: string[]): Promise<string[]> => call(window, "keys", place, ...text);
 
 /** Adds a frame to a page. One with a sandbox has neither storage nor locks. */
 export async function addFrame(page: Page, sandbox = "allow-scripts allow-same-origin"): Promise<Frame> {
