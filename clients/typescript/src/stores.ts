@@ -41,7 +41,7 @@ function ownersIn(page: any): string[] {
   } catch {
     // Of another origin. Its frames may be of this one.
   }
-  for (let i = 0; i < page.length; i++) owners.push(...ownersIn(page[i]));
+  for (let i = 0; i < page?.length; i++) owners.push(...ownersIn(page[i]));
   return owners;
 }
 

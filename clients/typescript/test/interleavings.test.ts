@@ -1,28 +1,12 @@
-import type { Server } from "node:http";
+import type { Page } from "playwright-core";
+import { expect, test } from "vitest";
 
-import { type Browser, type BrowserContext, chromium, type Page } from "playwright-core";
-import { afterAll, beforeAll, expect, test } from "vitest";
-
-import { addFrame, close, duplicate, get, keys, type Place, remove, serveStores, set, type Window } from "./origin.js";
+import { addFrame, clearStorage, close, duplicate, get, keys, Origin, type Place, remove, set, type Window } from "./origin.js";
 
 const steps = Number(process.env.STEPS ?? 60);
 const seeds = (process.env.SEEDS ?? "1 2 3").split(" ").map(Number);
 
-let server: Server;
-let url: string;
-let browser: Browser;
-
-beforeAll(async () => {
-  const served = await serveStores();
-  server = served.server;
-  url = `http://127.0.0.1:${served.port}/`;
-  browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: ["--no-sandbox"] });
-});
-afterAll(async () => {
-  await browser?.close();
-  server?.closeAllConnections();
-  server?.close();
-});
+const origin = new Origin();
 
 /** Values under `kind/name`, that no live page has. */
 class Orphans {
@@ -74,19 +58,14 @@ class Model {
   #values = 0;
   readonly log: string[] = [];
 
-  constructor(
-    readonly context: BrowserContext,
-    readonly random: (below: number) => number,
-  ) {}
+  constructor(readonly random: (below: number) => number) {}
 
   pick<T>(from: readonly T[]): T {
     return from[this.random(from.length)]!;
   }
 
   async open(): Promise<void> {
-    const page = await this.context.newPage();
-    await page.goto(url);
-    this.tabs.push(new Tab(page));
+    this.tabs.push(new Tab(await origin.visit()));
   }
 
   async step(): Promise<void> {
@@ -127,12 +106,12 @@ class Model {
       tab.unload([frame]);
     } else if (action === 9 && frame) {
       say("reloads a frame");
-      await frame.window.goto(url + "again");
+      await frame.window.goto(origin.url + "again");
       tab.unload([frame]);
       tab.load(frame.window);
     } else if (action === 10) {
       say("clears its storage");
-      await page.evaluate(() => (sessionStorage.clear(), localStorage.clear()));
+      await clearStorage(page);
       // What no live page has is nowhere else.
       tab.orphans.clear("sessionStore");
       for (const orphans of [this.#closed, ...this.tabs.map(({ orphans }) => orphans)]) orphans.clear("localStore");
@@ -187,14 +166,11 @@ test.each(seeds)("tabs, frames and copies never share an item and never lose one
     t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
     return ((t ^ (t >>> 14)) >>> 0) % below;
   };
-  const context = await browser.newContext();
-  const model = new Model(context, random);
+  const model = new Model(random);
   try {
     await model.open();
     for (let i = 0; i < steps; i++) await model.step();
   } catch (error) {
     throw new Error(model.log.join("\n"), { cause: error });
-  } finally {
-    await context.close();
   }
 });

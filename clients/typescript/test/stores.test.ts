@@ -1,50 +1,23 @@
-import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
-import type { Server } from "node:http";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-
-import { type Browser, type BrowserContext, chromium, type Page } from "playwright-core";
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 
 import { localStore, sessionStore } from "../src/stores.js";
-import { addFrame, close, duplicate, get, keys, type Place, remove, removeFrames, serveStores, set, type Window } from "./origin.js";
+import {
+  addFrame,
+  clearStorage,
+  entries,
+  get,
+  keys,
+  Origin,
+  type Place,
+  remove,
+  removeFrames,
+  set,
+  type Window,
+  withBlockedStorage,
+} from "./origin.js";
 
-const launch = {
-  executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-  args: ["--no-sandbox", "--host-resolver-rules=MAP plain.test 127.0.0.1"],
-  ignoreDefaultArgs: ["--disable-back-forward-cache"],
-};
-
-let server: Server;
-let url: string;
-let plain: string;
-let browser: Browser;
-let context: BrowserContext;
-
-beforeAll(async () => {
-  const served = await serveStores();
-  server = served.server;
-  url = `http://127.0.0.1:${served.port}/`;
-  plain = `http://plain.test:${served.port}/`;
-  browser = await chromium.launch(launch);
-});
-afterAll(async () => {
-  await browser?.close();
-  server?.closeAllConnections();
-  server?.close();
-});
-beforeEach(async () => {
-  context = await browser.newContext();
-});
-afterEach(() => context.close());
-
-const visit = async (at = url): Promise<Page> => {
-  const page = await context.newPage();
-  await page.goto(at);
-  return page;
-};
-
-const local = { kind: "localStore" } as const;
+const origin = new Origin();
+const visit = (url?: string) => origin.visit(url);
 
 describe.each(["sessionStore", "localStore"] as const)("%s", (kind) => {
   const here = { kind };
@@ -63,7 +36,7 @@ describe.each(["sessionStore", "localStore"] as const)("%s", (kind) => {
   test("keeps an item over pages of its tab, back and forward", async () => {
     const page = await visit();
     await set(page, "n", "1", here);
-    await page.goto(url + "next");
+    await page.goto(origin.url + "next");
     expect(await get(page, "n", here)).toBe("1");
     await set(page, "n", "2", here);
     await page.goBack();
@@ -118,6 +91,19 @@ describe.each(["sessionStore", "localStore"] as const)("%s", (kind) => {
     expect([got, await get(late, "of both", here)].sort()).toEqual(["3", "4"]);
   });
 
+  test("frames in a page of another origin have items of their own, also after a reload", async () => {
+    const page = await visit(origin.elsewhere);
+    const frame = () => addFrame(page, { src: origin.url });
+    const frames = [await frame(), await frame()] as const;
+    await set(frames[0], "n", "of the first", here);
+    await set(frames[1], "n", "of the second", here);
+    expect(await get(await frame(), "n", here)).toBeNull();
+    expect(await entries(frames[0])).toEqual(expect.arrayContaining(["of the first", "of the second"]));
+    await page.reload();
+    const got = [await get(await frame(), "n", here), await get(await frame(), "n", here)];
+    expect(got.sort()).toEqual(["of the first", "of the second"]);
+  });
+
   test("two copies of the package in one page have items of their own, also after a reload", async () => {
     const page = await visit();
     await Promise.all([set(page, "n", "1", here), set(page, "n", "2", other)]);
@@ -131,49 +117,16 @@ describe.each(["sessionStore", "localStore"] as const)("%s", (kind) => {
     }
   });
 
-  test("a duplicated tab and the original keep their own, also after a reload of each", async () => {
-    const page = await visit();
-    await set(page, "n", "1", here);
-    await set(page, "left by an earlier page", "2", here);
-    await page.reload();
-    expect(await get(page, "n", here)).toBe("1");
-    const copy = await duplicate(page);
-    expect(await get(copy, "n", here)).toBeNull();
-    await set(copy, "n", "3", here);
-    for (const tab of [page, copy, page]) {
-      await tab.reload();
-      expect([await get(page, "n", here), await get(copy, "n", here)]).toEqual(["1", "3"]);
-    }
-    expect(await get(copy, "left by an earlier page", here)).toBeNull();
-    expect(await get(page, "left by an earlier page", here)).toBe("2");
-  });
-
-  test("two tabs keep their own, also when both are reloaded at once", async () => {
-    const [page, tab] = [await visit(), await visit()];
-    await set(page, "n", "1", here);
-    await set(page, "of the page", "2", here);
-    expect(await get(tab, "n", here)).toBeNull();
-    await set(tab, "n", "3", here);
-    await Promise.all([page.reload(), tab.reload()]);
-    // An application opens its store when it starts.
-    await Promise.all([keys(page, here), keys(tab, here)]);
-    expect(await get(tab, "of the page", here)).toBeNull();
-    expect(await Promise.all([get(page, "n", here), get(tab, "n", here)])).toEqual(["1", "3"]);
-    expect(await get(page, "of the page", here)).toBe("2");
-  });
-
   test("Storage.clear() takes nothing", async () => {
     const page = await visit();
-    const clear = () => page.evaluate(() => (sessionStorage.clear(), localStorage.clear()));
-    const entries = () => page.evaluate(() => Object.values(sessionStorage).concat(Object.values(localStorage)));
     await set(page, "n", "1", here);
-    await clear();
+    await clearStorage(page);
     expect(await get(page, "n", here)).toBe("1");
-    expect(await entries()).toContain("1");
-    await clear();
+    expect(await entries(page)).toContain("1");
+    await clearStorage(page);
     // A frame that comes now finds no name of the tab in storage.
     await set(await addFrame(page), "of the frame", "2", here);
-    await clear();
+    await clearStorage(page);
     await page.reload();
     expect(await get(page, "n", here)).toBe("1");
     expect(await get(page, "of the frame", here)).toBe("2");
@@ -183,9 +136,8 @@ describe.each(["sessionStore", "localStore"] as const)("%s", (kind) => {
     const page = await visit();
     await set(page, "n", "1", here);
     const other = kind === "localStore" ? await visit() : await addFrame(page);
-    await other.evaluate(() => (sessionStorage.clear(), localStorage.clear()));
-    const entries = () => other.evaluate(() => Object.values(sessionStorage).concat(Object.values(localStorage)));
-    await expect.poll(entries, { timeout: 30_000 }).toContain("1");
+    await clearStorage(other);
+    await expect.poll(() => entries(other), { timeout: 30_000 }).toContain("1");
   });
 
   test("a full storage takes nothing", async () => {
@@ -214,21 +166,6 @@ describe.each(["sessionStore", "localStore"] as const)("%s", (kind) => {
     expect(await get(page, "later", here)).toBe("3");
   });
 
-  test("a tab that crashed has its items when it is loaded again", async () => {
-    const page = await visit();
-    await set(page, "n", "1", here);
-    const devTools = await context.newCDPSession(page);
-    const crashed = page.waitForEvent("crash");
-    void devTools.send("Page.crash").catch(() => {});
-    await crashed;
-    await devTools.send("Page.reload");
-    const read = async () => {
-      const expression = `"first" in self ? first.${kind}().get("n") : undefined`;
-      return (await devTools.send("Runtime.evaluate", { expression, awaitPromise: true })).result.value;
-    };
-    await expect.poll(read, { timeout: 30_000 }).toBe("1");
-  });
-
   test("an item that nobody asks for ends with its time", async () => {
     const page = await visit();
     const value = (until: number) => JSON.stringify({ until });
@@ -238,8 +175,7 @@ describe.each(["sessionStore", "localStore"] as const)("%s", (kind) => {
     await page.reload();
     expect(await get(page, "over", here)).toBeNull();
     expect(await keys(page, here)).toEqual(["not yet"]);
-    const entries = () => page.evaluate(() => Object.keys(sessionStorage).concat(Object.keys(localStorage)).join());
-    expect(await entries()).not.toContain("over");
+    expect((await entries(page)).join()).not.toContain("over");
     expect(await get(page, "not yet", here)).toBe(later);
   });
 
@@ -299,8 +235,8 @@ describe.each(["sessionStore", "localStore"] as const)("%s", (kind) => {
   });
 
   test.each([
-    { where: "a context that is not secure", open: () => visit(plain) },
-    { where: "a sandboxed frame", open: async () => addFrame(await visit(), "allow-scripts") },
+    { where: "a context that is not secure", open: () => visit(origin.insecure) },
+    { where: "a sandboxed frame", open: async () => addFrame(await visit(), { sandbox: "allow-scripts" }) },
   ])("in $where items last as long as the page", async ({ open }) => {
     await expectMemory(await open(), here);
   });
@@ -315,22 +251,12 @@ async function expectMemory(window: Window, place: Place): Promise<void> {
   expect(await get(window, "n", place)).toBeNull();
 }
 
-test("where the user has blocked storage items last as long as the page", async () => {
-  const profile = await mkdtemp(join(tmpdir(), "profile-"));
-  await mkdir(join(profile, "Default"));
-  const preferences = { profile: { default_content_setting_values: { cookies: 2 } } };
-  await writeFile(join(profile, "Default", "Preferences"), JSON.stringify(preferences));
-  const blocked = await chromium.launchPersistentContext(profile, launch);
-  try {
-    const page = await blocked.newPage();
-    await page.goto(url);
-    await expect(page.evaluate(() => sessionStorage.length)).rejects.toThrow("Access is denied");
+test("where the user has blocked storage items last as long as the page", () =>
+  withBlockedStorage(async (context) => {
+    const page = await origin.visit(origin.url, context);
+    await expect(entries(page)).rejects.toThrow("Access is denied");
     for (const kind of ["sessionStore", "localStore"] as const) await expectMemory(page, { kind });
-  } finally {
-    await blocked.close();
-    await rm(profile, { recursive: true });
-  }
-});
+  }));
 
 test("without a browser items last as long as the process", async () => {
   for (const store of [sessionStore(), localStore()]) {
@@ -352,83 +278,4 @@ test("what is asked for twice at once is found twice", async () => {
   await set(page, "n", "1");
   await page.reload();
   expect(await Promise.all([get(page, "n"), get(page, "n")])).toEqual(["1", "1"]);
-});
-
-describe("a duplicate", () => {
-  test("gets nothing when the original is closed or reloaded at once", async () => {
-    for (const end of ["close", "reload"] as const) {
-      const page = await visit();
-      await set(page, "n", "1");
-      const copy = await duplicate(page);
-      const opening = get(copy, "n");
-      await copy.evaluate(() => navigator.locks.query());
-      await page[end]();
-      expect(await opening).toBeNull();
-      await copy.reload();
-      expect(await get(copy, "n")).toBeNull();
-      if (end === "reload") expect(await get(page, "n")).toBe("1");
-    }
-  });
-
-  test("shares nothing with the original that is reloaded before it begins", async () => {
-    const page = await visit();
-    await set(page, "n", "1");
-    // The duplicate loads no script until the original has been reloaded.
-    let go = () => {};
-    const reloaded = new Promise<void>((resolve) => (go = resolve));
-    await context.route("**/first.js", async (route) => {
-      if (route.request().frame().page() !== page) await reloaded;
-      await route.continue();
-    });
-    const copying = duplicate(page);
-    await context.waitForEvent("page");
-    await page.reload();
-    go();
-    const got = await Promise.all([get(page, "n"), get(await copying, "n")]);
-    expect(got.sort()).toEqual(["1", null]);
-  });
-
-  test("its closing takes nothing from the original", async () => {
-    const page = await visit();
-    await set(page, "n", "1");
-    const copy = await duplicate(page);
-    expect(await get(copy, "n")).toBeNull();
-    await set(copy, "n", "2");
-    await close(copy, page);
-    await page.reload();
-    expect(await get(page, "n")).toBe("1");
-  });
-});
-
-describe("localStore", () => {
-  test("a tab that closed leaves its items to the next that asks, and to one alone", async () => {
-    const page = await visit();
-    await set(page, "n", "1", local);
-    const [tab, other] = [await visit(), await visit()];
-    expect(await get(tab, "n", local)).toBeNull();
-    await close(page, tab);
-    expect((await Promise.all([get(tab, "n", local), get(other, "n", local)])).sort()).toEqual(["1", null]);
-  });
-
-  test("a tab that crashed leaves its items to another", async () => {
-    const page = await visit();
-    await set(page, "n", "1", local);
-    const tab = await visit();
-    const crashed = page.waitForEvent("crash");
-    void page.goto("chrome://crash").catch(() => {});
-    await crashed;
-    await expect.poll(() => get(tab, "n", local), { timeout: 30_000 }).toBe("1");
-  });
-
-  test("a tab takes nothing of another that is being used, asked for or not", async () => {
-    const page = await visit();
-    await set(page, "n", "1", local);
-    await set(page, "m", "2", local);
-    await page.reload();
-    const tab = await visit();
-    // The page's store is opened, and has not been asked for this.
-    expect(await get(page, "m", local)).toBe("2");
-    expect(await get(tab, "n", local)).toBeNull();
-    expect(await get(page, "n", local)).toBe("1");
-  });
 });
