@@ -6,9 +6,11 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -25,9 +27,7 @@ func TestClients(t *testing.T) {
 	t.Parallel()
 	address := pgtest.URL(t)
 	s, database := serve(t, address), connect(t, address)
-	if out, err := npm.Command(t, clientsDir, "npm", "run", "build", "-w", "typescript").Output(); err != nil {
-		t.Fatalf("building @onceql/client: %v\n%s", err, out)
-	}
+	clientPackage(t)
 	t.Run("typescript", func(t *testing.T) {
 		tests := npm.Command(t, clientsDir, "npm", "test", "-w", "typescript")
 		tests.Env = append(tests.Environ(), "ONCEQL_URL="+s.url, "CI=true")
@@ -59,6 +59,49 @@ func TestClients(t *testing.T) {
 			return run
 		})
 	})
+}
+
+// TestClients_Matrix installs @onceql/client as npm packs it into an empty project of
+// each kind, and lets it call a server. CLIENT_MATRIX=all takes all of a kind.
+func TestClients_Matrix(t *testing.T) {
+	t.Parallel()
+	s := serve(t, pgtest.URL(t))
+	matrix := filepath.Join(clientsDir, "matrix")
+	if os.Getenv("CLIENT_MATRIX") == "all" {
+		npm.Install(t, filepath.Join(matrix, "newer"))
+	}
+	tests := npm.Command(t, matrix, "npm", "test")
+	tests.Env = append(tests.Environ(), "ONCEQL_URL="+s.url, "ONCEQL_CLIENT="+clientPackage(t), "CI=true")
+	tests.Stdout = t.Output()
+	if err := tests.Run(); err != nil {
+		t.Error(err)
+	}
+}
+
+var packOnce sync.Once
+
+// clientPackage returns the path of @onceql/client as npm packs it. It is built once:
+// who uses what is built must not see it vanish.
+func clientPackage(t *testing.T) string {
+	t.Helper()
+	dir, err := filepath.Abs(filepath.Join(moduleRoot, "bin", "clients"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	packOnce.Do(func() {
+		if err := errors.Join(os.RemoveAll(dir), os.MkdirAll(dir, 0o755)); err != nil {
+			t.Fatal(err)
+		}
+		pack := npm.Command(t, clientsDir, "npm", "pack", "--silent", "-w", "typescript", "--pack-destination", dir)
+		if out, err := pack.Output(); err != nil {
+			t.Fatalf("packing @onceql/client: %v\n%s", err, out)
+		}
+	})
+	packed, err := filepath.Glob(filepath.Join(dir, "onceql-client-*.tgz"))
+	if err != nil || len(packed) != 1 {
+		t.Fatalf("the packages of @onceql/client are %q, %v", packed, err)
+	}
+	return packed[0]
 }
 
 // TestPlayground runs the tests of the playground, in Chromium.

@@ -11,6 +11,8 @@ import { bare, createProject, helped, type Seen } from "./clients.js";
 const stores = { memory: () => undefined, session: sessionStore, local: localStore };
 const open = new Map<string, ReturnType<(typeof helped)[string]>>();
 
+const seen: Seen[] = [];
+
 export const front = {
   /** Sends createProject through a client of helped, or of bare when there is no store. */
   create(client: string, name: string, store?: keyof typeof stores, intent = "create"): Promise<Seen> {
@@ -19,8 +21,19 @@ export const front = {
       const options = store && store !== "memory" ? { store: stores[store](), user: () => "ann" } : {};
       open.set(id, (store ? helped : bare)[client]!(location.origin, options));
     }
-    return open.get(id)!.mutate(createProject, { input: { name } }, { intent });
+    return open.get(id)!.mutate(createProject, { input: { name } }, store ? { intent } : {});
   },
+
+  /** Shows a button that creates a project with each click. */
+  showButton(client: string, name: string, store?: keyof typeof stores): void {
+    const button = document.createElement("button");
+    button.textContent = "Create";
+    button.onclick = () => void front.create(client, name, store).then((one) => seen.push(one));
+    document.body.append(button);
+  },
+
+  /** What the clicks have brought so far. */
+  seen: (): Seen[] => seen,
 
   /**
    * Opens urql's offline queue, as an app does when it starts, above the helper or

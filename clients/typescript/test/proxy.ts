@@ -6,9 +6,11 @@ import type { AddressInfo } from "node:net";
  * the server has the request. `cutAfter`: when the server has done the work and before
  * the client has a byte of the answer. `cutWithin`: when it has half of it. `unavailable`: a 503 in its place. `retryable`:
  * the server does the work, and the client gets a GraphQL error with `retryable: true`.
- * `slow`: the answer takes a second.
+ * `slow`: the answer takes a second. `held`: the server never has the request, and the
+ * client no answer. `stuck`: the server has done the work, and the client half of the
+ * answer, and no end of it.
  */
-export type Fault = "cutBefore" | "cutAfter" | "cutWithin" | "unavailable" | "retryable" | "slow";
+export type Fault = "cutBefore" | "cutAfter" | "cutWithin" | "unavailable" | "retryable" | "slow" | "held" | "stuck";
 
 export const isMutation = (query: string): boolean => /^(\s*#.*\n)*\s*mutation/.test(query);
 
@@ -54,6 +56,7 @@ export class Proxy {
     this.arrived.push(structuredClone(body));
     if (this.naive && body.variables?.idempotencyKey) body.variables.idempotencyKey = crypto.randomUUID();
     const fault = isMutation(body.query) ? this.faults.shift() : undefined;
+    if (fault === "held") return;
     if (fault === "cutBefore") return void from.socket.destroy();
     if (fault === "unavailable") {
       return void to.writeHead(503, { "Content-Type": "text/plain", "Retry-After": "1" }).end("unavailable");
@@ -63,6 +66,10 @@ export class Proxy {
     if (fault === "cutWithin") {
       to.writeHead(answer.status, answer.headers);
       return void to.write(answer.body.subarray(0, answer.body.length / 2), () => from.socket.destroy());
+    }
+    if (fault === "stuck") {
+      to.writeHead(answer.status, answer.headers);
+      return void to.write(answer.body.subarray(0, answer.body.length / 2));
     }
     if (fault === "slow") await new Promise((resolve) => setTimeout(resolve, 1000));
     if (fault === "retryable") {
