@@ -103,14 +103,15 @@ export function keyedCalls(options: Options = {}): OpenCall {
   }
 
   /** The names of all users' intents, and of what else the store has. */
-  const names = async () => new Set([...intents.keys(), ...((await store?.keys?.()) ?? [])]);
+  const names = async (text?: string) => new Set([...intents.keys(), ...((await store?.keys?.(text)) ?? [])]);
 
   /**
    * A queue above, such as an offline one, sends a key again by itself, perhaps after a
    * reload that left it nothing but the variables.
    */
   async function settle(keys: string[]): Promise<void> {
-    for (const name of await names()) await named(name).settle(keys);
+    // Asking a store for a value may take it from other pages: for these alone.
+    for (const key of keys) for (const name of await names(key)) await named(name).settle(keys);
   }
 
   async function open(

@@ -10,8 +10,11 @@ export interface KeyStore {
   get(name: string): string | null | undefined | Promise<string | null | undefined>;
   set(name: string, value: string): unknown;
   delete(name: string): unknown;
-  /** All names that it has: with it `clear()` reaches what earlier pages left. */
-  keys?(): Iterable<string> | Promise<Iterable<string>>;
+  /**
+   * All names that it has: with it `clear()` reaches what earlier pages left. Names
+   * whose value does not have the text in it may be left out.
+   */
+  keys?(text?: string): Iterable<string> | Promise<Iterable<string>>;
 }
 
 /** What to do when an intent is sent with another payload before the outcome of the last is known. */

@@ -38,12 +38,12 @@ beforeEach(async () => {
 });
 afterEach(() => context.close());
 
-test.each(["apollo", "urql"])("docs/clients.md has the form for %s", async (client) => {
-  const docs = await readFile("../../docs/clients.md", "utf8");
+test.each(["apollo", "urql"])("docs/clients/react.md has the form for %s", async (client) => {
+  const docs = await readFile("../../docs/clients/react.md", "utf8");
   expect(docs).toContain("```tsx\n" + (await readFile(`test/${client}-form.tsx`, "utf8")) + "```\n");
 });
 
-describe.each(["apollo", "urql"])("the form of docs/clients.md for %s", (client) => {
+describe.each(["apollo", "urql"])("the form of docs/clients/react.md for %s", (client) => {
   let page: Page;
   beforeEach(async () => {
     page = await context.newPage();

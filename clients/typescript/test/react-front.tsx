@@ -1,4 +1,4 @@
-// The page of the hooks' tests in a browser: a form of docs/clients.md, over each client.
+// The page of the hooks' tests in a browser: a form of docs/clients/react.md, over each client.
 import { ApolloClient, ApolloLink, HttpLink, InMemoryCache } from "@apollo/client";
 import { ApolloProvider } from "@apollo/client/react";
 import { StrictMode } from "react";
