@@ -1,7 +1,7 @@
 import { fingerprint, hash, keyedFields, type ParsedDocument } from "./document.js";
 import { type Intents, type KeyStore, namedIntent, type OnPayloadChange, type Reserved } from "./intents.js";
 import { newKey } from "./key.js";
-import { type Answer, endingOf, type Outcome, outcomeOf } from "./outcome.js";
+import { type Answer, type Ending, endingOf, type Outcome, outcomeOf } from "./outcome.js";
 
 export { type Intents, type KeyStore, type OnPayloadChange, type Unsettled, UnsettledError } from "./intents.js";
 
@@ -60,8 +60,8 @@ export interface Call {
 
 /**
  * Gives a call its keys. It rejects with an UnsettledError, with what the store failed
- * with or, when the signal is aborted before, with the signal's reason; nothing was
- * sent then.
+ * with, when another user has signed in meanwhile or, when the signal is aborted before,
+ * with the signal's reason; nothing was sent then.
  */
 export interface OpenCall extends Intents {
   (document: ParsedDocument, variables: Record<string, any>, context: CallContext, signal?: AbortSignal | null): Promise<Call>;
@@ -88,8 +88,7 @@ export function keyedCalls(options: Options = {}): OpenCall {
     if (!intent) intents.set(name, (intent = namedIntent(name, store)));
     return intent;
   }
-  function ofUser(intent: string): NamedIntent {
-    const start = prefix();
+  function ofUser(intent: string, start = prefix()): NamedIntent {
     for (const [name, other] of intents) if (other.isOver(!name.startsWith(start))) intents.delete(name);
     return named(start + intent);
   }
@@ -101,8 +100,8 @@ export function keyedCalls(options: Options = {}): OpenCall {
    * A queue above, such as an offline one, sends a key again by itself, perhaps after a
    * reload that left it nothing but the variables.
    */
-  async function settle(keys: string[]): Promise<void> {
-    for (const name of await names()) await named(name).settle(keys);
+  async function settle(keys: string[], ending: Ending): Promise<void> {
+    for (const name of await names()) await named(name).settle(keys, ending, settleFor);
   }
 
   async function open(
@@ -115,8 +114,9 @@ export function keyedCalls(options: Options = {}): OpenCall {
     let keys = fields.map(newKey);
     let reserved: Reserved | undefined;
     if (intent && fields.some(({ variable }) => !variables[variable])) {
-      const call = { intent, keys, payload: fingerprint(fields, variables), onPayloadChange, maxAge, settleFor, signal };
-      reserved = await ofUser(intent).reserve(call);
+      const start = prefix();
+      const call = { intent, keys, payload: fingerprint(fields, variables), onPayloadChange, maxAge, signal };
+      reserved = await ofUser(intent, start).reserve({ ...call, isSignedIn: () => prefix() === start });
       ({ keys } = reserved);
     }
     const keyed = { ...variables };
@@ -133,8 +133,12 @@ export function keyedCalls(options: Options = {}): OpenCall {
         });
         for (const outcome of outcomes) Promise.resolve(outcome).then(onOutcome).catch(console.error);
         const ending = endingOf(outcomes);
-        if (reserved) reserved.finish(ending);
-        else if (ending === "settled") void settle(outcomes.map(({ key }) => key)).catch(() => {});
+        if (reserved) reserved.finish(ending, settleFor);
+        else
+          settle(
+            outcomes.map(({ key }) => key),
+            ending,
+          ).catch(() => {});
       },
     };
   }
@@ -143,8 +147,8 @@ export function keyedCalls(options: Options = {}): OpenCall {
     unsettled: async (intent: string) => ofUser(intent).unsettled(),
     discard: async (intent: string) => ofUser(intent).discard(),
     clear: async () => {
-      for (const name of new Set([...intents.keys(), ...((await store?.keys?.()) ?? [])]))
-        if (name.startsWith(prefix())) await named(name).discard();
+      const start = prefix();
+      for (const name of await names()) if (name.startsWith(start)) await named(name).discard();
     },
   });
 }
