@@ -240,6 +240,8 @@ class World {
       case "signIn":
         // Without a user the helper can't tell.
         if (this.kind === "page") break;
+        // A key that was given a moment ago is on its way.
+        await idle();
         this.user = users[1 - users.indexOf(this.user)]!;
         oracle.signedIn();
         break;
