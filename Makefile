@@ -54,7 +54,7 @@ lint:
 	bin/golangci-lint run
 	for module in bench chaos; do (cd $$module && ../bin/golangci-lint run) || exit; done
 	cd clients && npm ci --silent --no-audit --no-fund
-	clients/node_modules/.bin/prettier --check --ignore-path .gitignore 'clients/**/*.ts' 'playground/**/*.{ts,tsx,css,html,mjs}'
+	clients/node_modules/.bin/prettier --check --ignore-path .gitignore 'clients/**/*.{ts,tsx}' 'playground/**/*.{ts,tsx,css,html,mjs}'
 
 # The licences of what the program is made of; fails over one that is unknown or asks
 # for more than a notice.
@@ -201,4 +201,4 @@ soak:
 	cd bench && go run ./soak -for $(SOAK_FOR) -out ../bin/soak.csv
 
 clean:
-	rm -rf bin internal/pgtest/versions/node_modules playground/dist/app clients/typescript/dist clients/typescript/*.js clients/typescript/*.d.ts graph/transport/audit/node_modules clients/node_modules clients/matrix/node_modules clients/matrix/newer/node_modules clients/matrix/installed clients/matrix/newer/installed playground/node_modules
+	rm -rf bin internal/pgtest/versions/node_modules playground/dist/app clients/typescript/dist clients/typescript/*.js clients/typescript/*.d.ts graph/transport/audit/node_modules clients/node_modules clients/apps/node_modules clients/matrix/node_modules clients/matrix/newer/node_modules clients/matrix/installed clients/matrix/newer/installed playground/node_modules

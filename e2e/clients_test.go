@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/onceql/onceql/internal/issuer"
 	"github.com/onceql/onceql/internal/npm"
 	"github.com/onceql/onceql/internal/pgtest"
 )
@@ -59,6 +60,19 @@ func TestClients(t *testing.T) {
 			return run
 		})
 	})
+}
+
+// TestClients_Apps makes the apps of docs/clients, as its pages say, and uses them in
+// Chromium. It runs what relay-compiler, gql.tada and GraphQL Code Generator make, too.
+func TestClients_Apps(t *testing.T) {
+	t.Parallel()
+	s := serve(t, pgtest.URL(t))
+	tests := npm.Command(t, filepath.Join(clientsDir, "apps"), "npm", "test")
+	tests.Env = append(tests.Environ(), "ONCEQL_URL="+s.url, "ONCEQL_CLIENT="+clientPackage(t), "CI=true")
+	tests.Stdout = t.Output()
+	if err := tests.Run(); err != nil {
+		t.Error(err)
+	}
 }
 
 // TestClients_Matrix installs @onceql/client as npm packs it into an empty project of
@@ -113,7 +127,10 @@ func TestPlayground(t *testing.T) {
 	}
 	tests := npm.Command(t, filepath.Join(moduleRoot, "playground"), "npm", "test")
 	closed := serve(t, pgtest.URL(t), "INTROSPECTION=false")
-	tests.Env = append(tests.Environ(), "ONCEQL_URL="+s.url, "ONCEQL_CLOSED_URL="+closed.url, "CI=true")
+	i := issuer.New(t)
+	guarded := serveTo(t, i, pgtest.URL(t))
+	tests.Env = append(tests.Environ(), "ONCEQL_URL="+s.url, "ONCEQL_CLOSED_URL="+closed.url,
+		"ONCEQL_GUARDED_URL="+guarded.url, "ONCEQL_TOKEN="+i.Token("playground"), "CI=true")
 	tests.Stdout = t.Output()
 	if err := tests.Run(); err != nil {
 		t.Error(err)

@@ -1,7 +1,7 @@
 import { type FormEvent, useEffect, useId, useState } from "react";
 
-import { post } from "./calls";
-import { Time } from "./Footer";
+import { post } from "./send";
+import { Time } from "./Time";
 
 interface IdempotentCall {
   operation: string;
@@ -27,7 +27,11 @@ export function Lookup({ current, headers }: { current: string; headers: Record<
     try {
       const response = await post({ query, variables: { key } }, headers);
       const { data, errors } = await response.json();
-      setFound(errors?.[0].message ?? data.idempotentCall ?? "No call is stored under this key.");
+      setFound(
+        errors?.[0].message ??
+          data.idempotentCall ??
+          "Nothing is stored under this key: no call with it took effect, or one is still at work.",
+      );
     } catch {
       setFound("The server did not answer.");
     }
@@ -46,7 +50,7 @@ export function Lookup({ current, headers }: { current: string; headers: Record<
         ) : (
           <p>
             <code>{found.operation}</code> executed <Time at={found.executedAt} /> and{" "}
-            {found.expired ? "is no longer replayed" : "is replayed until"} {!found.expired && <Time at={found.expiresAt} />}
+            {found.expired ? "is no longer replayed" : "is replayed for"} {!found.expired && <Time at={found.expiresAt} length />}
             {found.requestId && (
               <>
                 , by the request <code className="key">{found.requestId}</code>

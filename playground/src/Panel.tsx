@@ -1,12 +1,13 @@
 import type { GraphiQLPlugin } from "@graphiql/react";
-import { useId, useState } from "react";
+import { useId } from "react";
 
-import { forgetCalls, sendMany, setKeyPerSend, useSession } from "./calls";
 import { CallList } from "./CallList";
-import { useEditors } from "./editors";
+import { abandonKey, show, useEditors, useTab, writeVariables } from "./editors";
+import { changePayload, loseAnswer, sendAgain, sendMany, times } from "./lesson";
 import { Lookup } from "./Lookup";
-
-const times = 20;
+import { tell } from "./send";
+import { gaveUp } from "./sentence";
+import { change, forgetCalls, stateOf, useSession } from "./session";
 
 /** GraphiQL's idempotency panel. */
 export const idempotencyPlugin: GraphiQLPlugin = { title: "Idempotency", icon: Icon, content: Panel };
@@ -22,58 +23,79 @@ function Icon() {
 
 function Panel() {
   const { calls, keyPerSend } = useSession();
-  const editors = useEditors();
-  const [summary, setSummary] = useState("");
+  const { key, keys, headers } = useEditors();
+  const tab = useTab();
   const heading = useId();
 
-  const send = async () => {
-    // A key that has been sent would be replayed twenty times.
-    const request = calls.some(({ key }) => key === editors.key) ? editors.mintKey() : editors.request;
-    if (!request || !editors.headers) return setSummary("The document, the variables or the headers can't be read.");
-    setSummary("…");
-    try {
-      const started = performance.now();
-      const { answers, results } = await sendMany(request, editors.headers, times);
-      const counts = Map.groupBy(answers, ({ status }) => status);
-      const statuses = [...counts].sort().map(([status, { length }]) => `${length} ${status}`);
-      if (!statuses.length) return setSummary("All were answered; none of them has an idempotency key in a variable.");
-      setSummary(
-        `${statuses.join(", ")}; ${results.size} distinct ${results.size === 1 ? "result" : "results"}, in ${(performance.now() - started).toFixed(0)} ms.`,
-      );
-    } catch {
-      setSummary("Not all were answered. Send them again: the key is the same.");
-    }
+  const newKey = () => {
+    const unsettled = stateOf(key) === "unsettled";
+    abandonKey();
+    tell(tab, unsettled ? gaveUp : "");
   };
 
   return (
     <section className="idempotency" aria-labelledby={heading}>
       <h2 id={heading}>Idempotency</h2>
       <p>
-        Key <code className="key">{editors.key || "none yet"}</code>
+        A mutation is executed once for each key.
+        <br />
+        Send it, then try what a bad network does:
+      </p>
+      <div className="actions lesson">
+        <button type="button" onClick={sendAgain} title="The same key, the same payload">
+          Send again
+        </button>
+        <button type="button" onClick={changePayload} title="The same key, another payload">
+          Change the payload
+        </button>
+        <button type="button" onClick={loseAnswer} title="Sends, drops the answer, and sends again with the same key">
+          Lose the answer
+        </button>
+      </div>
+      <Happened />
+      <p>
+        Key <code className="key">{key || "none yet"}</code>
       </p>
       <div className="actions">
-        <button type="button" disabled={!editors.mintsKey} onClick={() => editors.mintKey()}>
+        <button type="button" disabled={!keys.length} onClick={newKey}>
           New key
         </button>
-        <button type="button" onClick={send} title="With one key: a new one, if this one has been sent">
+        <button type="button" onClick={sendMany} title="With one key: a new one, if this one has been used">
           Send ×{times} at once
         </button>
         <label>
-          <input type="checkbox" role="switch" checked={keyPerSend} onChange={({ target }) => setKeyPerSend(target.checked)} />
+          <input type="checkbox" role="switch" checked={keyPerSend} onChange={({ target }) => change({ keyPerSend: target.checked })} />
           New key for every send
         </label>
       </div>
-      <p role="status" aria-label={`Result of sending ${times} times`}>
-        {summary}
-      </p>
-      <Lookup current={editors.key} headers={editors.headers ?? {}} />
+      <Lookup current={key} headers={headers ?? {}} />
       <h3>Keys of this session</h3>
-      <CallList calls={calls} onUse={editors.show} />
+      <CallList calls={calls} headers={headers} onUse={show} />
       {calls.length > 0 && (
-        <button type="button" onClick={forgetCalls}>
+        <button type="button" onClick={forgetCalls} title="But for those whose outcome is unknown">
           Clear the list
         </button>
       )}
     </section>
+  );
+}
+
+/** What happened in this tab, and the way back from a change of the payload. */
+function Happened() {
+  const { shown } = useSession();
+  const { variablesText } = useEditors();
+  const own = shown[useTab()];
+  const { sentence = "", before } = own && own !== "pending" ? own : {};
+  return (
+    <div className="happened">
+      <p role="status" aria-label="What happened">
+        {own === "pending" ? "…" : sentence}
+      </p>
+      {before !== undefined && before !== variablesText && (
+        <button type="button" onClick={() => writeVariables(before)}>
+          Undo the change
+        </button>
+      )}
+    </div>
   );
 }

@@ -67,11 +67,11 @@ export const endpoint = server + "/graphql";
 
 /** Expects that the exercise was done: its calls were replayed, and each made one project of that name. */
 export async function expectDone(printed: string, name: string): Promise<void> {
-  expect(JSON.parse(printed.trim().split("\n").at(-1)!)).toEqual(["apollo replayed", "urql replayed"]);
+  expect(JSON.parse(printed.trim().split("\n").at(-1)!)).toEqual(["apollo replayed", "urql replayed", "relay replayed"]);
   await expectEffects(name);
 }
 
 /** Expects that each of the exercise's calls made one project. */
 export async function expectEffects(name: string): Promise<void> {
-  for (const client of ["Apollo", "urql"]) expect(await effects(`${name}, ${client}`)).toBe(1);
+  for (const client of ["Apollo", "urql", "Relay"]) expect(await effects(`${name}, ${client}`)).toBe(1);
 }

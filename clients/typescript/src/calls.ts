@@ -1,5 +1,13 @@
 import { fingerprint, hash, keyedFields, type ParsedDocument } from "./document.js";
-import { type Intents, type KeyStore, namedIntent, type OnPayloadChange, type Reserved } from "./intents.js";
+import {
+  type KeyStore,
+  listeners,
+  namedIntent,
+  type NamedIntent,
+  type OnPayloadChange,
+  type Reserved,
+  type WatchedIntents,
+} from "./intents.js";
 import { newKey } from "./key.js";
 import { type Answer, type Ending, endingOf, type Outcome, outcomeOf } from "./outcome.js";
 
@@ -15,6 +23,8 @@ export interface CallContext {
   intent?: string | null | undefined;
   /** The answer of a user who was asked: overrules the option. */
   onPayloadChange?: OnPayloadChange | undefined;
+  /** Told what became of each keyed field of this call, as the option is. */
+  onOutcome?: ((outcome: Outcome) => void) | undefined;
 }
 
 interface CommonOptions {
@@ -63,11 +73,9 @@ export interface Call {
  * with, when another user has signed in meanwhile or, when the signal is aborted before,
  * with the signal's reason; nothing was sent then.
  */
-export interface OpenCall extends Intents {
+export interface OpenCall extends WatchedIntents {
   (document: ParsedDocument, variables: Record<string, any>, context: CallContext, signal?: AbortSignal | null): Promise<Call>;
 }
-
-type NamedIntent = ReturnType<typeof namedIntent>;
 
 // What a page remembers, by the store. Who gives none shares the page's memory with the
 // clients that it makes later, provided that the users can be told apart.
@@ -76,7 +84,7 @@ const page = {};
 
 /** The core of the helpers. */
 export function keyedCalls(options: Options = {}): OpenCall {
-  const { onOutcome, maxAge = 86_400_000, settleFor = 2000, store, user } = options;
+  const { maxAge = 86_400_000, settleFor = 2000, store, user } = options;
   const owner = store ?? (user ? page : {});
   const intents = memories.get(owner) ?? new Map<string, NamedIntent>();
   memories.set(owner, intents);
@@ -88,36 +96,39 @@ export function keyedCalls(options: Options = {}): OpenCall {
     if (!intent) intents.set(name, (intent = namedIntent(name, store)));
     return intent;
   }
-  function ofUser(intent: string, start = prefix()): NamedIntent {
-    for (const [name, other] of intents) if (other.isOver(!name.startsWith(start))) intents.delete(name);
-    return named(start + intent);
+  const nameOf = (intent: string) => prefix() + intent;
+  function ofUser(intent: string): NamedIntent {
+    for (const [name, other] of intents) if (other.isOver(!name.startsWith(prefix()))) intents.delete(name);
+    return named(nameOf(intent));
   }
 
   /** The names of all users' intents, and of what else the store has. */
-  const names = async () => new Set([...intents.keys(), ...((await store?.keys?.()) ?? [])]);
+  const names = async (text?: string) => new Set([...intents.keys(), ...((await store?.keys?.(text)) ?? [])]);
 
   /**
    * A queue above, such as an offline one, sends a key again by itself, perhaps after a
    * reload that left it nothing but the variables.
    */
-  async function settle(keys: string[], ending: Ending): Promise<void> {
-    for (const name of await names()) await named(name).settle(keys, ending, settleFor);
+  async function settle(outcomes: Outcome[], ending: Ending): Promise<void> {
+    // Asking a store for a value may take it from other pages: for these alone.
+    for (const { key } of outcomes) for (const name of await names(key)) await named(name).settle(key, ending, settleFor);
   }
 
   async function open(
     document: ParsedDocument,
     variables: Record<string, any>,
-    { intent, onPayloadChange = options.onPayloadChange }: CallContext,
+    { intent, onPayloadChange = options.onPayloadChange, onOutcome }: CallContext,
     signal?: AbortSignal | null,
   ): Promise<Call> {
     const fields = keyedFields(document);
     let keys = fields.map(newKey);
     let reserved: Reserved | undefined;
     if (intent && fields.some(({ variable }) => !variables[variable])) {
-      const start = prefix();
-      const call = { intent, keys, payload: fingerprint(fields, variables), onPayloadChange, maxAge, signal };
-      reserved = await ofUser(intent, start).reserve({ ...call, isSignedIn: () => prefix() === start });
-      ({ keys } = reserved);
+      const name = nameOf(intent);
+      const isSignedIn = () => nameOf(intent) === name;
+      const call = { intent, keys, payload: fingerprint(fields, variables), onPayloadChange, maxAge, signal, isSignedIn };
+      reserved = await ofUser(intent).reserve(call);
+      keys = reserved.keys;
     }
     const keyed = { ...variables };
     fields.forEach(({ variable }, i) => (keyed[variable] ||= keys[i]));
@@ -131,19 +142,19 @@ export function keyedCalls(options: Options = {}): OpenCall {
           const outcome = outcomeOf(field, answer);
           return outcome ? [{ ...outcome, key: keyed[field.variable], intent: intent ?? undefined }] : [];
         });
-        for (const outcome of outcomes) Promise.resolve(outcome).then(onOutcome).catch(console.error);
+        for (const told of [onOutcome, options.onOutcome])
+          for (const outcome of outcomes) Promise.resolve(outcome).then(told).catch(console.error);
         const ending = endingOf(outcomes);
         if (reserved) reserved.finish(ending, settleFor);
-        else
-          settle(
-            outcomes.map(({ key }) => key),
-            ending,
-          ).catch(() => {});
+        else settle(outcomes, ending).catch(() => {});
       },
     };
   }
 
   return Object.assign(open, {
+    nameOf,
+    of: ofUser,
+    listeners,
     unsettled: async (intent: string) => ofUser(intent).unsettled(),
     discard: async (intent: string) => ofUser(intent).discard(),
     clear: async () => {

@@ -4,26 +4,35 @@
  *
  *     generates: { "src/gql/": { preset: "client", documentTransforms: [idempotencyKeys] } }
  *
- * The schema must be SDL: introspection does not tell which fields are `@idempotent`.
+ * The schema may be SDL or introspection: every `@idempotent` field has the argument
+ * `idempotencyKey: String!`, and by that it is known.
  */
 import type { Types } from "@graphql-codegen/plugin-helpers";
-import { type DocumentNode, type FieldNode, Kind, type OperationDefinitionNode, parse, type SelectionSetNode } from "graphql";
+import {
+  type DocumentNode,
+  type FieldNode,
+  type InputValueDefinitionNode,
+  Kind,
+  type OperationDefinitionNode,
+  parse,
+  type SelectionSetNode,
+} from "graphql";
 
 /**
- * Gives every `@idempotent` field without an idempotencyKey argument a variable of
- * its own, with the default `""`: it is optional in the generated types, and the
- * helpers replace it by a key. The first is `$idempotencyKey`, the next
- * `$idempotencyKey2`. A named fragment on Mutation has to name its variable itself.
+ * Gives every field that takes a key and was not given one a variable of its own,
+ * with the default `""`: it is optional in the generated types, and the helpers
+ * replace it by a key. The first is `$idempotencyKey`, the next `$idempotencyKey2`. A
+ * named fragment on Mutation has to name its variable itself.
  */
 export const idempotencyKeys: Types.DocumentTransformObject = {
   transform: ({ documents, schema }) => {
-    const keyed = idempotentFields(schema);
+    const keyed = keyedMutations(schema);
     return documents.map((file) => (file.document ? { ...file, document: withKeys(file.document, keyed) } : file));
   },
 };
 
-/** The mutations that are `@idempotent`, by name. */
-function idempotentFields(schema: DocumentNode): Set<string> {
+/** The mutations that take an `idempotencyKey: String!`, by name. */
+function keyedMutations(schema: DocumentNode): Set<string> {
   let mutation = "Mutation";
   for (const definition of schema.definitions) {
     if (definition.kind !== Kind.SCHEMA_DEFINITION && definition.kind !== Kind.SCHEMA_EXTENSION) continue;
@@ -33,9 +42,8 @@ function idempotentFields(schema: DocumentNode): Set<string> {
     (definition) => definition.kind === Kind.OBJECT_TYPE_DEFINITION || definition.kind === Kind.OBJECT_TYPE_EXTENSION,
   );
   const fields = types.filter(({ name }) => name.value === mutation).flatMap(({ fields = [] }) => fields);
-  return new Set(
-    fields.filter(({ directives }) => directives?.some(({ name }) => name.value === "idempotent")).map(({ name }) => name.value),
-  );
+  const isKey = ({ name, type }: InputValueDefinitionNode) => name.value === "idempotencyKey" && type.kind === Kind.NON_NULL_TYPE;
+  return new Set(fields.filter((field) => field.arguments?.some(isKey)).map(({ name }) => name.value));
 }
 
 function withKeys(document: DocumentNode, keyed: Set<string>): DocumentNode {

@@ -17,4 +17,4 @@ export {
 export { type KeyedField, keyedFields, type ParsedDocument } from "./document.js";
 export { newKey } from "./key.js";
 export type { Answer, AnswerError, Outcome } from "./outcome.js";
-export { type Failure, retryDelay, type RetryOptions } from "./retry.js";
+export { type Failure, type Retry, retryDelay, type RetryOptions } from "./retry.js";

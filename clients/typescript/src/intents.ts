@@ -1,3 +1,4 @@
+import { whenAborted } from "./abort.js";
 import type { Ending } from "./outcome.js";
 
 /**
@@ -10,8 +11,11 @@ export interface KeyStore {
   get(name: string): string | null | undefined | Promise<string | null | undefined>;
   set(name: string, value: string): unknown;
   delete(name: string): unknown;
-  /** All names that it has: with it `clear()` reaches what earlier pages left. */
-  keys?(): Iterable<string> | Promise<Iterable<string>>;
+  /**
+   * All names that it has: with it `clear()` reaches what earlier pages left. Names
+   * whose value does not have the text in it may be left out.
+   */
+  keys?(text?: string): Iterable<string> | Promise<Iterable<string>>;
 }
 
 /** What to do when an intent is sent with another payload before the outcome of the last is known. */
@@ -35,6 +39,19 @@ export interface Intents {
   clear(): Promise<void>;
 }
 
+/** What the React hooks have of it, under this symbol, whichever copy of the package they are of. */
+export const watchedBy: unique symbol = Symbol.for("@onceql/client") as any;
+
+/** What those have. */
+export interface WatchedIntents extends Intents {
+  /** The name under which the present user's intent is kept. */
+  nameOf(intent: string): string;
+  /** The present user's intent. */
+  of(intent: string): NamedIntent;
+  /** Told the name of each intent of the page that may have changed. */
+  listeners: Set<(name: string) => void>;
+}
+
 /**
  * Reports an intent sent with another payload, or again after maxAge or
  * IDEMPOTENCY_KEY_EXPIRED, while an earlier submission may have taken effect. Nothing
@@ -43,19 +60,18 @@ export interface Intents {
  */
 export class UnsettledError extends Error implements Unsettled {
   override name = "UnsettledError";
-  readonly keys: string[];
-  readonly sentAt: Date;
+  readonly keys!: string[];
+  readonly sentAt!: Date;
   constructor(
     readonly intent: string,
-    { keys, sentAt }: Unsettled,
+    earlier: Unsettled,
   ) {
     super("an earlier call may have taken effect");
-    this.keys = keys;
-    this.sentAt = sentAt;
+    Object.assign(this, earlier);
   }
 }
 
-/** What was sent under an intent. Of endings a page that follows heeds `expired` alone. */
+/** What was sent under an intent. A page that follows does not heed that it was refused: it is stored while it is sent again. */
 interface Submission {
   /** The keys of the document's keyed fields, in their order. */
   keys: string[];
@@ -89,6 +105,9 @@ export interface Reserved {
   keys: string[];
   finish(ending?: Ending, settleFor?: number): void;
 }
+
+/** Told the name of each intent of the page that may have changed. */
+export const listeners = new Set<(name: string) => void>();
 
 const storeTimeoutMs = 5000;
 
@@ -127,7 +146,7 @@ export function namedIntent(name: string, store?: KeyStore) {
     if (!loaded)
       await stored(async (store) => {
         const found = parsed(await store.get(name));
-        if (!loaded && found?.until) last = { ...found, live: 0, ending: found.ending === "expired" ? "expired" : undefined };
+        if (!loaded && found?.until) last = { ...found, live: 0, ending: hasSettled(found) ? undefined : found.ending };
         loaded = true;
       });
     if (isPast()) last = undefined;
@@ -136,16 +155,20 @@ export function namedIntent(name: string, store?: KeyStore) {
 
   /**
    * Brings the store up to date: it has what has not settled. With what it is to take
-   * the place of, it leaves what another client has stored meanwhile.
+   * the place of, it leaves what another client has stored meanwhile. Then tells who
+   * watches, who may read it.
    */
-  const write = (instead?: Submission) =>
-    stored(async (store) => {
+  function write(instead?: Submission): Promise<unknown> {
+    const written = stored(async (store) => {
       const found = instead && parsed(await store.get(name));
       if (found && `${found.keys}` !== `${instead.keys}`) return;
-      await (last && last.ending !== "executed" && (last.live || last.ending !== "refused")
+      await (last && (last.live ? last.ending !== "executed" : !hasSettled(last))
         ? store.set(name, JSON.stringify(last))
         : store.delete(name));
     });
+    listeners.forEach((listener) => listener(name));
+    return written;
+  }
 
   /** A call with the submission's keys has ended or, without an ending, was not sent after all. */
   function end(mine: Submission, before?: Submission, ending?: Ending, settleFor = 0): void {
@@ -180,7 +203,7 @@ export function namedIntent(name: string, store?: KeyStore) {
       mine.live++;
       try {
         await write();
-        if (signal?.aborted || !isSignedIn()) throw new Error("another user has signed in");
+        if (signal?.aborted || !isSignedIn()) throw Error("another user has signed in");
       } catch (error) {
         end(mine, before);
         throw error;
@@ -212,6 +235,9 @@ export function namedIntent(name: string, store?: KeyStore) {
       return earlier && !earlier.live && !hasSettled(earlier) ? told(earlier) : undefined;
     },
 
+    /** Whether a call of it is in flight. */
+    isLive: (): boolean => !!last?.live,
+
     async discard(): Promise<void> {
       await read();
       last = undefined;
@@ -219,10 +245,10 @@ export function namedIntent(name: string, store?: KeyStore) {
       await write();
     },
 
-    /** Says how a call with these keys ended that had not reserved them. */
-    async settle(keys: string[], ending: Ending, settleFor: number): Promise<void> {
+    /** Says how a call with this key ended that had not reserved it. */
+    async settle(key: string, ending: Ending, settleFor: number): Promise<void> {
       const earlier = await read();
-      if (earlier?.keys.some((key) => keys.includes(key))) {
+      if (earlier?.keys.includes(key)) {
         earlier.live++;
         end(earlier, earlier, ending, settleFor);
       }
@@ -233,17 +259,16 @@ export function namedIntent(name: string, store?: KeyStore) {
   };
 }
 
+export type NamedIntent = ReturnType<typeof namedIntent>;
+
 const hasSettled = ({ ending }: Submission): boolean => ending === "executed" || ending === "refused";
 const told = ({ keys, sentAt }: Submission): Unsettled => ({ keys, sentAt: new Date(sentAt) });
 
 /** The promise, unless the signal is aborted before it. */
 function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined | null): Promise<T> {
   return new Promise((resolve, reject) => {
-    // React Native's signals have no reason.
-    const abort = () => reject(signal!.reason ?? Object.assign(new Error("aborted"), { name: "AbortError" }));
-    if (signal?.aborted) abort();
-    signal?.addEventListener("abort", abort);
-    promise.then(resolve, reject).then(() => signal?.removeEventListener("abort", abort));
+    const stop = whenAborted(signal, reject);
+    promise.then(resolve, reject).then(stop);
   });
 }
 

@@ -244,6 +244,26 @@ describe("a store", () => {
   });
 });
 
+test("what is discarded is not found again while the store is slow to delete it", async () => {
+  const kept = new Map<string, string>();
+  let deleted = () => {};
+  const store = {
+    ...reopened(kept),
+    delete: (name: string) => new Promise<void>((resolve) => (deleted = () => (kept.delete(name), resolve()))),
+  };
+  const open = opened({ store, user: () => "ann" });
+  const first = await open.call("a");
+  first.resolve(lost);
+  const discarding = open.discard("create");
+  expect(await waits(discarding)).toBe(true);
+  const others = [open.unsettled("create"), open.call("a")] as const;
+  expect(await waits(others[1])).toBe(true);
+  deleted();
+  await discarding;
+  expect(await others[0]).toBeUndefined();
+  expect((await others[1]).key).not.toBe(first.key);
+});
+
 test("`discard` and `clear` make the next call a new one; `clear` leaves other users theirs", async () => {
   const map = new Map<string, string>();
   let user = "bob";

@@ -26,7 +26,7 @@ export const createProject = `mutation Create($input: CreateProjectInput!, $idem
 }`;
 
 // Short waits: it is the number of tries that the tests are about.
-const retries = { initialDelayMs: 10, maxDelayMs: 50 };
+const retries = { initialDelayMs: 10, maxDelayMs: 50, offlineMs: 100 };
 
 function seen(data: any, extensions: any, errors: readonly AnswerError[] = [], other?: Error): Seen {
   const [error] = errors;
@@ -62,37 +62,44 @@ function urqlOver(url: string, exchanges: ConstructorParameters<typeof UrqlClien
   };
 }
 
-/** The helper of docs/clients.md for a client that has none, with its waits as an option. */
+/** The helper of docs/clients/fetch.md for a client that has none, with its waits as an option. */
 function fetchOver(url: string, open: ReturnType<typeof keyedCalls>, most = 6): TestClient {
   async function mutate(
     query: string,
     variables: Record<string, unknown>,
     context: CallContext = {},
+    signal?: AbortSignal,
   ): Promise<Answer & { data?: unknown; name?: string | undefined }> {
     const document = parse(query);
-    const call = await open(document, variables, context);
+    const call = await open(document, variables, context, signal);
+    const body = JSON.stringify({ query, variables: call.variables });
     const attempts = keyedFields(document).length ? most : 1;
     for (let attempt = 1; ; attempt++) {
       let answer: Answer & { data?: unknown } = {};
       let response: Response | undefined;
       let name: string | undefined;
       try {
+        const timeout = AbortSignal.timeout(15_000);
         response = await fetch(url + "/graphql", {
           method: "POST",
           headers: { "Content-Type": "application/json" },
-          body: JSON.stringify({ query, variables: call.variables }),
+          body,
+          signal: signal ? AbortSignal.any([signal, timeout]) : timeout,
         });
         answer = await response.json();
       } catch (error) {
         ({ name } = error as Error);
       }
       const failed = name !== undefined || answer.errors;
-      const delay = failed ? retryDelay(attempt, { ...answer, response, name }, { ...retries, attempts }) : undefined;
+      const delay = failed ? retryDelay(attempt, { ...answer, response, name, signal }, { ...retries, attempts }) : undefined;
       if (delay === undefined) {
         call.resolve(answer);
         return { ...answer, name };
       }
-      await new Promise((resolve) => setTimeout(resolve, delay));
+      await new Promise((resolve) => {
+        setTimeout(resolve, delay);
+        signal?.addEventListener("abort", resolve);
+      });
     }
   }
   return {
@@ -111,7 +118,7 @@ function fetchOver(url: string, open: ReturnType<typeof keyedCalls>, most = 6): 
 export const helped: Record<string, (url: string, options?: Options) => TestClient> = {
   "Apollo Client": (url, options) =>
     apolloOver([apollo.idempotencyLink(options), apollo.retryKeyed(retries), new HttpLink({ uri: url + "/graphql" })]),
-  urql: (url, options) => urqlOver(url, [urql.idempotencyExchange(options), retryExchange(urql.retryKeyed(retries)), fetchExchange]),
+  urql: (url, options) => urqlOver(url, [urql.idempotencyExchange(options), urql.retryKeyed(retries), fetchExchange]),
   fetch: (url, options) => fetchOver(url, keyedCalls(options)),
 };
 

@@ -51,6 +51,18 @@ describe("a double click", () => {
   });
 });
 
+test("a call that is aborted at any moment holds nobody up", async () => {
+  for (let moment = 0; moment < 50; moment++) {
+    const { call } = opened();
+    const leaving = new AbortController();
+    const aborted = call("a", undefined, leaving.signal).catch(() => undefined);
+    for (let i = 0; i < moment; i++) await undefined;
+    leaving.abort();
+    (await aborted)?.resolve(executed);
+    expect(await waits(call("b"))).toBe(false);
+  }
+});
+
 describe("a new key that is not sent", () => {
   test("leaves the earlier one", async () => {
     const map = new Map<string, string>();

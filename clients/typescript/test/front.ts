@@ -2,7 +2,6 @@
 import { Client, fetchExchange, mapExchange } from "@urql/core";
 import { offlineExchange } from "@urql/exchange-graphcache";
 import { makeDefaultStorage } from "@urql/exchange-graphcache/default-storage";
-import { retryExchange } from "@urql/exchange-retry";
 
 import { localStore, sessionStore } from "../src/stores.js";
 import { idempotencyExchange, retryKeyed } from "../src/urql.js";
@@ -47,7 +46,7 @@ export const front = {
           createProject: () => ({ __typename: "CreateProjectPayload", project: { __typename: "Project", id: "new", name: "" } }),
         },
       });
-      const keyed = withHelper ? [idempotencyExchange(), retryExchange(retryKeyed({ attempts: 2, initialDelayMs: 10 }))] : [newKeys];
+      const keyed = withHelper ? [idempotencyExchange(), retryKeyed({ attempts: 2, initialDelayMs: 10, offlineMs: 0 })] : [newKeys];
       offline = new Client({ url: location.origin + "/graphql", preferGetMethod: false, exchanges: [queue, ...keyed, fetchExchange] });
     });
   },

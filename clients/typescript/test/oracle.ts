@@ -220,7 +220,7 @@ export class Oracle {
       const behind = opening.slice(0, i).some(({ user, intent }) => user === call.user && intent === call.intent);
       this.check(
         "a call waits only for what is in flight",
-        behind || (!!last?.inFlight.size && (!last.executed || last.divided) && last.gone !== "yes"),
+        behind || (!!last?.inFlight.size && (!last.executed || last.divided || last.gone === "maybe") && last.gone !== "yes"),
       );
       this.check("a call joins what is in flight with the same payload", behind || last?.payload !== call.payload);
     });

@@ -8,9 +8,10 @@ import type { AddressInfo } from "node:net";
  * the server does the work, and the client gets a GraphQL error with `retryable: true`.
  * `slow`: the answer takes a second. `held`: the server never has the request, and the
  * client no answer. `stuck`: the server has done the work, and the client half of the
- * answer, and no end of it.
+ * answer, and no end of it. `hang`: it has done the work, and the client gets nothing.
+ * `paused`: the server has the request once it is released, and with the fault that `release` names.
  */
-export type Fault = "cutBefore" | "cutAfter" | "cutWithin" | "unavailable" | "retryable" | "slow" | "held" | "stuck";
+export type Fault = "cutBefore" | "cutAfter" | "cutWithin" | "unavailable" | "retryable" | "slow" | "held" | "stuck" | "hang" | "paused";
 
 export const isMutation = (query: string): boolean => /^(\s*#.*\n)*\s*mutation/.test(query);
 
@@ -21,12 +22,18 @@ export class Proxy {
   readonly arrived: { query: string; variables: Record<string, unknown> }[] = [];
   /** What happens to the next mutations; those after pass. */
   faults: Fault[] = [];
+  /** How many of them hang. */
+  hanging = 0;
+  /** The header Retry-After of `unavailable`. */
+  retryAfter = "1";
   /** While set, no connection can be made: every request is cut. */
   offline = false;
   /** Whether each request gets a key of its own: a server that knows nothing of idempotency. */
   naive = false;
   /** Pages that the proxy serves itself. */
   readonly pages = new Map<string, { type: string; body: string }>();
+  /** Lets the request that is paused go on. */
+  release: (fault?: Fault) => void = () => {};
   readonly #server = createServer((from, to) => void this.#handle(from, to));
 
   constructor(readonly upstream: string) {}
@@ -55,13 +62,19 @@ export class Proxy {
     const body = JSON.parse(Buffer.concat(chunks).toString());
     this.arrived.push(structuredClone(body));
     if (this.naive && body.variables?.idempotencyKey) body.variables.idempotencyKey = crypto.randomUUID();
-    const fault = isMutation(body.query) ? this.faults.shift() : undefined;
+    let fault = isMutation(body.query) ? this.faults.shift() : undefined;
+    if (fault === "paused") fault = await new Promise<Fault | undefined>((resolve) => (this.release = resolve));
     if (fault === "held") return;
     if (fault === "cutBefore") return void from.socket.destroy();
     if (fault === "unavailable") {
-      return void to.writeHead(503, { "Content-Type": "text/plain", "Retry-After": "1" }).end("unavailable");
+      return void to.writeHead(503, { "Content-Type": "text/plain", "Retry-After": this.retryAfter }).end("unavailable");
+    }
+    if (fault === "hang") {
+      this.hanging++;
+      to.on("close", () => this.hanging--);
     }
     const answer = await this.#forward(from, JSON.stringify(body));
+    if (fault === "hang") return;
     if (fault === "cutAfter") return void from.socket.destroy();
     if (fault === "cutWithin") {
       to.writeHead(answer.status, answer.headers);

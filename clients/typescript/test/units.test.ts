@@ -97,10 +97,24 @@ describe("the delay before another try", () => {
     ["nothing was answered", {}, 0, 300],
     ["503", http(503), 0, 300],
     ["503 with Retry-After", http(503, "2"), 2000, 2300],
+    ["Retry-After is a fraction", http(503, "0.5"), 500, 800],
+    ["Retry-After is negative", http(503, "-5"), 0, 300],
+    ["Retry-After is huge", http(503, "99999999999"), 60_000, 60_300],
+    ["Retry-After is no number", http(503, "soon"), 0, 300],
+    ["Retry-After is empty", http(503, " "), 0, 300],
+    ["Retry-After is a date", http(503, new Date(Date.now() + 40_000).toUTCString()), 30_000, 40_300],
+    ["Retry-After is a date in the past", http(503, "Sun, 06 Nov 1994 08:49:37 GMT"), 0, 300],
+    ["Retry-After is a date far off", http(503, "Fri, 31 Dec 9999 23:59:59 GMT"), 60_000, 60_300],
     ["429", http(429), 0, 300],
     ["408", http(408), 0, 300],
     ["the answer broke off", http(200), 0, 300],
     ["a retryable error", graphql({ retryable: true, retryAfterMs: 700 }), 700, 1000],
+    ["retryAfterMs is negative", graphql({ retryable: true, retryAfterMs: -700 }), 0, 300],
+    ["retryAfterMs is huge", graphql({ retryable: true, retryAfterMs: 1e300 }), 60_000, 60_300],
+    ["retryAfterMs is infinite", graphql({ retryable: true, retryAfterMs: Infinity }), 60_000, 60_300],
+    ["retryAfterMs is null", graphql({ retryable: true, retryAfterMs: null }), 0, 300],
+    ["retryAfterMs is no number", graphql({ retryable: true, retryAfterMs: {} }), 0, 300],
+    ["no answer came in time", { name: "TimeoutError", signal: new AbortController().signal }, 0, 300],
     ["one of two errors is retryable", graphql({ retryable: false }, { retryable: true, retryAfterMs: 50 }), 50, 350],
   ])("is bounded when %s", (_, failure, least, most) => {
     for (let i = 0; i < 100; i++) {
@@ -116,6 +130,7 @@ describe("the delay before another try", () => {
     ["a final error", graphql({ retryable: false })],
     ["an error that does not say", graphql({})],
     ["the caller gave up", { name: "AbortError" }],
+    ["the caller gave up, with a reason", { name: "TypeError", signal: AbortSignal.abort("left") }],
   ])("is none when %s", (_, failure) => expect(retryDelay(1, failure)).toBeUndefined());
 
   test("doubles up to its bound, for as many attempts as there are", () => {
@@ -124,22 +139,34 @@ describe("the delay before another try", () => {
     expect(longest(5)).toBeLessThanOrEqual(2000);
     expect(retryDelay(6, {})).toBeUndefined();
   });
+
+  test.each([
+    [{ maxDelayMs: Infinity, initialDelayMs: Infinity, attempts: Infinity }, 2 ** 31 - 1],
+    [{ maxDelayMs: 1e300, attempts: 2000 }, 2 ** 31 - 1],
+    [{ initialDelayMs: -300 }, 0],
+    [{ initialDelayMs: 0, maxDelayMs: 0 }, 0],
+  ])("is what setTimeout can wait for with %o", (options, most) => {
+    for (let attempt = 1; attempt < 6; attempt++) {
+      const delay = retryDelay(attempt, {}, options);
+      expect(delay).toBeGreaterThanOrEqual(0);
+      expect(delay).toBeLessThanOrEqual(most);
+    }
+  });
 });
 
 describe("the documentTransforms entry", () => {
   const schema = parse(`
     schema { query: Q mutation: Changes }
-    directive @idempotent on FIELD_DEFINITION
-    type Q { a(idempotencyKey: String): Int @idempotent }
-    type Changes { a(x: Int, idempotencyKey: String!): P @idempotent  unkeyed(x: Int): P }
-    extend type Changes { b(idempotencyKey: String!): P @idempotent }
+    type Q { a(idempotencyKey: String!): Int }
+    type Changes { a(x: Int, idempotencyKey: String!): P  unkeyed(x: Int): P  nullable(idempotencyKey: String): P }
+    extend type Changes { b(idempotencyKey: String!): P }
     type P { a: Int }`);
   const transform = async (document: string) => {
     const [file] = await idempotencyKeys.transform({ documents: [{ document: parse(document) }], schema, config: {} });
     return print(file!.document!);
   };
 
-  test("gives each idempotent field a variable of its own", async () => {
+  test("gives each field that takes a key a variable of its own", async () => {
     expect(await transform(`mutation M($x: Int) { a(x: $x) { a } two: a { a } ... on Changes { b { a } } unkeyed { a } }`)).toBe(
       print(
         parse(`mutation M($x: Int, $idempotencyKey: String! = "", $idempotencyKey2: String! = "", $idempotencyKey3: String! = "") {
@@ -156,6 +183,7 @@ describe("the documentTransforms entry", () => {
     `mutation ($idempotencyKey: String!) { a(idempotencyKey: $idempotencyKey) { a } }`,
     `mutation { a(idempotencyKey: "mine") { a } }`,
     `mutation { unkeyed { a } }`,
+    `mutation { nullable { a } }`,
     `query { a }`,
     `fragment F on P { a }`,
   ])("leaves %s as it is", async (document) => expect(await transform(document)).toBe(print(parse(document))));

@@ -1,7 +1,6 @@
 // Creates a project with urql: node dist/main.js http://127.0.0.1:8080/graphql NAME
 import { idempotencyExchange, retryKeyed } from "@onceql/client/urql";
 import { Client, fetchExchange } from "@urql/core";
-import { retryExchange } from "@urql/exchange-retry";
 
 import { CreateProject } from "./createProject.js";
 
@@ -12,7 +11,7 @@ const client = new Client({
   preferGetMethod: false,
   exchanges: [
     idempotencyExchange({ onOutcome: ({ field, outcome, key }) => console.log(field, outcome, key) }),
-    retryExchange(retryKeyed()),
+    retryKeyed(),
     fetchExchange,
   ],
 });
