@@ -9,7 +9,7 @@ import {
   type WatchedIntents,
 } from "./intents.js";
 import { newKey } from "./key.js";
-import { type Answer, endingOf, type Outcome, outcomeOf } from "./outcome.js";
+import { type Answer, type Ending, endingOf, type Outcome, outcomeOf } from "./outcome.js";
 
 export { type Intents, type KeyStore, type OnPayloadChange, type Unsettled, UnsettledError } from "./intents.js";
 
@@ -70,8 +70,8 @@ export interface Call {
 
 /**
  * Gives a call its keys. It rejects with an UnsettledError, with what the store failed
- * with or, when the signal is aborted before, with the signal's reason; nothing was
- * sent then.
+ * with, when another user has signed in meanwhile or, when the signal is aborted before,
+ * with the signal's reason; nothing was sent then.
  */
 export interface OpenCall extends WatchedIntents {
   (document: ParsedDocument, variables: Record<string, any>, context: CallContext, signal?: AbortSignal | null): Promise<Call>;
@@ -109,9 +109,9 @@ export function keyedCalls(options: Options = {}): OpenCall {
    * A queue above, such as an offline one, sends a key again by itself, perhaps after a
    * reload that left it nothing but the variables.
    */
-  async function settle(keys: string[]): Promise<void> {
+  async function settle(outcomes: Outcome[], ending: Ending): Promise<void> {
     // Asking a store for a value may take it from other pages: for these alone.
-    for (const key of keys) for (const name of await names(key)) await named(name).settle(keys);
+    for (const { key } of outcomes) for (const name of await names(key)) await named(name).settle(key, ending, settleFor);
   }
 
   async function open(
@@ -124,9 +124,11 @@ export function keyedCalls(options: Options = {}): OpenCall {
     let keys = fields.map(newKey);
     let reserved: Reserved | undefined;
     if (intent && fields.some(({ variable }) => !variables[variable])) {
-      const call = { intent, keys, payload: fingerprint(fields, variables), onPayloadChange, maxAge, settleFor, signal };
+      const name = nameOf(intent);
+      const isSignedIn = () => nameOf(intent) === name;
+      const call = { intent, keys, payload: fingerprint(fields, variables), onPayloadChange, maxAge, signal, isSignedIn };
       reserved = await ofUser(intent).reserve(call);
-      ({ keys } = reserved);
+      keys = reserved.keys;
     }
     const keyed = { ...variables };
     fields.forEach(({ variable }, i) => (keyed[variable] ||= keys[i]));
@@ -143,8 +145,8 @@ export function keyedCalls(options: Options = {}): OpenCall {
         for (const told of [onOutcome, options.onOutcome])
           for (const outcome of outcomes) Promise.resolve(outcome).then(told).catch(console.error);
         const ending = endingOf(outcomes);
-        if (reserved) reserved.finish(ending);
-        else if (ending === "settled") void settle(outcomes.map(({ key }) => key)).catch(() => {});
+        if (reserved) reserved.finish(ending, settleFor);
+        else settle(outcomes, ending).catch(() => {});
       },
     };
   }
@@ -156,7 +158,8 @@ export function keyedCalls(options: Options = {}): OpenCall {
     unsettled: async (intent: string) => ofUser(intent).unsettled(),
     discard: async (intent: string) => ofUser(intent).discard(),
     clear: async () => {
-      for (const name of await names()) if (name.startsWith(prefix())) await named(name).discard();
+      const start = prefix();
+      for (const name of await names()) if (name.startsWith(start)) await named(name).discard();
     },
   });
 }

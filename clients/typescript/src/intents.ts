@@ -1,4 +1,5 @@
 import { whenAborted } from "./abort.js";
+import type { Ending } from "./outcome.js";
 
 /**
  * Keeps what was sent under a named intent until its outcome is known. A Map is a
@@ -32,7 +33,7 @@ export interface Unsettled {
 export interface Intents {
   /** The submission that a call of the intent would have to ask about, or send again; undefined while one is in flight. */
   unsettled(intent: string): Promise<Unsettled | undefined>;
-  /** Forgets what was sent under the intent: the next call is a new one. */
+  /** Forgets what was sent under the intent: the next call is a new one. Rejects when the store fails: a later page may find it then. */
   discard(intent: string): Promise<void>;
   /** Forgets what was sent under every intent. */
   clear(): Promise<void>;
@@ -59,19 +60,18 @@ export interface WatchedIntents extends Intents {
  */
 export class UnsettledError extends Error implements Unsettled {
   override name = "UnsettledError";
-  readonly keys: string[];
-  readonly sentAt: Date;
+  readonly keys!: string[];
+  readonly sentAt!: Date;
   constructor(
     readonly intent: string,
-    { keys, sentAt }: Unsettled,
+    earlier: Unsettled,
   ) {
     super("an earlier call may have taken effect");
-    this.keys = keys;
-    this.sentAt = sentAt;
+    Object.assign(this, earlier);
   }
 }
 
-/** What was sent under an intent, as it is stored. */
+/** What was sent under an intent. A page that follows does not heed that it was refused: it is stored while it is sent again. */
 interface Submission {
   /** The keys of the document's keyed fields, in their order. */
   keys: string[];
@@ -80,8 +80,12 @@ interface Submission {
   sentAt: number;
   /** When it is forgotten. */
   until: number;
-  /** Whether the server said that a key had expired. */
-  expired?: boolean | undefined;
+  /** How the last of its calls ended; `executed` and `expired` stay, whatever follows. */
+  ending?: Ending | undefined;
+  /** Until when one that has settled is the same call. */
+  recentUntil?: number;
+  /** How many calls have its keys and have not ended. */
+  live: number;
 }
 
 /** What a call wants to be sent with. */
@@ -91,14 +95,15 @@ export interface Reservation {
   payload: number;
   onPayloadChange: OnPayloadChange | undefined;
   maxAge: number;
-  settleFor: number;
   signal: AbortSignal | undefined | null;
+  /** Whether the user is still the one who made the call. */
+  isSignedIn(): boolean;
 }
 
-/** What it is sent with. `finish` says how it ended. */
+/** What it is sent with. `finish` says how it ended, and for how many milliseconds that is remembered, or that it was not sent. */
 export interface Reserved {
   keys: string[];
-  finish(ending: "settled" | "expired" | "unknown"): void;
+  finish(ending?: Ending, settleFor?: number): void;
 }
 
 /** Told the name of each intent of the page that may have changed. */
@@ -107,79 +112,105 @@ export const listeners = new Set<(name: string) => void>();
 const storeTimeoutMs = 5000;
 
 /**
- * One named intent. The page's memory decides, and the store has a copy for the pages
- * that follow: what is cleared from it while the page lives is not lost.
+ * One named intent. The page's memory decides, once it has what earlier pages left in
+ * the store; the store has a copy for the pages that follow. What is cleared from it
+ * while the page lives is not lost.
  */
 export function namedIntent(name: string, store?: KeyStore) {
-  let submission: Submission | undefined;
-  let settled = false;
-  // How many calls are in flight with the submission's keys, and whether none was sent yet.
-  let live = 0;
-  let unsent = false;
-  // How many calls are being reserved, and how often the store is being used.
+  let last: Submission | undefined;
+  let loaded = false;
+  // Calls that wait for their keys, and accesses to the store.
   let busy = 0;
   let wake = () => {};
   const calls = inTurn();
   const accesses = inTurn();
 
-  function stored<T>(access: (store: KeyStore) => T | Promise<T>): Promise<T | undefined> {
-    busy++;
-    return accesses(async () => store && unlessAborted((async () => access(store))(), AbortSignal.timeout?.(storeTimeoutMs))).finally(
-      () => busy--,
-    );
+  /** Runs steps in order. */
+  function inTurn() {
+    let last: Promise<unknown> = Promise.resolve();
+    const done = () => void busy--;
+    return <T>(step: () => Promise<T>): Promise<T> => {
+      busy++;
+      const turn = last.then(step);
+      last = turn.then(done, done);
+      return turn;
+    };
   }
+
+  const stored = (access: (store: KeyStore) => unknown): Promise<unknown> =>
+    accesses(async () => store && unlessAborted((async () => access(store))(), AbortSignal.timeout?.(storeTimeoutMs)));
+
+  const isPast = () => !last || (!last.live && (hasSettled(last) ? last.recentUntil! : last.until) <= Date.now());
 
   async function read(): Promise<Submission | undefined> {
-    const found: Submission | undefined = submission ?? parsed(await stored((store) => store.get(name)));
-    return (submission ??= found?.keys && found.until > Date.now() ? found : undefined);
+    if (!loaded)
+      await stored(async (store) => {
+        const found = parsed(await store.get(name));
+        if (!loaded && found?.until) last = { ...found, live: 0, ending: hasSettled(found) ? undefined : found.ending };
+        loaded = true;
+      });
+    if (isPast()) last = undefined;
+    return last;
   }
 
-  /** Brings the store up to date: it has what has not settled. Then tells who watches, who may read it. */
-  function write() {
-    const written = stored((store) => (submission && !settled ? store.set(name, JSON.stringify(submission)) : store.delete(name)));
+  /**
+   * Brings the store up to date: it has what has not settled. With what it is to take
+   * the place of, it leaves what another client has stored meanwhile. Then tells who
+   * watches, who may read it.
+   */
+  function write(instead?: Submission): Promise<unknown> {
+    const written = stored(async (store) => {
+      const found = instead && parsed(await store.get(name));
+      if (found && `${found.keys}` !== `${instead.keys}`) return;
+      await (last && (last.live ? last.ending !== "executed" : !hasSettled(last))
+        ? store.set(name, JSON.stringify(last))
+        : store.delete(name));
+    });
     listeners.forEach((listener) => listener(name));
     return written;
   }
 
-  function forget(): Promise<unknown> {
-    submission = undefined;
-    settled = false;
-    live = 0;
+  /** A call with the submission's keys has ended or, without an ending, was not sent after all. */
+  function end(mine: Submission, before?: Submission, ending?: Ending, settleFor = 0): void {
+    mine.live--;
+    if (ending) {
+      if (!/^ex/.test(mine.ending!)) mine.ending = ending;
+      mine.recentUntil = Date.now() + settleFor;
+    }
     wake();
-    return write().catch(() => {});
-  }
-
-  function end(mine: Submission, hasSettled = false): void {
     // It may have been discarded.
-    if (mine !== submission) return;
-    live--;
-    settled ||= hasSettled;
-    if (unsent && !live) submission = undefined;
-    write().catch(() => {});
-    if (!live || settled) wake();
+    if (mine !== last) return;
+    if (!ending && !mine.live) last = before;
+    write(mine).catch(() => {});
   }
 
-  async function add({ intent, keys, payload, onPayloadChange, maxAge, signal }: Reservation): Promise<Submission> {
+  async function add({ intent, keys, payload, onPayloadChange, maxAge, signal, isSignedIn }: Reservation): Promise<Reserved> {
     for (;;) {
-      const earlier = await unlessAborted(read(), signal);
+      await unlessAborted(read(), signal);
       const now = Date.now();
-      if (
-        earlier &&
-        !(earlier.payload === payload && (live || (settled ? now < earlier.until : !earlier.expired && now - earlier.sentAt < maxAge)))
-      ) {
-        if (live && !settled) {
+      const before = last;
+      const again =
+        before?.payload === payload && (before.live || hasSettled(before) || (before.ending !== "expired" && now - before.sentAt < maxAge));
+      if (before && !again) {
+        if (before.live && before.ending !== "executed") {
           await unlessAborted(new Promise<void>((resolve) => (wake = resolve)), signal);
           continue;
         }
-        if (!settled && onPayloadChange !== "newKey") throw new UnsettledError(intent, told(earlier));
-        void forget();
+        if (!hasSettled(before) && onPayloadChange !== "newKey") throw new UnsettledError(intent, told(before));
       }
-      unsent ||= !submission;
-      submission ??= { keys, payload, sentAt: now, until: 0 };
-      submission.until = submission.sentAt + 2 * maxAge;
-      settled = false;
-      live++;
-      return submission;
+      const mine = again ? before : { keys, payload, sentAt: now, until: now + 2 * maxAge, live: 0 };
+      last = mine;
+      mine.live++;
+      try {
+        await write();
+        if (signal?.aborted || !isSignedIn()) throw Error("another user has signed in");
+      } catch (error) {
+        end(mine, before);
+        throw error;
+      }
+      // Sent again, what was refused may take effect.
+      if (mine.ending === "refused") mine.ending = undefined;
+      return { keys: mine.keys, finish: (ending, settleFor) => end(mine, before, ending, settleFor) };
     }
   }
 
@@ -188,71 +219,50 @@ export function namedIntent(name: string, store?: KeyStore) {
      * Reserves the keys that a call is sent with, and stores them before it is sent. A
      * call with another payload waits for those in flight.
      */
-    async reserve(call: Reservation): Promise<Reserved> {
-      busy++;
+    reserve(call: Reservation): Promise<Reserved> {
       const adding = calls(() => add(call));
-      try {
-        const mine = await unlessAborted(
-          adding.then((mine) => write().then(() => mine)),
-          call.signal,
-        );
-        unsent = false;
-        return {
-          keys: mine.keys,
-          finish(ending) {
-            if (ending === "settled") mine.until = Date.now() + call.settleFor;
-            mine.expired ||= ending === "expired";
-            end(mine, ending === "settled");
-          },
-        };
-      } catch (error) {
+      return unlessAborted(adding, call.signal).catch((error) => {
         adding.then(
-          (mine) => end(mine),
+          ({ finish }) => finish(),
           () => {},
         );
         throw error;
-      } finally {
-        busy--;
-      }
+      });
     },
 
     async unsettled(): Promise<Unsettled | undefined> {
       const earlier = await read();
-      return earlier && !live && !settled ? told(earlier) : undefined;
+      return earlier && !earlier.live && !hasSettled(earlier) ? told(earlier) : undefined;
     },
 
     /** Whether a call of it is in flight. */
-    isLive: (): boolean => live > 0,
+    isLive: (): boolean => !!last?.live,
 
     async discard(): Promise<void> {
-      if (await read()) await forget();
+      await read();
+      last = undefined;
+      wake();
+      await write();
     },
 
-    /** Says that a call with these keys settled that had not reserved them. */
-    async settle(keys: string[]): Promise<void> {
+    /** Says how a call with this key ended that had not reserved it. */
+    async settle(key: string, ending: Ending, settleFor: number): Promise<void> {
       const earlier = await read();
-      if (earlier && earlier.keys.some((key) => keys.includes(key))) await forget();
+      if (earlier?.keys.includes(key)) {
+        earlier.live++;
+        end(earlier, earlier, ending, settleFor);
+      }
     },
 
     /** Whether the page need not remember it. */
-    isOver: (evenIfRecent?: boolean): boolean =>
-      !busy && !live && (!submission || (settled && !!evenIfRecent) || submission.until < Date.now()),
+    isOver: (evenIfRecent: boolean): unknown => !busy && (isPast() || (evenIfRecent && !last!.live && hasSettled(last!))),
   };
 }
 
 export type NamedIntent = ReturnType<typeof namedIntent>;
 
+const hasSettled = ({ ending }: Submission): boolean => ending === "executed" || ending === "refused";
 const told = ({ keys, sentAt }: Submission): Unsettled => ({ keys, sentAt: new Date(sentAt) });
-
-/** Runs steps in order. */
-function inTurn() {
-  let last: Promise<unknown> = Promise.resolve();
-  return <T>(step: () => Promise<T>): Promise<T> => {
-    const turn = last.then(step);
-    last = turn.catch(() => {});
-    return turn;
-  };
-}
 
 /** The promise, unless the signal is aborted before it. */
 function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined | null): Promise<T> {
@@ -265,7 +275,7 @@ function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined |
 /** What was stored, or undefined where it can't be read. */
 function parsed(text: string | null | undefined): any {
   try {
-    return JSON.parse(text!) ?? undefined;
+    return JSON.parse(text!);
   } catch {
     return undefined;
   }

@@ -53,13 +53,17 @@ export function outcomeOf({ responseKey }: KeyedField, { data, errors, extension
   };
 }
 
+/** How a call ended: `executed` and `refused` settle it. */
+export type Ending = "executed" | "refused" | "expired" | "unknown";
+
 /**
- * Whether a call settled, with what became of its fields: all took effect, or all were
- * refused for what they are. Where one took effect and another was refused, it did not:
- * sent again, the first is replayed. `expired`: it took effect, too long ago.
+ * How a call ended, from what became of its fields: all took effect, or all were
+ * refused for what they are. Where one took effect and another was refused, that is
+ * `unknown`: sent again, the first is replayed. `expired`: it took effect, too long ago.
  */
-export function endingOf(outcomes: Outcome[]): "settled" | "expired" | "unknown" {
+export function endingOf(outcomes: Outcome[]): Ending {
   const codes = outcomes.map(({ outcome, error }) => (outcome === "refused" ? `${error?.extensions?.code}` : ""));
   if (codes.includes("IDEMPOTENCY_KEY_EXPIRED")) return "expired";
-  return outcomes.every(({ executedAt }) => executedAt) || codes.every((code) => code && !passing.test(code)) ? "settled" : "unknown";
+  if (outcomes.every(({ executedAt }) => executedAt)) return "executed";
+  return codes.every((code) => code && !passing.test(code)) ? "refused" : "unknown";
 }

@@ -1,45 +1,8 @@
 import { parse } from "graphql";
 import { afterEach, describe, expect, test, vi } from "vitest";
 
-import { type Answer, type CallContext, keyedCalls, type KeyStore, type Options, type Outcome, UnsettledError } from "../src/index.js";
-
-const document = parse(`mutation ($input: I!, $idempotencyKey: String! = "") {
-  create(input: $input, idempotencyKey: $idempotencyKey) { id } }`);
-
-const status = (status: "EXECUTED" | "REPLAYED") => ({ status, executedAt: "2026-01-02T03:04:05Z" });
-const executed: Answer = { data: { create: {} }, extensions: { idempotency: { create: status("EXECUTED") } } };
-const refused = (code: string, retryable = false): Answer => ({
-  data: { create: null },
-  errors: [{ message: "", path: ["create"], extensions: { code, retryable } }],
-});
-const lost: Answer = {};
-
-/** The store as a page has it that was opened later. */
-const reopened = (map: Map<string, string>): KeyStore => ({
-  get: (name) => map.get(name),
-  set: (name, value) => map.set(name, value),
-  delete: (name) => map.delete(name),
-  keys: () => map.keys(),
-});
-
-function opened(options?: Options) {
-  const open = keyedCalls(options);
-  const call = async (name: string, context: CallContext = { intent: "create" }, signal?: AbortSignal) => {
-    const call = await open(document, { input: { name } }, context, signal);
-    return { ...call, key: call.variables.idempotencyKey as string };
-  };
-  return { ...open, call };
-}
-
-const asks = (call: Promise<unknown>) => expect(call).rejects.toThrow(UnsettledError);
-/** Whether it is still waiting once all that could run has run. */
-async function waits(call: Promise<unknown>): Promise<boolean> {
-  let ended = false;
-  const end = () => (ended = true);
-  call.then(end, end);
-  await new Promise((resolve) => setTimeout(resolve));
-  return !ended;
-}
+import { keyedCalls, type Outcome } from "../src/index.js";
+import { asks, executed, lost, opened, refused, reopened, status, waits } from "./opened.js";
 
 afterEach(() => void vi.useRealTimers());
 
