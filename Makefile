@@ -43,7 +43,7 @@ client-matrix:
 test:
 	@.ci/install server tests versions
 	@$(MAKE) --no-print-directory playground
-	go test -race -shuffle=on ./...
+	go test -race -shuffle=on -timeout 30m ./...
 
 lint:
 	cd tools && go build -o ../bin/ mvdan.cc/gofumpt github.com/golangci/golangci-lint/v2/cmd/golangci-lint

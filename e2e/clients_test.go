@@ -19,13 +19,15 @@ import (
 	"github.com/onceql/onceql/internal/pgtest"
 )
 
+// The tests of this file start browsers and build tools, which take all cores: they run
+// one after another, before those that run in parallel.
+
 // clientsDir has the npm package and an example of each consumer.
 var clientsDir = filepath.Join(moduleRoot, "clients")
 
 // TestClients runs the tests of @onceql/client with the real clients and Chromium,
 // and the example of each consumer, against a server.
 func TestClients(t *testing.T) {
-	t.Parallel()
 	address := pgtest.URL(t)
 	s, database := serve(t, address), connect(t, address)
 	clientPackage(t)
@@ -65,7 +67,6 @@ func TestClients(t *testing.T) {
 // TestClients_Apps makes the apps of docs/clients, as its pages say, and uses them in
 // Chromium. It runs what relay-compiler, gql.tada and GraphQL Code Generator make, too.
 func TestClients_Apps(t *testing.T) {
-	t.Parallel()
 	s := serve(t, pgtest.URL(t))
 	tests := npm.Command(t, filepath.Join(clientsDir, "apps"), "npm", "test")
 	tests.Env = append(tests.Environ(), "ONCEQL_URL="+s.url, "ONCEQL_CLIENT="+clientPackage(t), "CI=true")
@@ -78,7 +79,6 @@ func TestClients_Apps(t *testing.T) {
 // TestClients_Matrix installs @onceql/client as npm packs it into an empty project of
 // each kind, and lets it call a server. CLIENT_MATRIX=all takes all of a kind.
 func TestClients_Matrix(t *testing.T) {
-	t.Parallel()
 	s := serve(t, pgtest.URL(t))
 	matrix := filepath.Join(clientsDir, "matrix")
 	if os.Getenv("CLIENT_MATRIX") == "all" {
@@ -120,7 +120,6 @@ func clientPackage(t *testing.T) string {
 
 // TestPlayground runs the tests of the playground, in Chromium.
 func TestPlayground(t *testing.T) {
-	t.Parallel()
 	s := serve(t, pgtest.URL(t))
 	if page := s.get("/"); !strings.Contains(page.raw, "/playground/assets/") {
 		t.Fatal("the playground has not been built: make playground")

@@ -6,7 +6,7 @@ import { join } from "node:path";
 
 import { build } from "esbuild";
 import { type Browser, type BrowserContext, chromium, type Frame, type Page } from "playwright-core";
-import { afterAll, afterEach, beforeAll, beforeEach } from "vitest";
+import { afterAll, afterEach, beforeAll, beforeEach, expect } from "vitest";
 
 /** A window: a tab's page, or a frame in it. */
 export type Window = Page | Frame;
@@ -140,10 +140,9 @@ export async function close(page: Page, witness: Page): Promise<void> {
   const ownersOf = (window: Window): Promise<string[]> => window.evaluate(() => [...((globalThis as any)[Symbol.for("onceql")] ?? [])]);
   const owners = (await Promise.all(page.frames().map(ownersOf))).flat();
   await page.close();
-  await witness.waitForFunction(
-    async (owners) => !(await navigator.locks.query()).held!.some(({ name }) => owners.some((owner) => name!.endsWith(owner))),
-    owners,
-  );
+  const held = () => witness.evaluate(async () => (await navigator.locks.query()).held!.map(({ name }) => name!));
+  const heldByIt = async () => (await held()).filter((name) => owners.some((owner) => name.endsWith(owner)));
+  await expect.poll(heldByIt, { timeout: 30_000 }).toEqual([]);
 }
 
 /** What is in the storages that a window has. */
