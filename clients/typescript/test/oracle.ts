@@ -150,7 +150,9 @@ export class Oracle {
     if (error instanceof UnsettledError) this.#asked(call, error, last);
     else if (error instanceof Error && error.message === "another user has signed in")
       this.check("a call ends for a sign-in only after one", call.user !== signedIn);
-    else if (call.controller.signal.aborted) this.check("an aborted call has the signal's reason", error === call.controller.signal.reason);
+    // The store may have failed a moment before.
+    else if (call.controller.signal.aborted)
+      this.check("an aborted call has the signal's reason", error === call.controller.signal.reason || this.storage.hasFailed);
     else this.check(`a call fails only for a reason, not for ${error}`, this.storage.hasFailed);
   }
 
