@@ -203,13 +203,11 @@ export function namedIntent(name: string, store?: KeyStore) {
       mine.live++;
       try {
         await write();
-        if (signal?.aborted || !isSignedIn()) throw Error("another user has signed in");
+        if (!isSignedIn()) throw Error("another user has signed in");
       } catch (error) {
         end(mine, before);
         throw error;
       }
-      // Sent again, what was refused may take effect.
-      if (mine.ending === "refused") mine.ending = undefined;
       return { keys: mine.keys, finish: (ending, settleFor) => end(mine, before, ending, settleFor) };
     }
   }

@@ -39,6 +39,15 @@ describe("a double click", () => {
     expect((await call("b")).key).not.toBe(first.key);
   });
 
+  test("whose key has expired asks, also when the second answer is lost", async () => {
+    const { call } = opened();
+    const first = await call("a");
+    const second = await call("a");
+    first.resolve(refused("IDEMPOTENCY_KEY_EXPIRED"));
+    second.resolve(lost);
+    await asks(call("a"));
+  });
+
   test("that is refused and then aborted before it is sent again is over", async () => {
     const { call } = opened({ store: slow(new Map()), user });
     (await call("a")).resolve(refused("NOT_FOUND"));

@@ -31,8 +31,8 @@ interface Submission {
   madeTo: number;
   inFlight: Set<SimulatedCall>;
   lastInFlight: number;
-  /** Until when calls with the same payload were waiting for their key. */
-  lastOpening: number;
+  /** When, in the order of the world, one was last in flight, or waited for its key. */
+  lastBusy: number;
   executed: boolean;
   /** A caller was told that it was refused, whatever others were told. */
   refused: boolean;
@@ -58,6 +58,8 @@ interface Submission {
 export class Oracle {
   readonly violations: string[] = [];
   readonly submissions: Submission[] = [];
+  /** Counts what happens. */
+  order = 0;
   /** Intents with a key that was stored and may not have been sent. */
   readonly unsentOf = new Set<string>();
   readonly #discards: { user: string; intent: string | undefined; until: number }[] = [];
@@ -88,7 +90,7 @@ export class Oracle {
       this.check("no result of another payload", same.payload === call.payload);
       this.check("no result of another user or intent", same.user === call.user && same.intent === call.intent);
       this.check("what was given up is not sent again", (same === last && goneOf(same) !== "yes") || same.divided);
-      const joined = same.inFlight.size > 0 || same.lastInFlight >= call.openedAt || same.lastOpening >= call.openedAt;
+      const joined = same.inFlight.size > 0 || same.lastBusy >= call.order;
       if (!joined && !same.divided && goneOf(same) === "no" && !this.storage.hasFailed) {
         if (same.settledAt !== undefined)
           this.check("after settleFor a call is a new one", call.openedAt < Math.max(same.settledAt, same.lastInFlight) + settleFor);
@@ -98,7 +100,7 @@ export class Oracle {
         }
       }
       same.inFlight.add(call);
-      same.lastOpening = Math.max(same.lastOpening, now);
+      same.lastBusy = this.order;
       if (!same.executed) same.settledAt = undefined;
       same.cleared = false;
       same.known = true;
@@ -133,7 +135,7 @@ export class Oracle {
         payload: call.payload,
         inFlight: new Set([call]),
         lastInFlight: 0,
-        lastOpening: now,
+        lastBusy: this.order,
       },
       ...{ madeFrom: call.openedAt, madeTo: now, executed: false, refused: false, settledAt: undefined, expired: false },
       ...{ gone: discarded ? "maybe" : "no", goneOrder: 0, cleared: false, divided: false, known: true },
@@ -143,12 +145,14 @@ export class Oracle {
   /** The call ended before it was sent. */
   rejected(call: SimulatedCall, error: unknown, signedIn: string): void {
     const last = this.#last(call);
-    if (last && last.payload === call.payload) last.lastOpening = Math.max(last.lastOpening, this.clock.now);
+    if (last && last.payload === call.payload) last.lastBusy = this.order;
     if (this.storage.pending || this.storage.health !== "fast") this.unsentOf.add(`${call.user} ${call.intent}`);
     if (error instanceof UnsettledError) this.#asked(call, error, last);
     else if (error instanceof Error && error.message === "another user has signed in")
       this.check("a call ends for a sign-in only after one", call.user !== signedIn);
-    else if (call.controller.signal.aborted) this.check("an aborted call has the signal's reason", error === call.controller.signal.reason);
+    // The store may have failed a moment before.
+    else if (call.controller.signal.aborted)
+      this.check("an aborted call has the signal's reason", error === call.controller.signal.reason || this.storage.hasFailed);
     else this.check(`a call fails only for a reason, not for ${error}`, this.storage.hasFailed);
   }
 
@@ -172,7 +176,7 @@ export class Oracle {
   ended(call: SimulatedCall, ending: Ending, byQueue = false): void {
     const one = this.byKey(call.key);
     if (!one) return;
-    if (one.inFlight.delete(call)) one.lastInFlight = this.clock.now;
+    if (one.inFlight.delete(call)) Object.assign(one, { lastInFlight: this.clock.now, lastBusy: this.order });
     one.executed ||= ending === "executed";
     one.refused ||= ending === "refused";
     one.expired ||= ending === "expired";

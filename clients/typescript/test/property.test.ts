@@ -162,7 +162,7 @@ class World {
   }
 
   async happen(command: Command): Promise<void> {
-    this.order++;
+    this.oracle.order = ++this.order;
     const { oracle, onTheWay } = this;
     switch (command.do) {
       case "call":
@@ -261,7 +261,7 @@ class World {
 
   /** All answers come, time passes: nothing waits, and nothing is left. */
   async end(): Promise<void> {
-    this.order++;
+    this.oracle.order = ++this.order;
     const { oracle, clock, storage } = this;
     storage.health = "fast";
     const answerAll = async () => {
