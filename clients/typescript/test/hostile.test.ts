@@ -63,14 +63,16 @@ describe("a server that answers with garbage holds no call up", () => {
       const client = new UrqlClient({ url, exchanges, preferGetMethod: false });
       return (name) => client.mutation(mutation, { input: { name } }, { intent: "i" }).toPromise();
     },
-    Relay: () => {
-      const send = async ({ text }: any, variables: object) =>
-        (await fetch(url, { method: "POST", body: JSON.stringify({ query: text, variables }) })).json();
-      const keyed: any = idempotentFetch(send, { retry: retries });
-      const request = { name: "M", operationKind: "mutation", text: mutation };
-      return async (name) => keyed(request, { input: { name } }, { metadata: { intent: "i" } });
-    },
+    Relay: () => relayOf(mutation),
+    "Relay, persisted": () => relayOf(null),
   };
+  function relayOf(text: string | null) {
+    const send = async ({ text }: any, variables: object) =>
+      (await fetch(url, { method: "POST", body: JSON.stringify({ query: text, variables }) })).json();
+    const keyed: any = idempotentFetch(send, { retry: retries });
+    const request = { name: "M", operationKind: "mutation", text };
+    return async (name: string) => keyed(request, { input: { name }, idempotencyKey: "" }, { metadata: { intent: "i" } });
+  }
   test.each(Object.keys(clients).flatMap((client) => Object.keys(answers).map((name) => [client, name] as const)))(
     "%s: %s",
     { timeout: 10_000 },
