@@ -52,7 +52,7 @@ export function idempotencyLink(options?: Options): ApolloLink & Intents {
           // CombinedGraphQLErrors reads as an answer; other errors are none.
           const resolve = (answer: any) => call.resolve(answer);
           operation.variables = call.variables;
-          const answers = signal.aborted ? throwError(() => signal.reason) : forward(operation);
+          const answers = signal.aborted ? throwError(() => signal.reason) : defer(() => forward(operation));
           subscription = answers
             .pipe(
               tap({ next: resolve, error: resolve }),

@@ -138,10 +138,18 @@ export function keyedCalls(options: Options = {}): OpenCall {
       resolve(answer) {
         if (resolved) return;
         resolved = true;
-        const outcomes = fields.flatMap((field): Outcome[] => {
-          const outcome = outcomeOf(field, answer);
-          return outcome ? [{ ...outcome, key: keyed[field.variable], intent: intent ?? undefined }] : [];
-        });
+        const outcomesOf = (answer: Answer) =>
+          fields.flatMap((field): Outcome[] => {
+            const outcome = outcomeOf(field, answer);
+            return outcome ? [{ ...outcome, key: keyed[field.variable], intent: intent ?? undefined }] : [];
+          });
+        let outcomes: Outcome[];
+        try {
+          outcomes = outcomesOf(answer);
+        } catch {
+          // It is not of the form that GraphQL's answers have: none.
+          outcomes = outcomesOf({});
+        }
         for (const told of [onOutcome, options.onOutcome])
           for (const outcome of outcomes) Promise.resolve(outcome).then(told).catch(console.error);
         const ending = endingOf(outcomes);

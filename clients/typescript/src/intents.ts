@@ -82,8 +82,9 @@ interface Submission {
   until: number;
   /** How the last of its calls ended; `executed` and `expired` stay, whatever follows. */
   ending?: Ending | undefined;
-  /** Until when one that has settled is the same call. */
-  recentUntil?: number;
+  /** When it ended, and for how many milliseconds one that has settled is the same call. */
+  endedAt?: number;
+  settleFor?: number;
   /** How many calls have its keys and have not ended. */
   live: number;
 }
@@ -140,13 +141,14 @@ export function namedIntent(name: string, store?: KeyStore) {
   const stored = (access: (store: KeyStore) => unknown): Promise<unknown> =>
     accesses(async () => store && unlessAborted((async () => access(store))(), AbortSignal.timeout?.(storeTimeoutMs)));
 
-  const isPast = () => !last || (!last.live && (hasSettled(last) ? last.recentUntil! : last.until) <= Date.now());
+  const isPast = () =>
+    !last || (!last.live && !(hasSettled(last) ? isWithin(last.settleFor!, last.endedAt!, Date.now()) : Date.now() < last.until));
 
   async function read(): Promise<Submission | undefined> {
     if (!loaded)
       await stored(async (store) => {
         const found = parsed(await store.get(name));
-        if (!loaded && found?.until) last = { ...found, live: 0, ending: hasSettled(found) ? undefined : found.ending };
+        if (!loaded && isSubmission(found)) last = { ...found, live: 0, ending: hasSettled(found) ? undefined : found.ending };
         loaded = true;
       });
     if (isPast()) last = undefined;
@@ -175,7 +177,8 @@ export function namedIntent(name: string, store?: KeyStore) {
     mine.live--;
     if (ending) {
       if (!/^ex/.test(mine.ending!)) mine.ending = ending;
-      mine.recentUntil = Date.now() + settleFor;
+      mine.endedAt = Date.now();
+      mine.settleFor = settleFor;
     }
     wake();
     // It may have been discarded.
@@ -190,7 +193,8 @@ export function namedIntent(name: string, store?: KeyStore) {
       const now = Date.now();
       const before = last;
       const again =
-        before?.payload === payload && (before.live || hasSettled(before) || (before.ending !== "expired" && now - before.sentAt < maxAge));
+        before?.payload === payload &&
+        (before.live || hasSettled(before) || (before.ending !== "expired" && isWithin(maxAge, before.sentAt, now)));
       if (before && !again) {
         if (before.live && before.ending !== "executed") {
           await unlessAborted(new Promise<void>((resolve) => (wake = resolve)), signal);
@@ -198,7 +202,7 @@ export function namedIntent(name: string, store?: KeyStore) {
         }
         if (!hasSettled(before) && onPayloadChange !== "newKey") throw new UnsettledError(intent, told(before));
       }
-      const mine = again ? before : { keys, payload, sentAt: now, until: now + 2 * maxAge, live: 0 };
+      const mine = again ? before : { keys, payload, sentAt: now, until: Math.min(now + 2 * maxAge, Number.MAX_SAFE_INTEGER), live: 0 };
       last = mine;
       mine.live++;
       try {
@@ -260,6 +264,11 @@ export function namedIntent(name: string, store?: KeyStore) {
 export type NamedIntent = ReturnType<typeof namedIntent>;
 
 const hasSettled = ({ ending }: Submission): boolean => ending === "executed" || ending === "refused";
+/** Clocks are set back, too: what is far in the future is not recent. */
+const isWithin = (ms: number, then: number, now: number): boolean => Math.abs(now - then) < ms;
+/** Whether a stored value is one: the store may be shared with others. */
+const isSubmission = (found: any): boolean =>
+  Array.isArray(found?.keys) && found.keys.every((key: unknown) => typeof key === "string") && found.sentAt + found.until > 0;
 const told = ({ keys, sentAt }: Submission): Unsettled => ({ keys, sentAt: new Date(sentAt) });
 
 /** The promise, unless the signal is aborted before it. */

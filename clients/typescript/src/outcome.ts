@@ -34,7 +34,7 @@ export interface Outcome {
 
 // Refusals that depend on the token or on the server's version, too: they say nothing
 // of what an earlier try with the same key did.
-const passing = /^(UNAUTH|FORBID|INTERNAL|GRAPHQL|LIMIT)/;
+const passing = /^(UNAUTH|FORBID|INTERNAL|GRAPHQL|LIMIT|PERSISTED)/;
 
 /**
  * What became of the field: undefined where the answer has the other fields' results

@@ -121,7 +121,7 @@ function answerOfOne(name: string, { data, errors, extensions }: Answer): Answer
   return {
     // Data alone says that the field was left out.
     data: status ? undefined : data,
-    errors: errors?.map((error) => ({ ...error, path: undefined })),
+    errors: Array.isArray(errors) ? errors.map((error) => ({ ...error, path: undefined })) : undefined,
     extensions: { idempotency: { [name]: status } },
   };
 }

@@ -47,7 +47,7 @@ export interface Retry {
 }
 
 /** Whether the same call may succeed later. */
-export const isRetryable = ({ extensions }: AnswerError): boolean => extensions?.retryable === true;
+export const isRetryable = (error: AnswerError): boolean => error?.extensions?.retryable === true;
 
 // setTimeout takes what is longer for 0.
 const longest = 2 ** 31 - 1;
@@ -71,9 +71,10 @@ function retryAfter(response: Response): number {
 export function retryDelay(attempt: number, { errors, response, name, signal }: Failure, options: RetryOptions = {}): number | undefined {
   const { attempts = 6, initialDelayMs = 300, maxDelayMs = 10_000 } = options;
   let asked = 0;
-  if (errors?.length) {
+  // Not every server that answers speaks GraphQL.
+  if (Array.isArray(errors) && errors.length) {
     if (!errors.some(isRetryable)) return undefined;
-    asked = Math.max(...errors.map(({ extensions }) => asLongAsAsked(extensions?.retryAfterMs)));
+    asked = Math.max(...errors.map((error) => asLongAsAsked(error?.extensions?.retryAfterMs)));
   } else if (response) {
     if (!/408|429|[25]../.test(`${response.status}`)) return undefined;
     asked = asLongAsAsked(retryAfter(response));

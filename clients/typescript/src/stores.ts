@@ -70,6 +70,8 @@ function isOver(value: string): boolean {
   }
 }
 
+/** What is no name is taken for none: what has it in its own is removed when it is another tab's. */
+const tabName = () => sessionStorage.getItem(tabItem)?.match(/^[\da-f-]{36}$/)?.[0];
 const left = () => sessionStorage.getItem(leftItem) ?? "";
 
 /**
@@ -95,7 +97,7 @@ async function claim(): Promise<string> {
   await heldLocks();
   for (;;) {
     const mate = ownersIn(top)[0];
-    const tab = mate?.slice(0, size) ?? sessionStorage.getItem(tabItem) ?? newKey();
+    const tab = mate?.slice(0, size) ?? tabName() ?? newKey();
     put(sessionStorage, tabItem, tab);
     if (mate || (await isOurs(tab))) {
       const owner = tab + newKey();

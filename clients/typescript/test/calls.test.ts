@@ -35,7 +35,7 @@ describe("a call of a named intent with the same payload", () => {
     expect((await call("a")).key).toBe(first.key);
   });
 
-  test.each(["UNAUTHENTICATED", "FORBIDDEN", "INTERNAL"])("has the key after %s", async (code) => {
+  test.each(["UNAUTHENTICATED", "FORBIDDEN", "INTERNAL", "PERSISTED_QUERY_NOT_SUPPORTED"])("has the key after %s", async (code) => {
     const { call } = opened({ settleFor: 0 });
     const first = await call("a");
     first.resolve(refused(code));

@@ -273,6 +273,20 @@ test("there is one store for each kind and server", () => {
   expect(new Set([sessionStore(), localStore(), sessionStore("billing"), localStore("billing")]).size).toBe(4);
 });
 
+test.each(["", "c", "x".repeat(36)])("a tab's name that is %j is none, and takes nothing of the application's", async (name) => {
+  await set(await origin.visit(), "n", "1");
+  const page = await origin.visit(origin.url + "plain");
+  await page.evaluate((name) => {
+    sessionStorage.setItem("onceql:tab", name);
+    sessionStorage.setItem("cart", "full");
+  }, name);
+  await page.reload();
+  await set(page, "n", "2");
+  expect(await page.evaluate(() => sessionStorage.getItem("cart"))).toBe("full");
+  await page.reload();
+  expect(await get(page, "n")).toBe("2");
+});
+
 test("what is asked for twice at once is found twice", async () => {
   const page = await visit();
   await set(page, "n", "1");
