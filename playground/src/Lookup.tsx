@@ -27,8 +27,9 @@ export function Lookup({ current, headers }: { current: string; headers: Record<
     try {
       const response = await post({ query, variables: { key } }, headers);
       const { data, errors } = await response.json();
+      // A proxy's answer may be of another form: React shows nothing but text.
       setFound(
-        errors?.[0].message ??
+        (errors && String(errors[0].message)) ??
           data.idempotentCall ??
           "Nothing is stored under this key: no call with it took effect, or one is still at work.",
       );
@@ -49,11 +50,11 @@ export function Lookup({ current, headers }: { current: string; headers: Record<
           found
         ) : (
           <p>
-            <code>{found.operation}</code> executed <Time at={found.executedAt} /> and{" "}
+            <code>{String(found.operation)}</code> executed <Time at={found.executedAt} /> and{" "}
             {found.expired ? "is no longer replayed" : "is replayed for"} {!found.expired && <Time at={found.expiresAt} length />}
             {found.requestId && (
               <>
-                , by the request <code className="key">{found.requestId}</code>
+                , by the request <code className="key">{String(found.requestId)}</code>
               </>
             )}
             .

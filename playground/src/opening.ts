@@ -100,8 +100,10 @@ function tabsIn(text: string | null | undefined): Tabs | undefined {
 
 function tabIn(stored: any): Tab {
   const string = (value: unknown) => (typeof value === "string" ? value : null);
+  // GraphiQL makes object properties and model names of it.
+  const id = /^[\da-f-]{36}$/i.test(stored.id) ? String(stored.id) : newKey();
   return {
-    ...{ id: string(stored.id) ?? newKey(), title: string(stored.title) ?? "<untitled>", operationName: string(stored.operationName) },
+    ...{ id, title: string(stored.title) ?? "<untitled>", operationName: string(stored.operationName) },
     ...{ query: string(stored.query), variables: string(stored.variables), headers: null, response: null },
   };
 }

@@ -83,6 +83,14 @@ test("tells what happened to a key", async () => {
   await says(found, /createProject executed .* and is replayed for 24 h, by the request [0-9a-f-]{36}/);
 });
 
+test("shows a look-up's answer that is of another form as text", async () => {
+  const page = await at.open();
+  const strange = { operation: { a: 1 }, executedAt: {}, expiresAt: [], expired: false, requestId: { b: 2 } };
+  await page.route("**/graphql", (route) => route.fulfill({ json: { data: { idempotentCall: strange } } }));
+  await press(page, "Look up");
+  await says(page.getByRole("status", { name: "What happened to the key" }), /^\[object Object\] executed/);
+});
+
 test("what Chromium sends again by itself takes effect once", async () => {
   const page = await at.open();
   const name = crypto.randomUUID();

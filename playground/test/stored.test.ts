@@ -62,6 +62,16 @@ test("the tabs of an earlier build open with fresh keys", async () => {
   await says(lastAnswer(page), /^EXECUTED/);
 });
 
+test("a tab whose id is no id opens all the same, and so does the page after it", async () => {
+  const tabs = JSON.stringify({ activeTabIndex: 0, tabs: [tab("__proto__", `{"input": {"name": "old"}, "idempotencyKey": "old-key"}`)] });
+  const page = await openWith({ local: { "graphiql:tabState": tabs } });
+  expect(await currentKey(page)).toMatch(uuid);
+  await execute(page);
+  await says(lastAnswer(page), /^EXECUTED/);
+  await page.reload();
+  await ready(page);
+});
+
 test("the list of an earlier build is taken up", async () => {
   const page = await at.open();
   await execute(page);

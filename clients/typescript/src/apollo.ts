@@ -9,7 +9,7 @@ import { catchError, defer, finalize, Observable, of, retry, type Subscription, 
 import { whenAborted } from "./abort.js";
 import { type CallContext, type Intents, keyedCalls, type Options } from "./calls.js";
 import { keyedFields } from "./document.js";
-import { watchedBy } from "./intents.js";
+import { signedIn, signedOut, watchedBy } from "./intents.js";
 import { isRetryable, pauses, type RetryOptions, timeoutError, timeoutOf } from "./retry.js";
 
 export {
@@ -52,6 +52,7 @@ export function idempotencyLink(options?: Options): ApolloLink & Intents {
           // CombinedGraphQLErrors reads as an answer; other errors are none.
           const resolve = (answer: any) => call.resolve(answer);
           operation.variables = call.variables;
+          operation.setContext({ [signedIn]: call.isSignedIn } as object);
           const answers = signal.aborted ? throwError(() => signal.reason) : defer(() => forward(operation));
           subscription = answers
             .pipe(
@@ -83,7 +84,7 @@ export function retryKeyed(options: RetryOptions = {}): ApolloLink {
     const { operationType, variables } = operation;
     if (operationType !== "query" && !isKeyed(operation)) return forward(operation);
     return defer(() => {
-      const { fetchOptions, uri } = operation.getContext();
+      const { fetchOptions, uri, [signedIn as never]: isSignedIn } = operation.getContext() as any;
       const signal: AbortSignal | undefined = fetchOptions?.signal;
       const pause = pauses(options, variables, keysOf(operation), uri);
       let answered: ApolloLink.Result | undefined;
@@ -95,7 +96,9 @@ export function retryKeyed(options: RetryOptions = {}): ApolloLink {
         retry({
           delay: (failure) =>
             new Observable<void>((observer) => {
-              const cancel = pause(failure ?? {}, failure === answered ? undefined : failure, () => observer.next());
+              const cancel = pause(failure ?? {}, failure === answered ? undefined : failure, () =>
+                isSignedIn?.() === false ? observer.error(signedOut()) : observer.next(),
+              );
               if (!cancel) observer.error(failure);
               return cancel;
             }),

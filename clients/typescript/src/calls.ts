@@ -64,6 +64,11 @@ export type Options = CommonOptions &
 /** One call: send it with these variables, as often as need be, then resolve it. */
 export interface Call {
   variables: Record<string, any>;
+  /**
+   * Whether the user is still the one who made the call. Ask before each further try:
+   * another user's token must not go with it.
+   */
+  isSignedIn(): boolean;
   /** Takes the last answer, or `{}` when there was none. What follows the first time is ignored. */
   resolve(answer: Answer): void;
 }
@@ -123,9 +128,9 @@ export function keyedCalls(options: Options = {}): OpenCall {
     const fields = keyedFields(document);
     let keys = fields.map(newKey);
     let reserved: Reserved | undefined;
+    const start = prefix();
+    const isSignedIn = () => prefix() === start;
     if (intent && fields.some(({ variable }) => !variables[variable])) {
-      const name = nameOf(intent);
-      const isSignedIn = () => nameOf(intent) === name;
       const call = { intent, keys, payload: fingerprint(fields, variables), onPayloadChange, maxAge, signal, isSignedIn };
       reserved = await ofUser(intent).reserve(call);
       keys = reserved.keys;
@@ -135,6 +140,7 @@ export function keyedCalls(options: Options = {}): OpenCall {
     let resolved = false;
     return {
       variables: keyed,
+      isSignedIn,
       resolve(answer) {
         if (resolved) return;
         resolved = true;

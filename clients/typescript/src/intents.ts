@@ -42,6 +42,12 @@ export interface Intents {
 /** What the React hooks have of it, under this symbol, whichever copy of the package they are of. */
 export const watchedBy: unique symbol = Symbol.for("@onceql/client") as any;
 
+/** Where an operation's context has the function that tells whether the user is still the one who made the call. */
+export const signedIn: unique symbol = Symbol.for("@onceql/client: signed in") as any;
+
+/** What a call fails with whose user is no longer the one who made it: another's token must not go with it. */
+export const signedOut = (): Error => new Error("another user has signed in");
+
 /** What those have. */
 export interface WatchedIntents extends Intents {
   /** The name under which the present user's intent is kept. */
@@ -207,7 +213,7 @@ export function namedIntent(name: string, store?: KeyStore) {
       mine.live++;
       try {
         await write();
-        if (!isSignedIn()) throw Error("another user has signed in");
+        if (!isSignedIn()) throw signedOut();
       } catch (error) {
         end(mine, before);
         throw error;

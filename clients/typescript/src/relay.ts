@@ -10,6 +10,7 @@ import type { FetchFunction, GraphQLResponse, RequestParameters, Variables } fro
 
 import { type CallContext, type Intents, keyedCalls, type Options } from "./calls.js";
 import { keyedFields, type ParsedDocument } from "./document.js";
+import { signedOut } from "./intents.js";
 import type { Answer } from "./outcome.js";
 import { pauses, type RetryOptions, timeoutError, timeoutOf } from "./retry.js";
 
@@ -66,6 +67,10 @@ export function idempotentFetch(
       const keys = fields.map(({ variable }) => call.variables[variable]);
       const pause = pauses(retry, variables, keys, undefined);
       for (;;) {
+        if (!call.isSignedIn()) {
+          call.resolve({});
+          throw signedOut();
+        }
         let response: GraphQLResponse | undefined;
         let failure: any;
         try {

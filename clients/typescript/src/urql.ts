@@ -9,7 +9,7 @@ import { filter, makeSubject, merge } from "wonka";
 import { whenAborted } from "./abort.js";
 import { type Call, type CallContext, type Intents, keyedCalls, type Options } from "./calls.js";
 import { keyedFields } from "./document.js";
-import { watchedBy } from "./intents.js";
+import { signedIn, signedOut, watchedBy } from "./intents.js";
 import { pauses, type RetryOptions, timeoutError, timeoutOf } from "./retry.js";
 
 export {
@@ -47,7 +47,7 @@ export function idempotencyExchange(options?: Options): Exchange & Intents {
           (opened) => {
             call = opened;
             if (gone.signal.aborted) call.resolve({});
-            else send({ ...operation, variables: call.variables });
+            else send({ ...operation, variables: call.variables, context: { ...operation.context, [signedIn as any]: call.isSignedIn } });
           },
           (error) => gone.signal.aborted || answer(makeErrorResult(operation, error)),
         );
@@ -84,6 +84,7 @@ export function retryKeyed(options: RetryOptions = {}): Exchange {
     const pause = pauses(options, variables, keysOf(operation), context.fetch ? undefined : context.url);
     let cancel: (() => void) | undefined;
     function start(): void {
+      if ((context as any)[signedIn]?.() === false) return answer(makeErrorResult(operation, signedOut()));
       const timer = setTimeout(() => {
         send({ ...operation, kind: "teardown" });
         take(makeErrorResult(operation, timeoutError()));

@@ -75,6 +75,10 @@ function fetchOver(url: string, open: ReturnType<typeof keyedCalls>, most = 6): 
     const body = JSON.stringify({ query, variables: call.variables });
     const attempts = keyedFields(document).length ? most : 1;
     for (let attempt = 1; ; attempt++) {
+      if (!call.isSignedIn()) {
+        call.resolve({});
+        throw new Error("another user has signed in");
+      }
       let answer: Answer & { data?: unknown } = {};
       let response: Response | undefined;
       let name: string | undefined;

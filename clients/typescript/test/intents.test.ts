@@ -186,6 +186,22 @@ describe.each(Object.keys(helped))("%s", (client) => {
     await expect.poll(() => store).toEqual(new Map());
   });
 
+  test("a call is not tried again once another user has signed in, and is still its user's", async () => {
+    // Bob signs in when the first request has arrived.
+    let before = proxy.arrived.length;
+    const user = () => (proxy.arrived.length > before ? "bob" : "ann");
+    const { mutate } = helped[client]!(proxy.url, { ...options, store: new Map<string, string>(), user });
+    for (const intent of ["create", undefined]) {
+      before = proxy.arrived.length;
+      proxy.faults = ["cutAfter"];
+      expect(await mutate(createProject, { input: { name } }, { intent })).toEqual({ ids: [], statuses: [], error: "Error" });
+      expect(proxy.arrived.length).toBe(before + 1);
+    }
+    before = Infinity;
+    expect(await mutate(createProject, { input: { name } }, { intent: "create" })).toMatchObject({ statuses: ["REPLAYED"] });
+    expect(await effects(name)).toBe(2);
+  });
+
   test("a queue that sends a stored key again resolves its intent", async () => {
     const store = new Map<string, string>();
     const page = () => helped[client]!(proxy.url, { ...options, store: reopened(store), user: () => "ann" });

@@ -48,7 +48,7 @@ test("the changelog has the version", () => {
 });
 
 // In kB, compressed. Three have the core in them; an app with Relay alone has it besides.
-const limits: Record<string, number> = { ".": 3.25, "./apollo": 4.25, "./urql": 4.25 };
+const limits: Record<string, number> = { ".": 3.25, "./apollo": 4.25, "./urql": 4.5 };
 
 test.each(entries)("the entry %s is small", async (entry, { import: module }) => {
   const { outputFiles } = await build({
