@@ -30,7 +30,7 @@ playground/dist/app/index.html.gz: $(addprefix playground/,index.html package-lo
 client-package:
 	@command -v npm >/dev/null || { echo "this needs Node.js 20 or newer, with npm" >&2; exit 1; }
 	@mkdir -p bin && rm -f bin/onceql-client-*.tgz
-	@cd clients && { [ ! node_modules/.package-lock.json -ot package-lock.json ] || npm ci --silent --no-audit --no-fund >&2; } && \
+	@cd clients && { { [ -e node_modules/.package-lock.json ] && [ ! node_modules/.package-lock.json -ot package-lock.json ]; } || npm ci --silent --no-audit --no-fund >&2; } && \
 	npm pack --silent -w typescript --pack-destination ../bin >/dev/null
 	@printf 'npm install "%s"\n' "$(CURDIR)"/bin/onceql-client-*.tgz
 

@@ -2,6 +2,7 @@ package main_test
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -28,6 +29,41 @@ func TestMakefile_PatternsMatchTests(t *testing.T) {
 				t.Errorf("no test of %s has %q in its name", dir, word)
 			}
 		}
+	}
+}
+
+// dash, Debian's sh, takes no file that is missing for an older one.
+func TestMakefile_ClientPackageInstallsInAFreshClone(t *testing.T) {
+	t.Parallel()
+	makefile, err := os.ReadFile("Makefile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	for path, text := range map[string]string{
+		"Makefile":                  string(makefile),
+		"clients/package-lock.json": "{}",
+		"path/npm":                  "#!/bin/sh\necho \"$1\" >>" + filepath.Join(dir, "ran") + "\n",
+	} {
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, path)), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, path), []byte(text), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	command := exec.CommandContext(t.Context(), "make", "client-package")
+	command.Dir = dir
+	command.Env = append(os.Environ(), "PATH="+filepath.Join(dir, "path")+string(os.PathListSeparator)+os.Getenv("PATH"))
+	if output, err := command.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, output)
+	}
+	ran, err := os.ReadFile(filepath.Join(dir, "ran"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := string(ran), "ci\npack\n"; got != want {
+		t.Errorf("npm ran %q, want %q", got, want)
 	}
 }
 

@@ -5,7 +5,7 @@ import { type Answer } from "./answers";
 import { abandonKey, openHeaders, useEditors, useLiveEditors, useTab } from "./editors";
 import { sendAgain } from "./lesson";
 import { tell } from "./send";
-import { example, gaveUp } from "./sentence";
+import { example, leaving } from "./sentence";
 import { everTookEffect, type Shown, stateOf, useSession } from "./session";
 import { Time } from "./Time";
 
@@ -48,7 +48,7 @@ export function Head() {
             <button type="button" onClick={sendAgain}>
               Send again
             </button>
-            <button type="button" title={gaveUp} onClick={() => (abandonKey(), tell(tab, gaveUp))}>
+            <button type="button" title={leaving(key)} onClick={() => (abandonKey(), tell(tab, leaving(key)))}>
               New key
             </button>
           </>

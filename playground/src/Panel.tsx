@@ -6,7 +6,7 @@ import { abandonKey, show, useEditors, useTab, writeVariables } from "./editors"
 import { changePayload, loseAnswer, sendAgain, sendMany, times } from "./lesson";
 import { Lookup } from "./Lookup";
 import { tell } from "./send";
-import { gaveUp } from "./sentence";
+import { leaving } from "./sentence";
 import { change, forgetCalls, stateOf, useSession } from "./session";
 
 /** GraphiQL's idempotency panel. */
@@ -28,9 +28,9 @@ function Panel() {
   const heading = useId();
 
   const newKey = () => {
-    const unsettled = stateOf(key) === "unsettled";
+    const sentence = stateOf(key) === "unsettled" ? leaving(key) : "";
     abandonKey();
-    tell(tab, unsettled ? gaveUp : "");
+    tell(tab, sentence);
   };
 
   return (

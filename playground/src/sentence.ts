@@ -7,8 +7,12 @@ export const unreadable = "Nothing was sent: the document, the variables or the 
 export const keyless = "Nothing was sent: this operation has no idempotency key, so sending it again could do it again.";
 export const unchangeable = "Nothing was sent: the payload is not in the variables, so change it in the document yourself.";
 export const example = `{"Authorization": "Bearer …"}`;
-export const gaveUp =
+const gaveUp =
   "A new key makes another call: what became of the last one stays unknown, and if it took effect, both will have. It is still in the list.";
+const madeAnother = "A new key makes another call: the last one was executed, and both will have been. It is still in the list.";
+
+/** After leaving a key whose last answer did not settle it. */
+export const leaving = (key: string): string => (everTookEffect(key) ? madeAnother : gaveUp);
 
 /** What one answer means. */
 export function meaning(answer: Answer | undefined): string {
@@ -16,6 +20,8 @@ export function meaning(answer: Answer | undefined): string {
   const { status, executedAt } = answer;
   if (status === "EXECUTED") return "Nothing was stored under this key, so the mutation was executed, and its result is now stored.";
   if (status === "REPLAYED") return `Nothing was done again: this is the stored result of what was executed at ${time(executedAt)}.`;
+  if (isUnknown(answer) && answer.changed && everTookEffect(answer.key))
+    return `${status}: this key stands for another payload, so sending this one does nothing; Send again sends the other.`;
   if (isUnknown(answer) && everTookEffect(answer.key))
     return `${status}: sending it again is safe, because the key is the same, and was executed before: it would be replayed.`;
   if (status === noAnswer)

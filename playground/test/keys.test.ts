@@ -107,6 +107,19 @@ test("a new key for an unknown outcome is the user's, and is said to give it up"
   at.expectLosses();
 });
 
+test("what was executed is never said to be unknown, nor another payload to be replayed", async () => {
+  const page = await at.open();
+  await nameIt(page, crypto.randomUUID());
+  await execute(page);
+  await says(lastAnswer(page), /^EXECUTED/);
+  at.proxy.faults = ["cutWithin"];
+  await press(page, "Change the payload");
+  await says(happened(page), /^NO ANSWER: this key stands for another payload, so sending this one does nothing/);
+  await press(page, "New key");
+  await says(happened(page), /^A new key makes another call: the last one was executed/);
+  at.expectLosses();
+});
+
 test("opens with a fresh key, and keeps the list and the document over a reload", async () => {
   const page = await at.open();
   const name = crypto.randomUUID();
