@@ -107,6 +107,11 @@ describe.concurrent.each(Object.entries(apps))("an empty Vite app with %s, as th
     expect(mutations().length).toBeGreaterThan(1);
     expect(new Set(mutations().map(({ variables }) => variables.idempotencyKey)).size).toBe(1);
 
+    // What the server refuses is no unknown outcome.
+    await create("");
+    await shows("alert", "1 to 200 characters");
+    expect(await page.getByRole("alert").innerText()).not.toMatch(/not known/);
+
     // Every answer is lost, until the helper has given up.
     proxy.faults = Array(100).fill("cutAfter");
     await create(unsettled!);

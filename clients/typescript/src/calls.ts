@@ -95,7 +95,7 @@ export function keyedCalls(options: Options = {}): OpenCall {
   memories.set(owner, intents);
 
   /** What the names of the present user's intents begin with. It does not tell who that is. */
-  const prefix = () => (user ? hash(user()).toString(36) : "") + "/";
+  const prefix = () => (user ? hash(`${user()}`).toString(36) : "") + "/";
   function named(name: string): NamedIntent {
     let intent = intents.get(name);
     if (!intent) intents.set(name, (intent = namedIntent(name, store)));

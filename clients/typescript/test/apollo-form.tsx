@@ -19,7 +19,7 @@ const CreateProject: TypedDocumentNode<
 
 export function NewProject() {
   const [name, setName] = useState("");
-  const [edited, setEdited] = useState(false);
+  const [asked, setAsked] = useState(false);
   const [found, setFound] = useState("");
   const [create, { pending, outcome, unsettled, resolve, discard }] = useIdempotentMutation(CreateProject, {
     intent: "create-project",
@@ -29,7 +29,7 @@ export function NewProject() {
   async function submit(onPayloadChange?: "newKey") {
     setFound("");
     const { error } = await create({ input: { name } }, { onPayloadChange });
-    setEdited(error?.name === "UnsettledError");
+    setAsked(error?.name === "UnsettledError");
   }
   async function lookUp() {
     try {
@@ -53,8 +53,8 @@ export function NewProject() {
       {!pending && unsettled && (
         <div role="alert">
           <p>
-            {edited && "Nothing was sent, since you changed the name. "}
-            What you sent at {unsettled.sentAt.toLocaleTimeString()} may have been done. It is safe to send the same again.
+            What you sent at {unsettled.sentAt.toLocaleTimeString()} may have been done.{" "}
+            {asked ? "Nothing was sent now: it is another one, or that is too long ago." : "It is safe to send the same again."}
           </p>
           <button type="button" onClick={() => void lookUp()}>
             Was it done?

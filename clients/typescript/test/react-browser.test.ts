@@ -93,7 +93,7 @@ describe.each(["apollo", "urql"])("the form of docs/clients/react.md for %s", (c
     proxy.faults = [];
     await type(name + " edited");
     await press("Send again");
-    await sees("Nothing was sent, since you changed the name.");
+    await sees("Nothing was sent now: it is another one, or that is too long ago.");
     expect(await effects(name + " edited")).toBe(0);
     await press("Create this one too");
     await sees("The project was created.");
