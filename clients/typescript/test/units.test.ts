@@ -3,7 +3,8 @@ import { describe, expect, onTestFinished, test, vi } from "vitest";
 
 import { idempotencyKeys } from "../src/codegen.js";
 import { fingerprint, keyedFields } from "../src/document.js";
-import { newKey, retryDelay } from "../src/index.js";
+import { keyedCalls, newKey, retryDelay } from "../src/index.js";
+import { timeoutOf } from "../src/retry.js";
 
 test("keys are UUIDs of version 7 in the order of their making", () => {
   const before = Date.now();
@@ -152,6 +153,28 @@ describe("the delay before another try", () => {
       expect(delay).toBeLessThanOrEqual(most);
     }
   });
+});
+
+test("a try waits as long for its answer as the docs say", () => {
+  expect(timeoutOf({})).toBe(15_000);
+  expect(timeoutOf({ timeoutMs: 1 })).toBe(1);
+  // setTimeout takes what is longer for 0.
+  expect(timeoutOf({ timeoutMs: Infinity })).toBe(2 ** 31 - 1);
+});
+
+test("a call that has its key, or has waited for it, leaves nothing on a signal that lives on", async () => {
+  const { signal } = new AbortController();
+  const listeners = new Set();
+  signal.addEventListener = (_: string, listener: unknown) => void listeners.add(listener);
+  signal.removeEventListener = (_: string, listener: unknown) => void listeners.delete(listener);
+  const document = parse(`mutation ($x: Int, $k: String! = "") { a(x: $x, idempotencyKey: $k) { id } }`);
+  const open = keyedCalls();
+  const first = await open(document, { x: 1 }, { intent: "a" }, signal);
+  const second = open(document, { x: 2 }, { intent: "a" }, signal);
+  await expect.poll(() => listeners.size).toBeGreaterThan(0);
+  first.resolve({ data: { a: {} }, extensions: { idempotency: { a: { status: "EXECUTED", executedAt: "now" } } } });
+  await second;
+  await expect.poll(() => listeners.size).toBe(0);
 });
 
 describe("the documentTransforms entry", () => {
