@@ -121,7 +121,7 @@ export function keyedCalls(options: Options = {}): OpenCall {
     signal?: AbortSignal | null,
   ): Promise<Call> {
     const fields = keyedFields(document);
-    let keys = fields.map(newKey);
+    let keys = fields.map(({ variable }) => variables[variable] || newKey());
     let reserved: Reserved | undefined;
     if (intent && fields.some(({ variable }) => !variables[variable])) {
       const name = nameOf(intent);
