@@ -63,6 +63,18 @@ test("a call that is aborted at any moment holds nobody up", async () => {
   }
 });
 
+test("what was refused and is sent again is unknown to the page that follows", async () => {
+  const map = new Map<string, string>();
+  const page = () => opened({ store: reopened(map), user });
+  const { call } = page();
+  const first = await call("a");
+  first.resolve(refused("NOT_FOUND"));
+  await call("a");
+  const next = page();
+  await asks(next.call("b"));
+  expect((await next.call("a")).key).toBe(first.key);
+});
+
 describe("a new key that is not sent", () => {
   test("leaves the earlier one", async () => {
     const map = new Map<string, string>();
