@@ -11,8 +11,7 @@ beforeAll(async () => void (proxy = await new Proxy(server).start()));
 afterAll(() => proxy.stop());
 beforeEach(() => {
   name = crypto.randomUUID();
-  proxy.faults = [];
-  proxy.naive = false;
+  proxy.reset();
 });
 
 /** A user who sends again what failed, until it does not, four times at most. */

@@ -46,6 +46,15 @@ export class Proxy {
     return this;
   }
 
+  /** As it was when it started, for the next test. */
+  reset(): void {
+    this.faults = [];
+    this.retryAfter = "1";
+    this.offline = false;
+    this.naive = false;
+    this.arrived.length = 0;
+  }
+
   async stop(): Promise<void> {
     this.#server.closeAllConnections();
     await new Promise((resolve) => this.#server.close(resolve));
