@@ -208,8 +208,6 @@ export function namedIntent(name: string, store?: KeyStore) {
         end(mine, before);
         throw error;
       }
-      // Sent again, what was refused may take effect.
-      if (mine.ending === "refused") mine.ending = undefined;
       return { keys: mine.keys, finish: (ending, settleFor) => end(mine, before, ending, settleFor) };
     }
   }

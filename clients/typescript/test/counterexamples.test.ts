@@ -51,6 +51,19 @@ describe("a double click", () => {
   });
 });
 
+test("what was refused is over, at whatever moment it is aborted before it is sent again", async () => {
+  for (let moment = 0; moment < 50; moment++) {
+    const { call } = opened({ store: reopened(new Map()), user });
+    (await call("a")).resolve(refused("NOT_FOUND"));
+    const leaving = new AbortController();
+    const again = call("a", undefined, leaving.signal).catch(() => undefined);
+    for (let i = 0; i < moment; i++) await undefined;
+    leaving.abort();
+    (await again)?.resolve(refused("NOT_FOUND"));
+    await call("b");
+  }
+});
+
 test("a call that is aborted at any moment holds nobody up", async () => {
   for (let moment = 0; moment < 50; moment++) {
     const { call } = opened();
