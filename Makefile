@@ -22,7 +22,8 @@ playground: playground/dist/app/index.html.gz
 playground/dist/app/index.html.gz: $(addprefix playground/,index.html package-lock.json tsconfig.json vite.config.ts) $(wildcard playground/src/*) $(wildcard clients/typescript/src/*)
 	@if ! command -v npm >/dev/null; then echo "no npm, no playground: install Node.js 20 or newer"; exit 0; fi; \
 	echo "building the playground"; cd playground && \
-	npm ci --silent --no-audit --no-fund --fetch-retries=1 --fetch-timeout=30000 && npm run build --silent || \
+	{ [ ! node_modules/.package-lock.json -ot package-lock.json ] || npm ci --silent --no-audit --no-fund --fetch-retries=1 --fetch-timeout=30000; } && \
+	npm run build --silent || \
 	echo "the playground could not be built; the server has a plain page in its place"
 
 # The npm package @onceql/client, in bin/. Prints the line that installs it, to be run in
@@ -43,7 +44,7 @@ client-matrix:
 test:
 	@.ci/install server tests versions
 	@$(MAKE) --no-print-directory playground
-	go test -race -shuffle=on ./...
+	go test -race -shuffle=on -timeout 20m ./...
 
 lint:
 	cd tools && go build -o ../bin/ mvdan.cc/gofumpt github.com/golangci/golangci-lint/v2/cmd/golangci-lint
@@ -53,7 +54,7 @@ lint:
 	GOOS=darwin go vet ./...
 	bin/golangci-lint run
 	for module in bench chaos; do (cd $$module && ../bin/golangci-lint run) || exit; done
-	cd clients && npm ci --silent --no-audit --no-fund
+	cd clients && { [ ! node_modules/.package-lock.json -ot package-lock.json ] || npm ci --silent --no-audit --no-fund; }
 	clients/node_modules/.bin/prettier --check --ignore-path .gitignore 'clients/**/*.{ts,tsx}' 'playground/**/*.{ts,tsx,css,html,mjs}'
 
 # The licences of what the program is made of; fails over one that is unknown or asks
