@@ -17,12 +17,17 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo deve
 build: playground
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -buildid= -X main.stamp=$(VERSION)' -o bin/onceql .
 
+# Whether a directory's packages are those of its lock file. A shell may take a file that
+# is not there for one that is not older.
+INSTALLED = { [ -e node_modules/.package-lock.json ] && [ ! node_modules/.package-lock.json -ot package-lock.json ]; }
+
 # The page at /. Without Node.js the server is built all the same, with a plain one.
 playground: playground/dist/app/index.html.gz
 playground/dist/app/index.html.gz: $(addprefix playground/,index.html package-lock.json tsconfig.json vite.config.ts) $(wildcard playground/src/*) $(wildcard clients/typescript/src/*)
 	@if ! command -v npm >/dev/null; then echo "no npm, no playground: install Node.js 20 or newer"; exit 0; fi; \
 	echo "building the playground"; cd playground && \
-	npm ci --silent --no-audit --no-fund --fetch-retries=1 --fetch-timeout=30000 && npm run build --silent || \
+	{ $(INSTALLED) || npm ci --silent --no-audit --no-fund --fetch-retries=1 --fetch-timeout=30000; } && \
+	npm run build --silent || \
 	echo "the playground could not be built; the server has a plain page in its place"
 
 # The npm package @onceql/client, in bin/. Prints the line that installs it, to be run in
@@ -30,7 +35,7 @@ playground/dist/app/index.html.gz: $(addprefix playground/,index.html package-lo
 client-package:
 	@command -v npm >/dev/null || { echo "this needs Node.js 20 or newer, with npm" >&2; exit 1; }
 	@mkdir -p bin && rm -f bin/onceql-client-*.tgz
-	@cd clients && { { [ -e node_modules/.package-lock.json ] && [ ! node_modules/.package-lock.json -ot package-lock.json ]; } || npm ci --silent --no-audit --no-fund >&2; } && \
+	@cd clients && { $(INSTALLED) || npm ci --silent --no-audit --no-fund >&2; } && \
 	npm pack --silent -w typescript --pack-destination ../bin >/dev/null
 	@printf 'npm install "%s"\n' "$(CURDIR)"/bin/onceql-client-*.tgz
 
@@ -53,7 +58,7 @@ lint:
 	GOOS=darwin go vet ./...
 	bin/golangci-lint run
 	for module in bench chaos; do (cd $$module && ../bin/golangci-lint run) || exit; done
-	cd clients && npm ci --silent --no-audit --no-fund
+	cd clients && { $(INSTALLED) || npm ci --silent --no-audit --no-fund; }
 	clients/node_modules/.bin/prettier --check --ignore-path .gitignore 'clients/**/*.{ts,tsx}' 'playground/**/*.{ts,tsx,css,html,mjs}'
 
 # The licences of what the program is made of; fails over one that is unknown or asks

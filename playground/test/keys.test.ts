@@ -69,9 +69,9 @@ test("a reload before the answer keeps the key, and offers to send it again", as
   await keyPerSend(page).check();
   await nameIt(page, name);
   at.proxy.arrived.length = 0;
-  at.proxy.faults = ["slow"];
+  at.proxy.faults = ["hang"];
   await execute(page);
-  await expect.poll(() => at.proxy.arrived.length).toBe(1);
+  await expect.poll(() => effects(name), { timeout: 30_000 }).toBe(1);
   const key = at.proxy.arrived[0]!.variables.idempotencyKey;
   await page.reload();
   await ready(page);

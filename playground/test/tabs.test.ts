@@ -34,13 +34,14 @@ test("an answer that comes when another tab is open is shown in the tab that sen
   const page = await at.open();
   const name = crypto.randomUUID();
   await nameIt(page, name);
-  at.proxy.faults = ["slow", "slow"];
+  at.proxy.faults = ["paused", "paused"];
   for (const send of [() => execute(page), () => press(page, "Send again")]) {
     const answered = page.waitForResponse("**/graphql");
     await send();
     await says(lastAnswer(page), /^Sending/);
     await page.getByRole("button", { name: "New tab" }).click();
     await says(lastAnswer(page), /^Nothing sent yet from here/);
+    at.proxy.release();
     await (await answered).finished();
     expect(await textOf(page, "Result Window")).toBe("");
     await page.getByRole("list", { name: "Select active operation" }).getByRole("listitem").first().getByRole("button").first().click();
@@ -52,9 +53,9 @@ test("an answer that comes when another tab is open is shown in the tab that sen
 test("a send that is stopped has no answer, and keeps its key", async () => {
   const page = await at.open();
   const key = await currentKey(page);
-  at.proxy.faults = ["slow"];
+  at.proxy.faults = ["hang"];
   await execute(page);
-  await expect.poll(() => at.proxy.faults.length).toBe(0);
+  await expect.poll(() => at.proxy.hanging).toBe(1);
   await page.getByRole("button", { name: /^Stop/ }).click();
   await says(lastAnswer(page), /^NO ANSWER/);
   expect(await currentKey(page)).toBe(key);

@@ -32,6 +32,21 @@ describe("what is known of a key", () => {
     ],
     ["another token is needed", "unsettled", [answer(1, "HTTP 503"), answer(2, "UNAUTHENTICATED")]],
     ["another token was needed from the first", "new", [answer(1, "UNAUTHENTICATED")]],
+    ...["HTTP 408", "HTTP 429", "HTTP 500"].map((status) => [status, "unsettled", [answer(1, status)]] as [string, "unsettled", Answer[]]),
+    // Of a key of another page, too.
+    ...[
+      "IDEMPOTENCY_KEY_REUSED",
+      "FORBIDDEN",
+      "INTERNAL",
+      "GRAPHQL_VALIDATION_FAILED",
+      "LIMIT_EXCEEDED",
+      "PERSISTED_QUERY_NOT_SUPPORTED",
+      "UNKNOWN",
+      "HTTP 404",
+    ].flatMap((status) => [
+      [status, "new", [answer(1, status)]] as [string, "new", Answer[]],
+      [`${status} after a lost answer`, "unsettled", [answer(1, "NO ANSWER"), answer(2, status)]] as [string, "unsettled", Answer[]],
+    ]),
     ["it took effect long ago", "settled", [answer(1, "NO ANSWER"), answer(2, "IDEMPOTENCY_KEY_EXPIRED")]],
   ])("%s: %s", (_, state, answers) => expect(keyState(answers)).toBe(state));
 });
@@ -46,6 +61,7 @@ describe("another payload", () => {
     ],
     [`{"input": {"projectId": "a", "count": 3}}`, `{"input": {"projectId": "a", "count": 4}}`],
     [`{"list": [{"done": true}, null]}`, `{"list": [{"done": false}, null]}`],
+    [`{"id": "a", "done": true}`, `{"id": "a", "done": false}`],
     [`{"id": "a"}`, `{"id": "a changed"}`],
     [`{"k": "x", "input": {"none": null, "list": []}}`, undefined],
     [``, undefined],

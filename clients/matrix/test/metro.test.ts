@@ -10,7 +10,7 @@ import { all, type Base, endpoint, expectDone, fileOf, install, nodeOf } from ".
 
 const versions: [string, boolean, Base, string][] = [["0.83", true, ".", process.execPath]];
 if (all)
-  versions.push(["0.83", false, ".", process.execPath], ["0.87", true, "newer", nodeOf("v22")], ["0.87", false, "newer", nodeOf("22")]);
+  versions.push(["0.83", false, ".", process.execPath], ["0.87", true, "newer", nodeOf("v22")], ["0.87", false, "newer", nodeOf("v22")]);
 
 test.each(versions)("Metro %s bundles the entries for React Native, package exports: %s", async (version, exports, base, node) => {
   const project = await install("metro", {}, base);

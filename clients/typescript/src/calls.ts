@@ -126,7 +126,7 @@ export function keyedCalls(options: Options = {}): OpenCall {
     signal?: AbortSignal | null,
   ): Promise<Call> {
     const fields = keyedFields(document);
-    let keys = fields.map(newKey);
+    let keys = fields.map(({ variable }) => variables[variable] || newKey());
     let reserved: Reserved | undefined;
     const start = prefix();
     const isSignedIn = () => prefix() === start;

@@ -25,7 +25,7 @@ export interface RetryOptions {
 /** How a try failed: with GraphQL errors, with an HTTP status, or without a whole answer. */
 export interface Failure {
   errors?: readonly AnswerError[] | undefined;
-  response?: Response | undefined;
+  response?: Pick<Response, "status" | "headers"> | undefined;
   /** The name of the error, where there was no answer. */
   name?: string | undefined;
   /** The caller's. What was aborted is not tried again, whatever the reason. */
@@ -55,8 +55,8 @@ const longest = 2 ** 31 - 1;
 const asLongAsAsked = (delay: any) => (delay > 0 ? Math.min(delay, 60_000) : 0);
 
 /** In milliseconds: RFC 9110, section 10.2.3 has seconds or a date. */
-function retryAfter(response: Response): number {
-  const value = response.headers.get("Retry-After") ?? "";
+function retryAfter({ headers }: Pick<Response, "headers">): number {
+  const value = headers.get("Retry-After") ?? "";
   return /^\s*\d/.test(value) ? parseFloat(value) * 1000 : Date.parse(value) - Date.now();
 }
 

@@ -18,7 +18,7 @@ describe.each(Object.keys(helped))("%s in Chromium", (client) => {
   // The fault is one that shows: a page's memory ends with the page.
   test.each(["memory", undefined] as const)("a reload before the answer, with the store %s, makes two projects", async (store) => {
     const page = await visit();
-    proxy.faults = ["slow"];
+    proxy.faults = ["hang"];
     send(page, client, name, store);
     await expect.poll(() => effects(name), { timeout: 30_000 }).toBe(1);
     await page.reload();
@@ -38,7 +38,7 @@ describe.each(Object.keys(helped))("%s in Chromium", (client) => {
 
   test.each(["session", "local"] as const)("a duplicated tab has keys of its own, with the store %s", async (store) => {
     const page = await visit();
-    proxy.faults = ["slow"];
+    proxy.faults = ["hang"];
     send(page, client, name, store);
     await expect.poll(() => effects(name), { timeout: 30_000 }).toBe(1);
     // A tab opened by a page gets a copy of its sessionStorage, as a duplicate does.
@@ -50,7 +50,7 @@ describe.each(Object.keys(helped))("%s in Chromium", (client) => {
 
   test("a tab that closed leaves its key to the next one, in localStorage", async () => {
     const page = await visit();
-    proxy.faults = ["slow"];
+    proxy.faults = ["hang"];
     send(page, client, name, "local");
     await expect.poll(() => effects(name), { timeout: 30_000 }).toBe(1);
     const other = await visit();

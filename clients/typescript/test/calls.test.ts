@@ -171,6 +171,22 @@ describe("of a document", () => {
   });
 });
 
+test("of several keys those that the caller gave are sent, and are told of what is unsettled", async () => {
+  const two = parse(`mutation ($a: I!, $b: I!, $keyA: String! = "", $keyB: String! = "") {
+    a: create(input: $a, idempotencyKey: $keyA) { id }
+    b: create(input: $b, idempotencyKey: $keyB) { id }
+  }`);
+  const open = keyedCalls();
+  const call = () => open(two, { a: 1, b: 2, keyA: "mine" }, { intent: "two" });
+  const first = await call();
+  expect(first.variables.keyA).toBe("mine");
+  first.resolve(lost);
+  // What follows the first time is ignored.
+  first.resolve({ data: { a: {}, b: {} }, extensions: { idempotency: { a: status("EXECUTED"), b: status("EXECUTED") } } });
+  expect((await open.unsettled("two"))?.keys).toEqual(["mine", first.variables.keyB]);
+  expect((await call()).variables).toEqual(first.variables);
+});
+
 describe("the user", () => {
   test("who signs in meets no key and no answer of another; who comes back meets their own", async () => {
     let user = "ann";

@@ -14,9 +14,7 @@ beforeAll(async () => void (proxy = await new Proxy(server).start()));
 afterAll(() => proxy.stop());
 beforeEach(() => {
   name = crypto.randomUUID();
-  proxy.faults = [];
-  proxy.retryAfter = "1";
-  proxy.arrived.length = 0;
+  proxy.reset();
 });
 
 const clients = Object.keys(cancellable);

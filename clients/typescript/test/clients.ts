@@ -90,7 +90,9 @@ function fetchOver(url: string, open: ReturnType<typeof keyedCalls>, most = 6): 
           body,
           signal: signal ? AbortSignal.any([signal, timeout]) : timeout,
         });
-        answer = await response.json();
+        const json = await response.json();
+        if (!json?.data && !json?.errors) throw new Error(`HTTP ${response.status}`);
+        answer = json;
       } catch (error) {
         ({ name } = error as Error);
       }

@@ -60,6 +60,19 @@ describe("a double click", () => {
   });
 });
 
+test("what was refused is over, at whatever moment it is aborted before it is sent again", async () => {
+  for (let moment = 0; moment < 50; moment++) {
+    const { call } = opened({ store: reopened(new Map()), user });
+    (await call("a")).resolve(refused("NOT_FOUND"));
+    const leaving = new AbortController();
+    const again = call("a", undefined, leaving.signal).catch(() => undefined);
+    for (let i = 0; i < moment; i++) await undefined;
+    leaving.abort();
+    (await again)?.resolve(refused("NOT_FOUND"));
+    await call("b");
+  }
+});
+
 test("a call that is aborted at any moment holds nobody up", async () => {
   for (let moment = 0; moment < 50; moment++) {
     const { call } = opened();
@@ -70,6 +83,18 @@ test("a call that is aborted at any moment holds nobody up", async () => {
     (await aborted)?.resolve(executed);
     expect(await waits(call("b"))).toBe(false);
   }
+});
+
+test("what was refused and is sent again is unknown to the page that follows", async () => {
+  const map = new Map<string, string>();
+  const page = () => opened({ store: reopened(map), user });
+  const { call } = page();
+  const first = await call("a");
+  first.resolve(refused("NOT_FOUND"));
+  await call("a");
+  const next = page();
+  await asks(next.call("b"));
+  expect((await next.call("a")).key).toBe(first.key);
 });
 
 describe("a new key that is not sent", () => {

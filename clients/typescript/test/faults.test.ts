@@ -11,8 +11,7 @@ beforeAll(async () => void (proxy = await new Proxy(server).start()));
 afterAll(() => proxy.stop());
 beforeEach(() => {
   name = crypto.randomUUID();
-  proxy.faults = [];
-  proxy.naive = false;
+  proxy.reset();
 });
 
 /** A user who sends again what failed, until it does not, four times at most. */
@@ -32,6 +31,7 @@ const table: { faults: Fault[]; unhelped: number; requests: number; status: stri
   { faults: ["cutWithin"], unhelped: 2, requests: 2, status: "REPLAYED" },
   { faults: ["cutAfter", "cutBefore", "cutAfter"], unhelped: 3, requests: 4, status: "REPLAYED" },
   { faults: ["unavailable"], unhelped: 1, requests: 2, status: "EXECUTED" },
+  { faults: ["gateway"], unhelped: 1, requests: 2, status: "EXECUTED" },
   { faults: ["unavailable", "cutAfter"], unhelped: 2, requests: 3, status: "REPLAYED" },
   { faults: ["retryable"], unhelped: 2, requests: 2, status: "REPLAYED" },
 ];

@@ -4,14 +4,16 @@ import type { AddressInfo } from "node:net";
 /**
  * What happens to one request for /graphql. `cutBefore`: the connection is cut before
  * the server has the request. `cutAfter`: when the server has done the work and before
- * the client has a byte of the answer. `cutWithin`: when it has half of it. `unavailable`: a 503 in its place. `retryable`:
+ * the client has a byte of the answer. `cutWithin`: when it has half of it.
+ * `unavailable`: a 503 in its place. `gateway`: the same, in JSON. `retryable`:
  * the server does the work, and the client gets a GraphQL error with `retryable: true`.
  * `slow`: the answer takes a second. `held`: the server never has the request, and the
  * client no answer. `stuck`: the server has done the work, and the client half of the
  * answer, and no end of it. `hang`: it has done the work, and the client gets nothing.
  * `paused`: the server has the request once it is released, and with the fault that `release` names.
  */
-export type Fault = "cutBefore" | "cutAfter" | "cutWithin" | "unavailable" | "retryable" | "slow" | "held" | "stuck" | "hang" | "paused";
+export type Fault =
+  "cutBefore" | "cutAfter" | "cutWithin" | "unavailable" | "gateway" | "retryable" | "slow" | "held" | "stuck" | "hang" | "paused";
 
 export const isMutation = (query: string): boolean => /^(\s*#.*\n)*\s*mutation/.test(query);
 
@@ -44,6 +46,15 @@ export class Proxy {
     return this;
   }
 
+  /** As it was when it started, for the next test. */
+  reset(): void {
+    this.faults = [];
+    this.retryAfter = "1";
+    this.offline = false;
+    this.naive = false;
+    this.arrived.length = 0;
+  }
+
   async stop(): Promise<void> {
     this.#server.closeAllConnections();
     await new Promise((resolve) => this.#server.close(resolve));
@@ -68,6 +79,9 @@ export class Proxy {
     if (fault === "cutBefore") return void from.socket.destroy();
     if (fault === "unavailable") {
       return void to.writeHead(503, { "Content-Type": "text/plain", "Retry-After": this.retryAfter }).end("unavailable");
+    }
+    if (fault === "gateway") {
+      return void to.writeHead(503, { "Content-Type": "application/json" }).end(JSON.stringify({ message: "Service Unavailable" }));
     }
     if (fault === "hang") {
       this.hanging++;

@@ -1,42 +1,15 @@
 import { readFile } from "node:fs/promises";
 
-import { build } from "esbuild";
-import { type Browser, type BrowserContext, chromium, type Page } from "playwright-core";
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import type { Page } from "playwright-core";
+import { beforeEach, describe, expect, test } from "vitest";
 
-import { Proxy } from "./proxy.js";
-import { effects, server } from "./server.js";
+import { tabs } from "./chromium.js";
+import { effects } from "./server.js";
 
-let browser: Browser;
-let context: BrowserContext;
-let proxy: Proxy;
+const chromium = tabs("test/react-front.tsx");
+const { proxy } = chromium;
 let name: string;
-
-beforeAll(async () => {
-  const { outputFiles } = await build({
-    entryPoints: ["test/react-front.tsx"],
-    bundle: true,
-    format: "iife",
-    jsx: "automatic",
-    define: { "process.env.NODE_ENV": '"development"' },
-    write: false,
-  });
-  proxy = await new Proxy(server).start();
-  proxy.pages.set("/", { type: "text/html", body: "<!doctype html><meta charset=utf-8><div id=app></div><script src=/front.js></script>" });
-  proxy.pages.set("/front.js", { type: "text/javascript", body: outputFiles[0]!.text });
-  proxy.pages.set("/favicon.ico", { type: "image/png", body: "" });
-  browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: ["--no-sandbox"] });
-});
-afterAll(async () => {
-  await browser?.close();
-  await proxy?.stop();
-});
-beforeEach(async () => {
-  name = crypto.randomUUID();
-  proxy.faults = [];
-  context = await browser.newContext();
-});
-afterEach(() => context.close());
+beforeEach(() => void ({ name } = chromium));
 
 test.each(["apollo", "urql"])("docs/clients/react.md has the form for %s", async (client) => {
   const docs = await readFile("../../docs/clients/react.md", "utf8");
@@ -46,8 +19,7 @@ test.each(["apollo", "urql"])("docs/clients/react.md has the form for %s", async
 describe.each(["apollo", "urql"])("the form of docs/clients/react.md for %s", (client) => {
   let page: Page;
   beforeEach(async () => {
-    page = await context.newPage();
-    await page.goto(`${proxy.url}/#${client}`);
+    page = await chromium.visit(`/#${client}`);
   });
   const press = (button: string) => page.getByRole("button", { name: button }).click();
   const type = (text: string) => page.getByLabel("Name").fill(text);

@@ -3,6 +3,7 @@ import type { DefaultContext } from "@apollo/client";
 import type { OperationContext } from "@urql/core";
 
 import { idempotencyLink } from "../src/apollo.js";
+import { type Failure } from "../src/index.js";
 import { localStore, sessionStore } from "../src/stores.js";
 import { idempotencyExchange } from "../src/urql.js";
 
@@ -19,6 +20,8 @@ idempotencyLink({ store: localStorage, user });
 // @ts-expect-error It asks, or it does not.
 idempotencyExchange({ onPayloadChange: "reuse" });
 
+/** Of a response, as other clients have it. */
+export const failure: Failure = { response: { status: 503, headers: new Headers() } };
 export const apolloContext: DefaultContext = { intent: "create", onPayloadChange: "newKey" };
 // @ts-expect-error An intent is a name.
 export const apolloIntent: DefaultContext = { intent: 1 };

@@ -1,9 +1,10 @@
 import { parse, print } from "graphql";
-import { describe, expect, onTestFinished, test, vi } from "vitest";
+import { afterEach, beforeEach, describe, expect, onTestFinished, test, vi } from "vitest";
 
 import { idempotencyKeys } from "../src/codegen.js";
 import { fingerprint, keyedFields } from "../src/document.js";
-import { newKey, retryDelay } from "../src/index.js";
+import { keyedCalls, newKey, retryDelay } from "../src/index.js";
+import { pauses, timeoutOf } from "../src/retry.js";
 
 test("keys are UUIDs of version 7 in the order of their making", () => {
   const before = Date.now();
@@ -152,6 +153,80 @@ describe("the delay before another try", () => {
       expect(delay).toBeLessThanOrEqual(most);
     }
   });
+});
+
+test("a try waits as long for its answer as the docs say", () => {
+  expect(timeoutOf({})).toBe(15_000);
+  expect(timeoutOf({ timeoutMs: 1 })).toBe(1);
+  // setTimeout takes what is longer for 0.
+  expect(timeoutOf({ timeoutMs: Infinity })).toBe(2 ** 31 - 1);
+});
+
+describe("a pause while the browser is offline", () => {
+  const options = { initialDelayMs: 0, attempts: 10, offlineMs: 1000 };
+  let online: Set<() => void>;
+  beforeEach(() => {
+    vi.useFakeTimers();
+    online = new Set();
+    vi.stubGlobal("navigator", { onLine: false });
+    vi.stubGlobal("addEventListener", (_: string, listener: () => void) => online.add(listener));
+    vi.stubGlobal("removeEventListener", (_: string, listener: () => void) => online.delete(listener));
+  });
+  afterEach(() => {
+    vi.useRealTimers();
+    vi.unstubAllGlobals();
+  });
+
+  test("waits for it no longer than offlineMs in all, and once for each time that it is online", async () => {
+    const again = vi.fn();
+    const pause = pauses(options, {}, [], undefined);
+    pause({}, new TypeError("no network"), again);
+    await vi.advanceTimersByTimeAsync(700);
+    expect(again).not.toHaveBeenCalled();
+    for (const listener of online) listener();
+    expect(again).toHaveBeenCalledTimes(1);
+    expect(online.size).toBe(0);
+    // 300 of 1,000 ms are left, and then none.
+    pause({}, new TypeError("no network"), again);
+    await vi.advanceTimersByTimeAsync(299);
+    expect(again).toHaveBeenCalledTimes(1);
+    await vi.advanceTimersByTimeAsync(1);
+    expect(again).toHaveBeenCalledTimes(2);
+    pause({}, new TypeError("no network"), again);
+    await vi.advanceTimersByTimeAsync(0);
+    expect(again).toHaveBeenCalledTimes(3);
+    await vi.advanceTimersByTimeAsync(10_000);
+    expect(again).toHaveBeenCalledTimes(3);
+  });
+
+  test("does not wait for it after an answer, and ends when it is cancelled", async () => {
+    const again = vi.fn();
+    const pause = pauses(options, {}, [], undefined);
+    pause({ response: new Response(null, { status: 503 }) }, new Error("503"), again);
+    await vi.advanceTimersByTimeAsync(0);
+    expect(again).toHaveBeenCalledTimes(1);
+    const cancel = pause({}, new TypeError("no network"), again)!;
+    await vi.advanceTimersByTimeAsync(10);
+    cancel();
+    expect(online.size).toBe(0);
+    await vi.advanceTimersByTimeAsync(10_000);
+    expect(again).toHaveBeenCalledTimes(1);
+  });
+});
+
+test("a call that has its key, or has waited for it, leaves nothing on a signal that lives on", async () => {
+  const { signal } = new AbortController();
+  const listeners = new Set();
+  signal.addEventListener = (_: string, listener: unknown) => void listeners.add(listener);
+  signal.removeEventListener = (_: string, listener: unknown) => void listeners.delete(listener);
+  const document = parse(`mutation ($x: Int, $k: String! = "") { a(x: $x, idempotencyKey: $k) { id } }`);
+  const open = keyedCalls();
+  const first = await open(document, { x: 1 }, { intent: "a" }, signal);
+  const second = open(document, { x: 2 }, { intent: "a" }, signal);
+  await expect.poll(() => listeners.size).toBeGreaterThan(0);
+  first.resolve({ data: { a: {} }, extensions: { idempotency: { a: { status: "EXECUTED", executedAt: "now" } } } });
+  await second;
+  await expect.poll(() => listeners.size).toBe(0);
 });
 
 describe("the documentTransforms entry", () => {

@@ -49,7 +49,7 @@ describe.each(clients)("%s", (client) => {
   describe.each(["session", "local"] as const)("a reload, with the store %s", (store) => {
     test.each([
       { when: "before the server has the request", fault: "held", lost: 0, then: "EXECUTED" },
-      { when: "before the answer", fault: "slow", lost: 1, then: "REPLAYED" },
+      { when: "before the answer", fault: "hang", lost: 1, then: "REPLAYED" },
       { when: "within the answer", fault: "stuck", lost: 1, then: "REPLAYED" },
     ] as const)("$when, and the same click again, is one project", async ({ fault, lost, then }) => {
       const page = await withButton(client, store);
@@ -77,7 +77,7 @@ describe.each(clients)("%s", (client) => {
 
     test("after a frame of the same origin has come and gone: the key is still there", async () => {
       const page = await withButton(client, store);
-      chromium.proxy.faults = ["slow"];
+      chromium.proxy.faults = ["hang"];
       await click(page);
       await expect.poll(() => effects(chromium.name), { timeout: 30_000 }).toBe(1);
       // As a silent renewal of a token does: the frame loads the front end, too.
@@ -99,7 +99,7 @@ describe.each(clients)("%s", (client) => {
 
     test("after Storage.clear(): the key is still there", async () => {
       const page = await withButton(client, store);
-      chromium.proxy.faults = ["slow"];
+      chromium.proxy.faults = ["hang"];
       await click(page);
       await expect.poll(() => effects(chromium.name), { timeout: 30_000 }).toBe(1);
       await page.evaluate(() => (sessionStorage.clear(), localStorage.clear()));
@@ -112,7 +112,7 @@ describe.each(clients)("%s", (client) => {
 
     test("of two tabs: each has its own project", async () => {
       const pages = [await withButton(client, store), await withButton(client, store)];
-      chromium.proxy.faults = ["slow", "slow"];
+      chromium.proxy.faults = ["hang", "hang"];
       for (const page of pages) await click(page);
       await expect.poll(() => effects(chromium.name), { timeout: 30_000 }).toBe(2);
       for (const page of pages) {
