@@ -20,7 +20,7 @@ export const localStore = (server = ""): KeyStore => storeOf("localStorage", ser
 // that as long as it lives. An item is `onceql:<kind>:<server>:<name>@<owner>`, and its
 // owner alone writes it. What a dead owner left belongs to the page of its tab that asks
 // for it first; in localStorage, when no page of the tab lives, to that of any tab.
-const size = newKey().length;
+const size = 36; // Of a UUID. None is made as the module loads: React Native may have no crypto yet.
 const tabItem = "onceql:tab";
 // The owners whose pages this tab has left.
 const leftItem = "onceql:left";
