@@ -11,6 +11,9 @@ import (
 	"github.com/hashicorp/go-retryablehttp"
 )
 
+// The server is heeded so far: a date far off is no reason to wait.
+const longest = time.Minute
+
 // newRetryingClient returns a client whose RoundTripper tries a request again after
 // no answer, an HTTP status that says so, or a GraphQL error with `retryable: true`.
 // Every mutation sent through it needs an idempotency key.
@@ -18,6 +21,7 @@ func newRetryingClient() *http.Client {
 	client := retryablehttp.NewClient()
 	client.Logger = nil
 	client.RetryMax = 5
+	client.HTTPClient.Timeout = 15 * time.Second // Of one try.
 	client.RetryWaitMin, client.RetryWaitMax = 300*time.Millisecond, 10*time.Second
 	client.CheckRetry = checkRetry
 	client.Backoff = backoff
@@ -31,17 +35,17 @@ func checkRetry(ctx context.Context, response *http.Response, err error) (bool, 
 		return again, giveUp
 	}
 	_, retryable, err := retryAfter(response)
-	return retryable || err != nil, nil
+	return retryable || err != nil || response.StatusCode == http.StatusRequestTimeout, nil
 }
 
 // backoff waits as long as the server asks for: in the body, or in Retry-After.
 func backoff(least, most time.Duration, attempt int, response *http.Response) time.Duration {
 	if response != nil {
 		if after, retryable, err := retryAfter(response); err == nil && retryable {
-			return after
+			return min(max(after, 0), longest)
 		}
 	}
-	return retryablehttp.DefaultBackoff(least, most, attempt, response)
+	return min(retryablehttp.DefaultBackoff(least, most, attempt, response), longest)
 }
 
 // retryAfter tells whether one of the answer's errors is retryable, and after what

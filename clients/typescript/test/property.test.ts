@@ -340,6 +340,7 @@ test("whatever happens, an intent keeps its promises", async () => {
       expect(world.oracle.violations).toEqual([]);
     },
   );
-  const { RUNS = 2000, SEED } = process.env;
-  await fc.assert(property, { numRuns: Number(RUNS), ...(SEED && { seed: Number(SEED) }) });
+  // CI runs the same ones each time; who looks for more gives another seed.
+  const { RUNS = 2000, SEED = 1 } = process.env;
+  await fc.assert(property, { numRuns: Number(RUNS), seed: Number(SEED) });
 }, 600_000);
