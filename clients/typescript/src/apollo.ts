@@ -69,7 +69,8 @@ export function idempotencyLink(options?: Options): ApolloLink & Intents {
       };
     });
   });
-  return Object.assign(link, open);
+  const { unsettled, discard, clear } = open;
+  return Object.assign(link, { unsettled, discard, clear });
 }
 
 /**

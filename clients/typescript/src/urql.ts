@@ -68,7 +68,8 @@ export function idempotencyExchange(options?: Options): Exchange & Intents {
     (input.client as any)[watchedBy] = open;
     return keyed(input);
   };
-  return Object.assign(exchange, open);
+  const { unsettled, discard, clear } = open;
+  return Object.assign(exchange, { unsettled, discard, clear });
 }
 
 /**
