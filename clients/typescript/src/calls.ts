@@ -129,7 +129,14 @@ export function keyedCalls(options: Options = {}): OpenCall {
     let keys = fields.map(({ variable }) => variables[variable] || newKey());
     let reserved: Reserved | undefined;
     const start = prefix();
-    const isSignedIn = () => prefix() === start;
+    const isSignedIn = () => {
+      try {
+        return prefix() === start;
+      } catch {
+        // The application forgot its session: nobody is.
+        return false;
+      }
+    };
     if (intent && fields.some(({ variable }) => !variables[variable])) {
       const call = { intent, keys, payload: fingerprint(fields, variables), onPayloadChange, maxAge, signal, isSignedIn };
       reserved = await ofUser(intent).reserve(call);
