@@ -76,7 +76,14 @@ function sharedOf(find: (missing: Error) => Promise<WatchedIntents>) {
   const counts = new Map<string, number>();
   const components = new Set<{ intent: string; update: () => void }>();
 
-  const nameOf = (intent: string) => core?.nameOf(intent);
+  function nameOf(intent: string): string | undefined {
+    try {
+      return core?.nameOf(intent);
+    } catch {
+      // The application forgot its session: nobody has signed in, and nothing is known.
+      return undefined;
+    }
+  }
 
   /** The core, or undefined where a link above it failed: it is looked for again. */
   const found = () =>
@@ -110,7 +117,8 @@ function sharedOf(find: (missing: Error) => Promise<WatchedIntents>) {
   /** Reads what is known of the present user's intent. */
   async function load(intent: string): Promise<void> {
     try {
-      const name = (await found())?.nameOf(intent);
+      await found();
+      const name = nameOf(intent);
       // A store that fails lets no call through, and the call says so.
       const unsettled = await core?.unsettled(intent).catch(() => undefined);
       if (name !== undefined && name === nameOf(intent)) set(name, { pending: core!.of(intent).isLive() || counts.has(name), unsettled });

@@ -80,6 +80,22 @@ describe.each(Object.entries(reactClients))("%s", (_, { make, useCreate }) => {
     expect(await act(() => state.resolve())).toEqual([null]);
   });
 
+  test("a session that is gone while a call is in flight harms neither the page nor the call", async () => {
+    let session: { user: string } | undefined = { user: "ann" };
+    const client = make(proxy.url, { user: () => session!.user });
+    await render(client.provide(createElement(Create)));
+    proxy.faults = ["paused"];
+    let call: Promise<Sent>;
+    await act(async () => void (call = mutate(name)));
+    await expect.poll(() => proxy.arrived.length).toBe(1);
+    session = undefined;
+    await render(client.provide(createElement(Create)));
+    expect(state).toMatchObject({ pending: false, unsettled: undefined });
+    proxy.release();
+    expect(await act(() => call)).toEqual({});
+    expect(await effects(name)).toBe(1);
+  });
+
   test("to find it nothing is sent", async () => {
     await render(make(proxy.url).provide(createElement(Create)));
     expect(proxy.arrived).toEqual([]);
