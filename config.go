@@ -21,6 +21,7 @@ import (
 	"github.com/onceql/onceql/internal/quota"
 	"github.com/onceql/onceql/internal/server"
 	"github.com/onceql/onceql/internal/telemetry"
+	"github.com/onceql/onceql/internal/telemetry/tracing"
 )
 
 // commandLine is what `onceql --help` explains. Every flag has an environment
@@ -47,9 +48,9 @@ type logFlags struct {
 func (f logFlags) logger() *slog.Logger {
 	options := &slog.HandlerOptions{Level: f.LogLevel}
 	if f.LogFormat == "json" {
-		return slog.New(slog.NewJSONHandler(os.Stderr, options))
+		return slog.New(tracing.InContext(slog.NewJSONHandler(os.Stderr, options)))
 	}
-	return slog.New(slog.NewTextHandler(os.Stderr, options))
+	return slog.New(tracing.InContext(slog.NewTextHandler(os.Stderr, options)))
 }
 
 // serveCommand is the configuration of the server.
@@ -57,6 +58,7 @@ type serveCommand struct {
 	databaseFlags
 	logFlags
 	ListenAddr     string        `env:"LISTEN_ADDR" default:"127.0.0.1:8080" help:"Address to listen on; port 0 takes any free one (${default})."`
+	TrustParent    bool          `name:"trust-traceparent" env:"TRUST_TRACEPARENT" help:"Continue the trace that a request's header traceparent names, and sample as it says. For servers whose edge makes that header; otherwise a trace links to the sender's."`
 	MetricsAddr    string        `env:"METRICS_ADDR" help:"Address of /metrics, which has a listener of its own and asks nobody who they are. None: off."`
 	AllowAnonymous bool          `env:"ALLOW_ANONYMOUS" help:"Serve without authentication beyond the loopback interface."`
 	AllowedHosts   []string      `env:"ALLOWED_HOSTS" help:"Names of this server that requests may have in Host, besides addresses, localhost and that of LISTEN_ADDR, separated by commas. Others are refused where nobody is authenticated, and wherever this is set."`
@@ -211,14 +213,14 @@ func (c *serveCommand) Validate() error {
 	if err := cmp.Or(c.validateShares(c.MaxBodyBytes, c.LimitAnswerBytes), c.validateQuotas()); err != nil {
 		return err
 	}
-	return c.idempotency(nil).Validate()
+	return c.idempotency(nil, nil).Validate()
 }
 
 func (c *serveCommand) identity(fetched func(error)) identity.Config {
 	return identity.Config{Issuer: c.AuthIssuer, Audience: c.AuthAudience, TenantClaim: c.AuthTenant, Fetched: fetched}
 }
 
-func (c *serveCommand) idempotency(observer func(idempotency.Event)) idempotency.Config {
+func (c *serveCommand) idempotency(observer func(idempotency.Event), tracer idempotency.Tracer) idempotency.Config {
 	return idempotency.Config{
 		TTL:       c.TTL,
 		Retention: c.Retention,
@@ -226,6 +228,7 @@ func (c *serveCommand) idempotency(observer func(idempotency.Event)) idempotency
 		Budget:    c.Budget,
 		GroupBy:   groupBy[c.GroupBy],
 		Observer:  observer,
+		Tracer:    tracer,
 	}
 }
 

@@ -26,6 +26,7 @@ import (
 	"github.com/onceql/onceql/internal/requestid"
 	"github.com/onceql/onceql/internal/server"
 	"github.com/onceql/onceql/internal/telemetry"
+	"github.com/onceql/onceql/internal/telemetry/tracing"
 	"github.com/onceql/onceql/playground"
 )
 
@@ -77,6 +78,7 @@ func (c *serveCommand) serve(ctx context.Context, log *slog.Logger) error {
 	running := context.WithoutCancel(ctx)
 
 	metrics := telemetry.New(version(), log)
+	traces := tracing.New(ctx, tracing.Config{Version: version(), TrustParent: c.TrustParent, Log: log})
 	scraped, err := telemetry.Listen(ctx, c.MetricsAddr)
 	if err != nil {
 		return err
@@ -99,6 +101,7 @@ func (c *serveCommand) serve(ctx context.Context, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	cluster.Trace(traces.Postgres())
 	cluster.Find(ctx)
 	keyed, err := cluster.Open(running, engineConns)
 	if err != nil {
@@ -116,15 +119,18 @@ func (c *serveCommand) serve(ctx context.Context, log *slog.Logger) error {
 		return err
 	}
 
-	engine := idempotency.New(keyed, c.idempotency(server.LogEvents(running, log)))
+	defer traces.Close(running)
+	engine := idempotency.New(keyed, c.idempotency(server.LogEvents(running, log), traces.Engine()))
 	if err := engine.Check(ctx); errors.Is(err, idempotency.ErrTable) {
 		return errors.Join(err, engine.Close(running))
 	} else if err != nil {
 		log.Warn("the database can't be checked yet", "err", graph.Describe(err))
 	}
-	once := gqlidem.New(engine, identity.Tenant, gqlidem.WithRequestID(requestid.From), gqlidem.Strict())
+	once := gqlidem.New(engine, identity.Tenant, gqlidem.WithRequestID(requestid.From), gqlidem.WithTraceID(tracing.IDs), gqlidem.Strict())
 	resolver := graph.NewResolver(once, engine, db.NewQueries(pool, c.QueryTimeout, c.QueryQueue), identity.Tenant)
 	resolver.RefuseIfVersion = !c.AcceptVersion
+	ended := telemetry.Together(telemetry.LogCalls(log), traces.Ended)
+	resolver.Ended = ended
 	resolver.SetQuota(quota.Usage{Keys: c.TenantKeys, Bytes: c.TenantBytes}, log)
 	api := graph.NewHandler(resolver, once, graph.Config{
 		MaxBody:            c.MaxBodyBytes,
@@ -142,13 +148,15 @@ func (c *serveCommand) serve(ctx context.Context, log *slog.Logger) error {
 		May:                server.May,
 		Log:                log,
 		Refused:            metrics.Refusals.Refuse,
+		Ended:              ended,
+		Around:             traces.Fields(),
 	})
 	health := server.NewHealth(cluster.Check, c.Wait, metrics.Refusals, log)
 	metrics.Read(telemetry.Sources{Queued: func() int { return engine.Stats().Queued }, Database: health.State})
 
 	requests := server.NewRequests()
 	mux := http.NewServeMux()
-	mux.Handle("/graphql", server.CORS(c.CORSOrigins, metrics.Refusals, server.Authenticate(identify, metrics.Refusals, server.Rate(c.rate(), requests.Draining(), metrics.Refusals, health.Admit(engine.Refuses, server.RequestTimeout(c.RequestTimeout, api))))))
+	mux.Handle("/graphql", traces.Handler("/graphql", server.CORS(c.CORSOrigins, metrics.Refusals, server.Authenticate(identify, metrics.Refusals, server.Rate(c.rate(), requests.Draining(), metrics.Refusals, health.Admit(engine.Refuses, server.RequestTimeout(c.RequestTimeout, api)))))))
 	page := playground.Handler(c.Introspection)
 	mux.Handle("GET /{$}", page)
 	mux.Handle("GET /playground/", page)

@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"time"
 
+	"github.com/99designs/gqlgen/graphql"
 	"github.com/99designs/gqlgen/graphql/handler"
 	"github.com/99designs/gqlgen/graphql/handler/extension"
 	"github.com/vektah/gqlparser/v2/ast"
@@ -69,6 +70,9 @@ type Config struct {
 	// Ended is told of each keyed call that May does not allow, as Resolver.Ended is of
 	// all others; nil means that nobody is.
 	Ended telemetry.Ended
+	// Around is an extension that stands around all others, as one that records fields
+	// does; nil means none.
+	Around graphql.HandlerExtension
 }
 
 // DefaultTenantRequests is how many requests of one tenant are at work at once for each
@@ -118,6 +122,9 @@ func NewHandler(resolvers generated.ResolverRoot, once *gqlidem.Once, config Con
 	presenter := Presenter{config.Log, config.Refused}
 	server.SetErrorPresenter(presenter.Present)
 	server.SetRecoverFunc(presenter.Recover)
+	if config.Around != nil {
+		server.Use(config.Around)
+	}
 	if config.May != nil {
 		server.Use(authorization{config.May, config.Tenant, config.Ended})
 	}

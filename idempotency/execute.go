@@ -342,7 +342,7 @@ func (e *Engine) fail(c *call, err error) {
 }
 
 func (e *Engine) observe(event Event, r *request) {
-	event.Operation, event.RequestID = r.call.Operation, r.call.RequestID
+	event.Operation, event.RequestID, event.TraceID = r.call.Operation, r.call.RequestID, r.call.TraceID
 	e.config.Observer(event)
 }
 
