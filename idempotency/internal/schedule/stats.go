@@ -73,12 +73,12 @@ func (s *Scheduler[C, O]) Stats() Stats {
 		QueuedBatched: s.batches.queued,
 		QueuedApart:   s.batches.queuedApart,
 
-		Singles:  s.singles.busy,
-		Batches:  s.batches.busy,
-		Single:   s.singles.taken,
-		Batched:  s.batches.taken,
-		Away:     s.gate.shut,
-		Closing:  s.closing,
+		Singles: s.singles.busy,
+		Batches: s.batches.busy,
+		Single:  s.singles.taken,
+		Batched: s.batches.taken,
+		Away:    s.gate.shut,
+		Closing: s.closing,
 	}
 	for scope := range s.faults.scopes {
 		if s.faults.apart(scope) {
