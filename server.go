@@ -77,7 +77,7 @@ func (c *serveCommand) serve(ctx context.Context, log *slog.Logger) error {
 	// What runs finishes after ctx ended; DrainDelay and DrainTimeout bound it.
 	running := context.WithoutCancel(ctx)
 
-	metrics := telemetry.New(version(), log)
+	metrics := telemetry.New(version(), log, graph.Operations()...)
 	traces := tracing.New(ctx, tracing.Config{Version: version(), TrustParent: c.TrustParent, Log: log})
 	scraped, err := telemetry.Listen(ctx, c.MetricsAddr)
 	if err != nil {
@@ -120,16 +120,21 @@ func (c *serveCommand) serve(ctx context.Context, log *slog.Logger) error {
 	}
 
 	defer traces.Close(running)
-	engine := idempotency.New(keyed, c.idempotency(server.LogEvents(running, log), traces.Engine()))
+	logEvent := server.LogEvents(running, log)
+	engine := idempotency.New(keyed, c.idempotency(func(event idempotency.Event) {
+		metrics.Observe(event)
+		logEvent(event)
+	}, traces.Engine()))
 	if err := engine.Check(ctx); errors.Is(err, idempotency.ErrTable) {
 		return errors.Join(err, engine.Close(running))
 	} else if err != nil {
 		log.Warn("the database can't be checked yet", "err", graph.Describe(err))
 	}
 	once := gqlidem.New(engine, identity.Tenant, gqlidem.WithRequestID(requestid.From), gqlidem.WithTraceID(tracing.IDs), gqlidem.Strict())
-	resolver := graph.NewResolver(once, engine, db.NewQueries(pool, c.QueryTimeout, c.QueryQueue), identity.Tenant)
+	queries := db.NewQueries(pool, c.QueryTimeout, c.QueryQueue)
+	resolver := graph.NewResolver(once, engine, queries, identity.Tenant)
 	resolver.RefuseIfVersion = !c.AcceptVersion
-	ended := telemetry.Together(telemetry.LogCalls(log), traces.Ended)
+	ended := telemetry.Together(metrics.CallEnded, telemetry.LogCalls(log), traces.Ended)
 	resolver.Ended = ended
 	resolver.SetQuota(quota.Usage{Keys: c.TenantKeys, Bytes: c.TenantBytes}, log)
 	api := graph.NewHandler(resolver, once, graph.Config{
@@ -152,7 +157,15 @@ func (c *serveCommand) serve(ctx context.Context, log *slog.Logger) error {
 		Around:             traces.Fields(),
 	})
 	health := server.NewHealth(cluster.Check, c.Wait, metrics.Refusals, log)
-	metrics.Read(telemetry.Sources{Queued: func() int { return engine.Stats().Queued }, Database: health.State})
+	metrics.Read(telemetry.Sources{
+		Engine:         engine.Stats,
+		QueueCapacity:  idempotency.DefaultQueue,
+		EnginePool:     telemetry.PoolStats(keyed),
+		QueriesPool:    telemetry.PoolStats(pool),
+		QueriesWaiting: queries.Waiting,
+		Database:       health.State,
+		Draining:       health.Draining,
+	})
 
 	requests := server.NewRequests()
 	mux := http.NewServeMux()
@@ -172,7 +185,7 @@ func (c *serveCommand) serve(ctx context.Context, log *slog.Logger) error {
 		return errors.Join(err, once.Close(running))
 	}
 	web := &http.Server{
-		Handler:           requests.Count(requestid.Handler(handler)),
+		Handler:           metrics.CountRequests(requests.Count(requestid.Handler(handler))),
 		ReadHeaderTimeout: c.HeaderTimeout,
 		ReadTimeout:       c.BodyTimeout,
 		WriteTimeout:      c.BodyTimeout + c.RequestTimeout + c.AnswerTimeout,
