@@ -36,8 +36,8 @@ type Position struct {
 type Filter struct {
 	Scope     string
 	AllScopes bool
-	// Key, Operation and RequestID are equal to those of the record.
-	Key, Operation, RequestID string
+	// Key, Operation, RequestID and TraceID are equal to those of the record.
+	Key, Operation, RequestID, TraceID string
 	// From and Until bound when the call was executed: not before From, and before Until.
 	From, Until time.Time
 	// Timeout bounds the statement in the database. Zero means DefaultListTimeout.
@@ -56,7 +56,7 @@ var ErrListSlow = fmt.Errorf("%w: %w", ErrUnavailable, store.ErrListSlow)
 // transaction of the caller's keeps these.
 //
 // A page of a scope, or of all scopes, is a range of an index, whatever its time is bounded
-// by. Records of one key, operation or request are looked for among the others, newest
+// by. Records of one key, operation, request or trace are looked for among the others, newest
 // first, and those of a key among all scopes in the whole table: it is ErrListSlow when
 // that takes longer than the filter's time-out.
 func (e *Engine) ListOn(ctx context.Context, q Querier, filter Filter, after *Position, limit int) ([]Record, error) {
@@ -104,7 +104,7 @@ func listOn(ctx context.Context, from *store.Store, q Querier, filter Filter, af
 func storeFilter(filter Filter, after *Position, limit int) store.Filter {
 	f := store.Filter{
 		Scope: filter.Scope, AllScopes: filter.AllScopes,
-		Key: filter.Key, Operation: filter.Operation, RequestID: filter.RequestID,
+		Key: filter.Key, Operation: filter.Operation, RequestID: filter.RequestID, TraceID: filter.TraceID,
 		From: filter.From, Until: filter.Until,
 		Limit: limit, Timeout: filter.Timeout,
 	}

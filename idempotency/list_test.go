@@ -15,7 +15,7 @@ import (
 // executed stores the rows of calls that were executed so many seconds ago, oldest first.
 func (f *fixture) executed(rows string) {
 	f.t.Helper()
-	f.exec(`insert into idempotency_keys
+	f.exec(`insert into idempotency_keys (scope, key, operation, request_hash, hash_version, response_json, request_id, execution_id, created_at, expires_at, retained_until)
 		select split_part(row, ' ', 1), split_part(row, ' ', 2), split_part(row, ' ', 3), sha256(convert_to(row, 'UTF8')), 1,
 			'{"id": 1}', nullif(split_part(row, ' ', 4), ''), gen_random_uuid(), at, at + interval '24 hours', at + interval '72 hours'
 		from (select row, date_trunc('second', now()) - n * interval '1 second' as at
@@ -35,6 +35,9 @@ func TestList_FiltersAndIsNewestFirst(t *testing.T) {
 	f := newFixture(t)
 	keys := idempotency.OpenKeys(f.pool)
 	f.executed("a k1 write r1\na k2 read r1\nb k1 write r2\na k3 write\nb k4 read r1")
+	const trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+	f.exec(`update idempotency_keys set trace_id = $1 where key = 'k3'`, trace)
+	f.exec(`update idempotency_keys set trace_id = $1 || '-00f067aa0ba902b7' where key = 'k2'`, trace)
 	now := time.Now()
 	for name, test := range map[string]struct {
 		filter idempotency.Filter
@@ -48,6 +51,8 @@ func TestList_FiltersAndIsNewestFirst(t *testing.T) {
 		"an operation":      {idempotency.Filter{AllScopes: true, Operation: "read"}, "a/k2 b/k4"},
 		"a request":         {idempotency.Filter{AllScopes: true, RequestID: "r1"}, "a/k1 a/k2 b/k4"},
 		"a scope's request": {idempotency.Filter{Scope: "a", RequestID: "r1", Operation: "read"}, "a/k2"},
+		"a trace":           {idempotency.Filter{AllScopes: true, TraceID: trace}, "a/k2 a/k3"},
+		"a scope's trace":   {idempotency.Filter{Scope: "b", TraceID: trace}, ""},
 		"since":             {idempotency.Filter{AllScopes: true, From: now.Add(time.Hour)}, ""},
 		"until":             {idempotency.Filter{Scope: "a", Until: now.Add(-time.Hour)}, ""},
 	} {
@@ -75,7 +80,7 @@ func TestList_FiltersAndIsNewestFirst(t *testing.T) {
 func TestList_PagesMeetEveryRowOnce(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	f.exec(`insert into idempotency_keys
+	f.exec(`insert into idempotency_keys (scope, key, operation, request_hash, hash_version, response_json, request_id, execution_id, created_at, expires_at, retained_until)
 		select 's' || i % 3, 'k' || i, 'write', sha256('a'), 1, '{}', null, gen_random_uuid(), at, at + interval '1 hour', at + interval '2 hours'
 		from (select i, date_trunc('hour', now()) - (i / 40) * interval '1 microsecond' as at from generate_series(1, 500) i) as made`)
 	keys := idempotency.OpenKeys(f.pool)
@@ -144,7 +149,7 @@ func TestList_IsCutShort(t *testing.T) {
 func TestList_ReadsAPageAndNotTheTable(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	f.exec(`insert into idempotency_keys
+	f.exec(`insert into idempotency_keys (scope, key, operation, request_hash, hash_version, response_json, request_id, execution_id, created_at, expires_at, retained_until)
 		select 's' || i % 50, 'k' || i, 'write', sha256('a'), 1, '{}', 'r' || i, gen_random_uuid(), at, at + interval '1 hour', at + interval '2 hours'
 		from (select i, now() - (i / 20) * interval '1 second' as at from generate_series(1, 100000) i) as made`)
 	f.exec(`vacuum analyze idempotency_keys`)

@@ -20,6 +20,7 @@ create table operator_actions (
     -- What the row was, where it is one.
     operation    text,
     request_id   text,
+    trace_id     text,
     request_hash bytea,
     hash_version smallint,
     executed_at  timestamptz,

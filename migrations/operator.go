@@ -20,7 +20,7 @@ var operatorRights = []right{
 	{table: "idempotency_keys", kinds: []string{"select", "delete"}},
 	{table: "operator_actions", kinds: []string{"select", "insert"}, columns: []string{
 		"id", "part", "operator", "action", "reason", "scope", "key_hash", "removed",
-		"operation", "request_id", "request_hash", "hash_version", "executed_at", "expires_at",
+		"operation", "request_id", "trace_id", "request_hash", "hash_version", "executed_at", "expires_at",
 	}},
 	{table: "goose_db_version", kinds: []string{"select"}},
 	{table: "schema_compatibility", kinds: []string{"select"}},

@@ -16,6 +16,8 @@ type Filter struct {
 	Scope                     string
 	AllScopes                 bool
 	Key, Operation, RequestID string
+	// TraceID is that of the row without its span.
+	TraceID string
 	// From and Until bound when the row was made: not before From, and before Until.
 	From, Until time.Time
 	// After, where it is not nil, is the row behind which the list goes on.
@@ -85,7 +87,7 @@ func (f Filter) Statement(table string) (text string, args []any) {
 		where("scope = ?", f.Scope)
 		order = "created_at desc, key desc"
 	}
-	for _, equal := range []struct{ column, value string }{{"key", f.Key}, {"operation", f.Operation}, {"request_id", f.RequestID}} {
+	for _, equal := range []struct{ column, value string }{{"key", f.Key}, {"operation", f.Operation}, {"request_id", f.RequestID}, {"left(trace_id, 32)", f.TraceID}} {
 		if equal.value != "" {
 			where(equal.column+" = ?", equal.value)
 		}
@@ -105,7 +107,7 @@ func (f Filter) Statement(table string) (text string, args []any) {
 	}
 	text = `
 		select scope, key, operation, request_hash, hash_version, coalesce(request_id, ''), execution_id,
-			created_at, expires_at, retained_until, expires_at <= now(), pg_column_size(response_json)
+			coalesce(trace_id, ''), created_at, expires_at, retained_until, expires_at <= now(), pg_column_size(response_json)
 		from ` + table
 	if conditions != nil {
 		text += `
@@ -120,6 +122,6 @@ func (f Filter) Statement(table string) (text string, args []any) {
 func scanListed(row pgx.CollectableRow) (Listed, error) {
 	var r Listed
 	err := row.Scan(&r.Scope, &r.Key.Key, &r.Operation, &r.Hash, &r.HashVersion, &r.RequestID, &r.ExecutionID,
-		&r.CreatedAt, &r.ExpiresAt, &r.RetainedUntil, &r.Expired, &r.Bytes)
+		&r.Trace, &r.CreatedAt, &r.ExpiresAt, &r.RetainedUntil, &r.Expired, &r.Bytes)
 	return r, err
 }
