@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgxpool"
-
 	"github.com/onceql/onceql/idempotency/internal/store"
 )
 
@@ -61,21 +59,6 @@ var ErrListSlow = fmt.Errorf("%w: %w", ErrUnavailable, store.ErrListSlow)
 // that takes longer than the filter's time-out.
 func (e *Engine) ListOn(ctx context.Context, q Querier, filter Filter, after *Position, limit int) ([]Record, error) {
 	return listOn(ctx, e.store, q, filter, after, limit)
-}
-
-// Keys reads and removes what keys did, and executes nothing: it is for the tools of
-// operators, whose role sees the rows of all scopes. It is safe for use by many goroutines.
-type Keys struct {
-	pool  *pgxpool.Pool
-	store *store.Store
-}
-
-// OpenKeys returns the keys that the pool's connections reach.
-func OpenKeys(pool *pgxpool.Pool) *Keys { return &Keys{pool, store.New(pool)} }
-
-// List is Engine.ListOn on a connection of the pool.
-func (k *Keys) List(ctx context.Context, filter Filter, after *Position, limit int) ([]Record, error) {
-	return listOn(ctx, k.store, k.pool, filter, after, limit)
 }
 
 func listOn(ctx context.Context, from *store.Store, q Querier, filter Filter, after *Position, limit int) ([]Record, error) {

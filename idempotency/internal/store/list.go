@@ -106,8 +106,7 @@ func (f Filter) Statement(table string) (text string, args []any) {
 		where("(created_at, key) < (?, ?)", f.After.CreatedAt, f.After.Key)
 	}
 	text = `
-		select scope, key, operation, request_hash, hash_version, coalesce(request_id, ''), execution_id,
-			coalesce(trace_id, ''), created_at, expires_at, retained_until, expires_at <= now(), pg_column_size(response_json)
+		select ` + listedColumns + `
 		from ` + table
 	if conditions != nil {
 		text += `
@@ -118,6 +117,9 @@ func (f Filter) Statement(table string) (text string, args []any) {
 		order by ` + order + fmt.Sprintf(`
 		limit $%d`, len(args)), args
 }
+
+const listedColumns = `scope, key, operation, request_hash, hash_version, coalesce(request_id, ''), execution_id,
+	coalesce(trace_id, ''), created_at, expires_at, retained_until, expires_at <= now(), pg_column_size(response_json)`
 
 func scanListed(row pgx.CollectableRow) (Listed, error) {
 	var r Listed
