@@ -102,6 +102,9 @@ func TestExport_HasEveryRowOfTheTenantAlone(t *testing.T) {
 	}
 }
 
+// unread are the escapes that Postgres stores in a payload and reads in none.
+const unread = `\\+u(0000|d800)`
+
 // wantRows checks that the rows have all columns of the table, and that Postgres reads them
 // back as those that it has.
 func (f fixture) wantRows(table string, rows []row) {
@@ -120,7 +123,8 @@ func (f fixture) wantRows(table string, rows []row) {
 		var found int
 		err := f.owner.QueryRow(f.t.Context(), `
 			select count(*) from `+table+` as stored
-			where translate(stored::text, E'\n\r', '  ') = json_populate_record(null::`+table+`, $1::json)::text`, string(row.text)).Scan(&found)
+			where regexp_replace(translate(stored::text, E'\n\r', '  '), $2, '', 'g') = json_populate_record(null::`+table+`, regexp_replace($1, $2, '', 'g')::json)::text`,
+			string(row.text), unread).Scan(&found)
 		if err != nil || found != 1 {
 			f.t.Errorf("%d rows of %s are as exported: %v", found, table, err)
 		}
