@@ -8,12 +8,15 @@ import (
 	"github.com/vektah/gqlparser/v2/ast"
 
 	"github.com/onceql/onceql/idempotency/gqlidem"
+	"github.com/onceql/onceql/internal/telemetry"
 )
 
 // authorization refuses root fields to callers that may not run them: before the
 // key is looked up, so that who may no longer call gets no replay either.
 type authorization struct {
-	may func(context.Context, ast.Operation) bool
+	may    func(context.Context, ast.Operation) bool
+	tenant func(context.Context) (string, error)
+	ended  telemetry.Ended
 }
 
 // ExtensionName implements graphql.HandlerExtension.
@@ -32,5 +35,6 @@ func (a authorization) InterceptRootField(ctx context.Context, next graphql.Root
 	forbidden := gqlidem.NewError(CodeForbidden, "this token may not run a "+string(operation))
 	forbidden.Path = ast.Path{ast.PathName(field.Alias)}
 	graphql.AddError(ctx, forbidden)
+	a.tellForbidden(ctx, field)
 	return graphql.Null
 }

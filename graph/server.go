@@ -66,6 +66,9 @@ type Config struct {
 	// Refused is told of each field and request that is refused, as telemetry.Refusals
 	// is; nil means that nobody is.
 	Refused Refused
+	// Ended is told of each keyed call that May does not allow, as Resolver.Ended is of
+	// all others; nil means that nobody is.
+	Ended telemetry.Ended
 }
 
 // DefaultTenantRequests is how many requests of one tenant are at work at once for each
@@ -116,7 +119,7 @@ func NewHandler(resolvers generated.ResolverRoot, once *gqlidem.Once, config Con
 	server.SetErrorPresenter(presenter.Present)
 	server.SetRecoverFunc(presenter.Recover)
 	if config.May != nil {
-		server.Use(authorization{config.May})
+		server.Use(authorization{config.May, config.Tenant, config.Ended})
 	}
 	server.Use(limiter{limits, !config.HideSchema})
 	server.Use(sourceText{limits.Tokens})
