@@ -1,6 +1,9 @@
 package telemetry
 
-import "container/heap"
+import (
+	"container/heap"
+	"strings"
+)
 
 // A sketch counts the calls of the tenants that call most, of any number of tenants, in a
 // bounded memory: it is the algorithm SpaceSaving of Metwally, Agrawal and El Abbadi,
@@ -18,7 +21,7 @@ type counted struct {
 	tenant string
 	// outcomes are its calls since it has its place, and missed is how many it may have had
 	// before: those of the tenant that had to leave.
-	outcomes [9]uint64
+	outcomes [outcomes]uint64
 	missed   uint64
 	// rank is missed and all outcomes; place is where it stands in the heap.
 	rank  uint64
@@ -29,23 +32,37 @@ func newSketch(places int) *sketch {
 	return &sketch{places: places, byName: make(map[string]*counted)}
 }
 
-func (s *sketch) count(tenant string, outcome int) {
+func (s *sketch) count(tenant string, outcome Outcome) {
 	c, known := s.byName[tenant]
-	switch {
-	case known:
-	case len(s.least) < s.places:
-		c = &counted{tenant: tenant}
-		s.byName[tenant] = c
-		heap.Push(&s.least, c)
-	default:
-		c = s.least[0]
-		delete(s.byName, c.tenant)
-		*c = counted{tenant: tenant, missed: c.rank, rank: c.rank, place: c.place}
-		s.byName[tenant] = c
+	if !known {
+		c = s.place(strings.Clone(tenant)) // Not the whole token that it is part of.
 	}
 	c.outcomes[outcome]++
 	c.rank++
 	heap.Fix(&s.least, c.place)
+}
+
+// place gives the tenant a place, that of the one with the fewest calls where all are taken.
+func (s *sketch) place(tenant string) *counted {
+	c := &counted{tenant: tenant}
+	if len(s.least) < s.places {
+		heap.Push(&s.least, c)
+	} else {
+		c = s.least[0]
+		delete(s.byName, c.tenant)
+		*c = counted{tenant: tenant, missed: c.rank, rank: c.rank, place: c.place}
+	}
+	s.byName[tenant] = c
+	return c
+}
+
+// all returns the counted.
+func (s *sketch) all() []counted {
+	all := make([]counted, 0, len(s.least))
+	for _, c := range s.least {
+		all = append(all, *c)
+	}
+	return all
 }
 
 // most is how many calls a tenant that has no place may have had.
