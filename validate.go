@@ -19,6 +19,9 @@ func (f databaseFlags) Validate() error {
 	if err := db.ValidateURL("MIGRATION_DATABASE_URL", f.MigrationDatabaseURL); err != nil {
 		return err
 	}
+	if err := db.ValidateURL("OPERATOR_DATABASE_URL", f.OperatorDatabaseURL); err != nil {
+		return err
+	}
 	if f.DatabaseURL == "" && f.MigrationDatabaseURL != "" {
 		return errors.New("MIGRATION_DATABASE_URL is set and DATABASE_URL is not, with which the server works")
 	}
