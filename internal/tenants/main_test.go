@@ -7,8 +7,10 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/onceql/onceql/db"
 	"github.com/onceql/onceql/internal/pgtest"
 	"github.com/onceql/onceql/internal/tenants"
+	"github.com/onceql/onceql/migrations"
 )
 
 func TestMain(m *testing.M) { pgtest.Main(m) }
@@ -25,8 +27,22 @@ type fixture struct {
 
 func newFixture(t testing.TB) fixture {
 	t.Helper()
-	owner := pgtest.Pool(t)
-	return fixture{t, owner, owner}
+	address := pgtest.URL(t)
+	operator := pgtest.AsRole(t, address)
+	if err := migrations.Up(t.Context(), address, migrations.ForOperator(db.UserOf(operator))); err != nil {
+		t.Fatal(err)
+	}
+	return fixture{t, open(t, address), open(t, operator)}
+}
+
+func open(t testing.TB, address string) *pgxpool.Pool {
+	t.Helper()
+	pool, err := pgxpool.New(t.Context(), address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pool.Close)
+	return pool
 }
 
 func (f fixture) exec(sql string, args ...any) {
@@ -73,7 +89,7 @@ func (f fixture) count(tenant string) (keys, projects int64) {
 func removal(tenant string) tenants.Removal {
 	return tenants.Removal{
 		Tenant:   tenant,
-		Record:   func(context.Context, pgx.Tx, int64) error { return nil },
+		Record:   func(context.Context, pgx.Tx, tenants.Removed) error { return nil },
 		Progress: func(tenants.Removed) {},
 	}
 }

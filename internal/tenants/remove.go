@@ -41,8 +41,8 @@ type Removed struct {
 // A Removal removes what is stored for a tenant.
 type Removal struct {
 	Tenant string
-	// Record records in the transaction that so many rows are removed in it.
-	Record func(ctx context.Context, tx pgx.Tx, rows int64) error
+	// Record records in the transaction what is removed in it.
+	Record func(ctx context.Context, tx pgx.Tx, removed Removed) error
 	// Progress is told what was removed so far, after each transaction.
 	Progress func(Removed)
 }
@@ -60,11 +60,10 @@ func (r Removal) Run(ctx context.Context, database Database) (removed Removed, e
 	}
 	for range removePasses {
 		found := removed
-		if err := r.all(ctx, database, projectRows, before, &removed.Projects, &removed); err != nil {
-			return removed, fmt.Errorf("removing the projects: %w", err)
-		}
-		if err := r.all(ctx, database, keyRows, before, &removed.Keys, &removed); err != nil {
-			return removed, fmt.Errorf("removing the keys: %w", err)
+		for _, of := range []removable{projectRows, keyRows} {
+			if err := r.all(ctx, database, of, before, &removed); err != nil {
+				return removed, fmt.Errorf("removing the %s: %w", of.rows, err)
+			}
 		}
 		if found == removed {
 			break
@@ -81,6 +80,8 @@ func (r Removal) Run(ctx context.Context, database Database) (removed Removed, e
 // removable are the statements on a table whose rows are removed, in the order in which they
 // were made: so are they on the disk.
 type removable struct {
+	rows  string
+	count func(*Removed) *int64
 	// choose selects the ids of at most $5 rows of the tenant $1 that were stored before $2,
 	// and after the time $3 and the id $4, and of which the last ones are left out that go
 	// beyond $6 bytes. It returns the last one's time too.
@@ -91,10 +92,14 @@ type removable struct {
 
 var (
 	keyRows = removable{
+		rows:   "keys",
+		count:  func(r *Removed) *int64 { return &r.Keys },
 		choose: choose("idempotency_keys", "scope", "key", keysTable.size, "text"),
 		remove: `delete from idempotency_keys where scope = $1 and key = any($2::text[])`,
 	}
 	projectRows = removable{
+		rows:   "projects",
+		count:  func(r *Removed) *int64 { return &r.Projects },
 		choose: choose("projects", "tenant", "id", projectsTable.size, "uuid"),
 		remove: `delete from projects where tenant = $1 and id = any($2::uuid[])`,
 	}
@@ -123,8 +128,8 @@ type position struct {
 	id string
 }
 
-// all removes the rows, and adds to count, which is one of sum.
-func (r Removal) all(ctx context.Context, database Database, of removable, before time.Time, count *int64, sum *Removed) error {
+// all removes the rows, and adds to sum how many.
+func (r Removal) all(ctx context.Context, database Database, of removable, before time.Time, sum *Removed) error {
 	// No row is from before the year 1 or has an id that is less.
 	last := &position{id: "00000000-0000-0000-0000-000000000000"}
 	tries := 0
@@ -142,7 +147,7 @@ func (r Removal) all(ctx context.Context, database Database, of removable, befor
 			tries++
 			next = last
 		}
-		*count += rows
+		*of.count(sum) += rows
 		last = next
 		if rows > 0 {
 			r.Progress(*sum)
@@ -174,7 +179,9 @@ func (r Removal) some(ctx context.Context, database Database, of removable, befo
 			return err
 		}
 		removed = tag.RowsAffected()
-		return r.Record(ctx, tx, removed)
+		var part Removed
+		*of.count(&part) = removed
+		return r.Record(ctx, tx, part)
 	})
 	if err != nil {
 		return 0, nil, err

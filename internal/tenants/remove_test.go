@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/onceql/onceql/internal/tenants"
@@ -22,11 +23,11 @@ func TestRemoval_RemovesTheTenantAlone(t *testing.T) {
 		f.projects(tenant, 1500)
 	}
 	for _, tenant := range []string{"acme", hostile} {
-		var recorded []int64
+		var recorded []tenants.Removed
 		var told tenants.Removed
 		r := removal(tenant)
-		r.Record = func(_ context.Context, tx pgx.Tx, rows int64) error {
-			recorded = append(recorded, rows)
+		r.Record = func(_ context.Context, tx pgx.Tx, part tenants.Removed) error {
+			recorded = append(recorded, part)
 			return nil
 		}
 		r.Progress = func(so tenants.Removed) { told = so }
@@ -34,12 +35,8 @@ func TestRemoval_RemovesTheTenantAlone(t *testing.T) {
 		if want := (tenants.Removed{Projects: 1500, Keys: 2500}); err != nil || removed != want || told != want {
 			t.Errorf("it removed %+v and told %+v: %v", removed, told, err)
 		}
-		var sum int64
-		for _, rows := range recorded {
-			sum += rows
-		}
-		if len(recorded) != 5 || sum != 4000 {
-			t.Errorf("it recorded %d, in all %d", recorded, sum)
+		if diff := cmp.Diff([]tenants.Removed{{Projects: 1000}, {Projects: 500}, {Keys: 1000}, {Keys: 1000}, {Keys: 500}}, recorded); diff != "" {
+			t.Errorf("it recorded %s", diff)
 		}
 		if keys, projects := f.count(tenant); keys != 0 || projects != 0 {
 			t.Errorf("%d keys and %d projects are left", keys, projects)
@@ -61,7 +58,7 @@ func TestRemoval_BoundsATransactionsBytes(t *testing.T) {
 	f.exec(`update idempotency_keys set response_json = to_json((select string_agg(gen_random_uuid()::text, '') from generate_series(1, 30000) where key <> ''))`)
 	transactions := 0
 	r := removal("acme")
-	r.Record = func(context.Context, pgx.Tx, int64) error { transactions++; return nil }
+	r.Record = func(context.Context, pgx.Tx, tenants.Removed) error { transactions++; return nil }
 	if removed, err := r.Run(t.Context(), f.pool); err != nil || removed.Keys != 45 || transactions != 3 {
 		t.Errorf("it removed %+v in %d transactions: %v", removed, transactions, err)
 	}
@@ -74,7 +71,7 @@ func TestRemoval_RemovesNothingThatItCanNotRecord(t *testing.T) {
 	f.keys("acme", "createProject", 10)
 	refused := errors.New("no record")
 	r := removal("acme")
-	r.Record = func(context.Context, pgx.Tx, int64) error { return refused }
+	r.Record = func(context.Context, pgx.Tx, tenants.Removed) error { return refused }
 	removed, err := r.Run(t.Context(), f.pool)
 	if keys, _ := f.count("acme"); !errors.Is(err, refused) || removed.Keys != 0 || keys != 10 {
 		t.Errorf("it removed %+v, and %d keys are left: %v", removed, keys, err)
