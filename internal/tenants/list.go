@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"time"
@@ -200,29 +201,30 @@ func (l *Listing) refine(ctx context.Context, tx pgx.Tx) error {
 		if read.part == 1 {
 			continue
 		}
+		few := map[string]*Usage{}
 		for i := range l.Tenants {
 			listed := &l.Tenants[i]
-			if listed.sampled[read.table.index] >= fewRows {
+			if listed.sampled[read.table.index] < fewRows {
+				few[listed.Tenant] = &listed.Usage
+				read.table.add(&listed.Usage, 0, 0)
+			} else {
 				listed.Estimated = true
-				continue
 			}
-			if err := read.table.count(ctx, tx, &listed.Usage); err != nil {
-				return fmt.Errorf("counting what a tenant has: %w", err)
-			}
+		}
+		of := read.table
+		rows, _ := tx.Query(ctx, `
+			select `+of.tenant+`, count(*), sum(`+of.size+`)::bigint
+			from `+of.name+`
+			where `+of.tenant+` = any($1::text[])
+			group by 1`, slices.Collect(maps.Keys(few)))
+		var tenant string
+		var count, bytes int64
+		if _, err := pgx.ForEachRow(rows, []any{&tenant, &count, &bytes}, func() error {
+			of.add(few[tenant], count, bytes)
+			return nil
+		}); err != nil {
+			return fmt.Errorf("counting the rows of tenants that have few: %w", err)
 		}
 	}
 	return nil
-}
-
-// count counts the tenant's rows.
-func (t table) count(ctx context.Context, tx pgx.Tx, usage *Usage) error {
-	var rows, bytes int64
-	err := tx.QueryRow(ctx, `
-		select count(*), coalesce(sum(`+t.size+`), 0)
-		from `+t.name+`
-		where `+t.tenant+` = $1`, usage.Tenant).Scan(&rows, &bytes)
-	if err == nil {
-		t.add(usage, rows, bytes)
-	}
-	return err
 }
