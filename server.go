@@ -76,7 +76,7 @@ func (c *serveCommand) serve(ctx context.Context, log *slog.Logger) error {
 	// What runs finishes after ctx ended; DrainDelay and DrainTimeout bound it.
 	running := context.WithoutCancel(ctx)
 
-	metrics := telemetry.New(version(), log)
+	metrics := telemetry.New(version(), log, graph.Operations()...)
 	scraped, err := telemetry.Listen(ctx, c.MetricsAddr)
 	if err != nil {
 		return err
@@ -116,14 +116,20 @@ func (c *serveCommand) serve(ctx context.Context, log *slog.Logger) error {
 		return err
 	}
 
-	engine := idempotency.New(keyed, c.idempotency(server.LogEvents(running, log)))
+	logEvent := server.LogEvents(running, log)
+	engine := idempotency.New(keyed, c.idempotency(func(event idempotency.Event) {
+		metrics.Observe(event)
+		logEvent(event)
+	}))
 	if err := engine.Check(ctx); errors.Is(err, idempotency.ErrTable) {
 		return errors.Join(err, engine.Close(running))
 	} else if err != nil {
 		log.Warn("the database can't be checked yet", "err", graph.Describe(err))
 	}
 	once := gqlidem.New(engine, identity.Tenant, gqlidem.WithRequestID(requestid.From), gqlidem.Strict())
-	resolver := graph.NewResolver(once, engine, db.NewQueries(pool, c.QueryTimeout, c.QueryQueue), identity.Tenant)
+	queries := db.NewQueries(pool, c.QueryTimeout, c.QueryQueue)
+	resolver := graph.NewResolver(once, engine, queries, identity.Tenant)
+	resolver.Ended = metrics.CallEnded
 	resolver.RefuseIfVersion = !c.AcceptVersion
 	resolver.SetQuota(quota.Usage{Keys: c.TenantKeys, Bytes: c.TenantBytes}, log)
 	api := graph.NewHandler(resolver, once, graph.Config{
@@ -142,9 +148,18 @@ func (c *serveCommand) serve(ctx context.Context, log *slog.Logger) error {
 		May:                server.May,
 		Log:                log,
 		Refused:            metrics.Refusals.Refuse,
+		Ended:              metrics.CallEnded,
 	})
 	health := server.NewHealth(cluster.Check, c.Wait, metrics.Refusals, log)
-	metrics.Read(telemetry.Sources{Queued: func() int { return engine.Stats().Queued }, Database: health.State})
+	metrics.Read(telemetry.Sources{
+		Engine:         engine.Stats,
+		QueueCapacity:  idempotency.DefaultQueue,
+		EnginePool:     telemetry.PoolStats(keyed),
+		QueriesPool:    telemetry.PoolStats(pool),
+		QueriesWaiting: queries.Waiting,
+		Database:       health.State,
+		Draining:       health.Draining,
+	})
 
 	requests := server.NewRequests()
 	mux := http.NewServeMux()
@@ -164,7 +179,7 @@ func (c *serveCommand) serve(ctx context.Context, log *slog.Logger) error {
 		return errors.Join(err, once.Close(running))
 	}
 	web := &http.Server{
-		Handler:           requests.Count(requestid.Handler(handler)),
+		Handler:           metrics.CountRequests(requests.Count(requestid.Handler(handler))),
 		ReadHeaderTimeout: c.HeaderTimeout,
 		ReadTimeout:       c.BodyTimeout,
 		WriteTimeout:      c.BodyTimeout + c.RequestTimeout + c.AnswerTimeout,

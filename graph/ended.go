@@ -8,10 +8,22 @@ import (
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/vektah/gqlparser/v2/gqlerror"
 
+	"github.com/onceql/onceql/graph/generated"
 	"github.com/onceql/onceql/idempotency"
 	"github.com/onceql/onceql/idempotency/gqlidem"
 	"github.com/onceql/onceql/internal/telemetry"
 )
+
+// Operations are the keyed mutations of the schema, in its order.
+func Operations() []string {
+	var names []string
+	for _, field := range generated.NewExecutableSchema(generated.Config{}).Schema().Mutation.Fields {
+		if field.Directives.ForName(gqlidem.Directive) != nil {
+			names = append(names, field.Name)
+		}
+	}
+	return names
+}
 
 // told runs the tenant's call of the mutation field that is being resolved, and tells
 // r.Ended what became of it, whatever that is.

@@ -153,7 +153,9 @@ func TestResolver_TellsOfKeyedCallsThatAreRefused(t *testing.T) {
 		a.post(full, t, createNamed, map[string]any{"name": "x", "key": key})
 	}
 	made := a.post(as(t.Context(), "acme"), t, `mutation { createProject(input: {name: "x"}, idempotencyKey: "made") { project { id } } }`, nil)
-	var data struct{ CreateProject struct{ Project struct{ ID string } } }
+	var data struct {
+		CreateProject struct{ Project struct{ ID string } }
+	}
 	if err := json.Unmarshal(made.Data, &data); err != nil {
 		t.Fatalf("%v: %s", err, made.text)
 	}
@@ -174,7 +176,8 @@ func TestResolver_TellsOfKeyedCallsThatAreRefused(t *testing.T) {
 		"CONFLICT":                 {nil, `updateProject(input: {id: "` + id + `", ifVersion: 7}, idempotencyKey: "k") { project { id } }`, telemetry.Call{Key: "k", Operation: "updateProject"}},
 		"FORBIDDEN": {
 			context.WithValue(context.WithValue(t.Context(), senderKey{}, "acme"), forbiddenKey{}, true),
-			`archiveProject(input: {id: "` + id + `"}, idempotencyKey: "k") { project { id } }`, telemetry.Call{Key: "k", Operation: "archiveProject"},
+			`archiveProject(input: {id: "` + id + `"}, idempotencyKey: "k") { project { id } }`,
+			telemetry.Call{Key: "k", Operation: "archiveProject"},
 		},
 		"LIMIT_EXCEEDED":  {full, `createProject(input: {name: "x"}, idempotencyKey: "4") { project { id } }`, telemetry.Call{Tenant: "full", Key: "4", Operation: "createProject"}},
 		"UNAUTHENTICATED": {nobody, `unarchiveProject(input: {id: "x"}, idempotencyKey: "k") { project { id } }`, telemetry.Call{Key: "k", Operation: "unarchiveProject"}},
