@@ -125,6 +125,7 @@ func (c *serveCommand) serve(ctx context.Context, log *slog.Logger) error {
 	once := gqlidem.New(engine, identity.Tenant, gqlidem.WithRequestID(requestid.From), gqlidem.Strict())
 	resolver := graph.NewResolver(once, engine, db.NewQueries(pool, c.QueryTimeout, c.QueryQueue), identity.Tenant)
 	resolver.RefuseIfVersion = !c.AcceptVersion
+	resolver.May = server.May
 	resolver.SetQuota(quota.Usage{Keys: c.TenantKeys, Bytes: c.TenantBytes}, log)
 	api := graph.NewHandler(resolver, once, graph.Config{
 		MaxBody:            c.MaxBodyBytes,

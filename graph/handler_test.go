@@ -58,7 +58,9 @@ func makeAPI(t testing.TB, pool *pgxpool.Pool, config graph.Config) *api {
 	})
 	log := &lines{}
 	config.Log = slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	handler := graph.NewHandler(graph.NewResolver(once, engine, db.NewQueries(pool, time.Minute, 100), tenantOf), once, config)
+	resolver := graph.NewResolver(once, engine, db.NewQueries(pool, time.Minute, 100), tenantOf)
+	resolver.May = config.May
+	handler := graph.NewHandler(resolver, once, config)
 	return &api{Handler: requestid.Handler(handler), pool: pool, log: log}
 }
 
