@@ -23,7 +23,7 @@ INSTALLED = { [ -e node_modules/.package-lock.json ] && [ ! node_modules/.packag
 
 # The page at /. Without Node.js the server is built all the same, with a plain one.
 playground: playground/dist/app/index.html.gz
-playground/dist/app/index.html.gz: $(addprefix playground/,index.html package-lock.json tsconfig.json vite.config.ts) $(wildcard playground/src/*) $(wildcard clients/typescript/src/*)
+playground/dist/app/index.html.gz: $(addprefix playground/,index.html keys.html package-lock.json tsconfig.json vite.config.ts) $(wildcard playground/src/* playground/src/calls/*) $(wildcard clients/typescript/src/*)
 	@if ! command -v npm >/dev/null; then echo "no npm, no playground: install Node.js 20 or newer"; exit 0; fi; \
 	echo "building the playground"; cd playground && \
 	{ $(INSTALLED) || npm ci --silent --no-audit --no-fund --fetch-retries=1 --fetch-timeout=30000; } && \

@@ -136,6 +136,7 @@ func (c *serveCommand) serve(ctx context.Context, log *slog.Logger) error {
 	resolver.RefuseIfVersion = !c.AcceptVersion
 	ended := telemetry.Together(metrics.CallEnded, telemetry.LogCalls(log), traces.Ended)
 	resolver.Ended = ended
+	resolver.May = server.May
 	resolver.SetQuota(quota.Usage{Keys: c.TenantKeys, Bytes: c.TenantBytes}, log)
 	api := graph.NewHandler(resolver, once, graph.Config{
 		MaxBody:            c.MaxBodyBytes,

@@ -59,9 +59,9 @@ type Config struct {
 	Limits Limits
 	// HideSchema switches introspection off, and messages that suggest names.
 	HideSchema bool
-	// May says whether the caller may run operations of the kind; nil means that
-	// everyone may run all.
-	May func(context.Context, ast.Operation) bool
+	// May says whether the caller's token has the scope; nil means that everyone may run
+	// everything.
+	May func(ctx context.Context, scope string) bool
 	// Log takes what clients are not told.
 	Log *slog.Logger
 	// Refused is told of each field and request that is refused, as telemetry.Refusals
