@@ -36,6 +36,7 @@ type commandLine struct {
 type databaseFlags struct {
 	DatabaseURL          string `name:"database-url" env:"DATABASE_URL" help:"PostgreSQL to use, as a URL or as keywords and values. None: an embedded PostgreSQL under the data directory."`
 	MigrationDatabaseURL string `name:"migration-database-url" env:"MIGRATION_DATABASE_URL" help:"The same database for a role that may change its schema. None: the database URL."`
+	OperatorDatabaseURL  string `name:"operator-database-url" env:"OPERATOR_DATABASE_URL" help:"The same database for operators, who see the keys of all tenants. Migrations grant its role what it needs."`
 	DataDir              string `env:"DATA_DIR" default:"${data_dir}" help:"Where the embedded PostgreSQL keeps its data, or none: there is no embedded PostgreSQL (${default})."`
 }
 

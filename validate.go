@@ -23,6 +23,9 @@ func (f databaseFlags) Validate() error {
 	if err := db.ValidateURL("MIGRATION_DATABASE_URL", f.MigrationDatabaseURL); err != nil {
 		return err
 	}
+	if err := db.ValidateURL("OPERATOR_DATABASE_URL", f.OperatorDatabaseURL); err != nil {
+		return err
+	}
 	switch {
 	case f.DatabaseURL == "" && f.MigrationDatabaseURL != "":
 		return errors.New("MIGRATION_DATABASE_URL is set and DATABASE_URL is not, with which the server works")

@@ -38,6 +38,11 @@ type Call struct {
 	// RequestID is kept with the result, so that a replay can name the request
 	// that executed. It may be empty.
 	RequestID string
+	// TraceID and SpanID are kept with the result as RequestID is, so that a replay can
+	// name the trace that executed, and the span in it: 32 and 16 hexadecimal digits in
+	// lower case (https://www.w3.org/TR/trace-context/). Either may be empty; a SpanID
+	// is one of a TraceID.
+	TraceID, SpanID string
 	// Fingerprint returns the payload's hash in a version of its canonical
 	// form, and false for a version that it does not know. It is called with
 	// Config.FingerprintVersion, and with the version of a row that is found.
@@ -63,6 +68,8 @@ type Outcome[T any] struct {
 	ExecutedAt, ExpiresAt time.Time
 	// RequestID is that of the request that executed.
 	RequestID string
+	// TraceID and SpanID are those of the call that executed; both may be empty.
+	TraceID, SpanID string
 }
 
 // Do runs effect at most once for the call's scope and key, and returns its
@@ -207,12 +214,15 @@ func outcome[T any](call Call, found result, err error) (Outcome[T], error) {
 			return Outcome[T]{}, fmt.Errorf("%w: reading the stored payload: %w", ErrUnavailable, err)
 		}
 	}
+	traceID, spanID := ofTrace(found.Trace)
 	return Outcome[T]{
 		Value:      value,
 		Replayed:   found.replayed,
 		ExecutedAt: found.CreatedAt,
 		ExpiresAt:  found.ExpiresAt,
 		RequestID:  found.RequestID,
+		TraceID:    traceID,
+		SpanID:     spanID,
 	}, nil
 }
 
@@ -234,6 +244,8 @@ func (c Call) validate() error {
 		return fmt.Errorf("%w: its scope is longer than %d bytes or not UTF-8 text", ErrCall, MaxScopeLength)
 	case !storable(c.RequestID):
 		return fmt.Errorf("%w: its request id is not UTF-8 text", ErrCall)
+	case !hexadecimal(c.TraceID, 32), !hexadecimal(c.SpanID, 16), c.TraceID == "" && c.SpanID != "":
+		return fmt.Errorf("%w: the ids of its trace are not 32 and 16 hexadecimal digits in lower case", ErrCall)
 	case c.Fingerprint == nil:
 		return fmt.Errorf("%w: it has no fingerprint", ErrCall)
 	}

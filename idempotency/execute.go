@@ -302,6 +302,7 @@ func (x *execution) row(tx *store.Tx, i *item) store.Row {
 		Response:      i.response,
 		RequestID:     i.request.call.RequestID,
 		ExecutionID:   i.request.executionID,
+		Trace:         i.request.call.trace(),
 		CreatedAt:     tx.Now,
 		ExpiresAt:     tx.Now.Add(limits.TTL.Truncate(time.Microsecond)),
 		RetainedUntil: tx.Now.Add(limits.Retention.Truncate(time.Microsecond)),

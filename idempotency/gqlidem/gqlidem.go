@@ -31,6 +31,7 @@ type Once struct {
 	engine    *idempotency.Engine
 	tenant    func(context.Context) (string, error)
 	requestID func(context.Context) string
+	trace     func(context.Context) (traceID, spanID string)
 	strict    bool
 	codecs    map[string]idempotency.Codec
 	unions    unions
@@ -55,6 +56,13 @@ func WithRequestID(requestID func(context.Context) string) Option {
 	return func(o *Once) { o.requestID = requestID }
 }
 
+// WithTraceID tells how to find the ids of the trace and of the span that a context belongs
+// to, see the fields of idempotency.Call. They are stored with the result, so that what
+// watches replays can name the trace that executed.
+func WithTraceID(trace func(context.Context) (traceID, spanID string)) Option {
+	return func(o *Once) { o.trace = trace }
+}
+
 // WithCodec registers how the payloads of a GraphQL type are stored, for what
 // neither encoding/json nor Union can do. Their Go type is not checked then.
 func WithCodec(payloadType string, codec idempotency.Codec) Option {
@@ -74,6 +82,7 @@ func New(engine *idempotency.Engine, tenant func(context.Context) (string, error
 		engine:    engine,
 		tenant:    tenant,
 		requestID: func(context.Context) string { return "" },
+		trace:     func(context.Context) (string, string) { return "", "" },
 		codecs:    map[string]idempotency.Codec{},
 	}
 	for _, option := range options {
@@ -188,11 +197,14 @@ func (o *Once) call(ctx context.Context, payload reflect.Type) (idempotency.Call
 		return idempotency.Call{}, newError(err, CodeBadUserInput, err.Error(), false)
 	}
 	hash := sha256.Sum256(form)
+	traceID, spanID := o.trace(ctx)
 	return idempotency.Call{
 		Scope:     tenant,
 		Key:       key,
 		Operation: fc.Field.Name,
 		RequestID: o.requestID(ctx),
+		TraceID:   traceID,
+		SpanID:    spanID,
 		Fingerprint: func(version int16) ([32]byte, bool) {
 			return hash, version == FingerprintVersion
 		},
