@@ -27,9 +27,10 @@ import (
 // commandLine is what `onceql --help` explains. Every flag has an environment
 // variable of the same meaning.
 type commandLine struct {
-	Serve   serveCommand     `cmd:"" default:"withargs" help:"Run the server (the default)."`
-	Migrate migrateCommand   `cmd:"" help:"Bring the database to this build's schema, or show how far it is."`
-	Version kong.VersionFlag `help:"Print the version and exit."`
+	Serve       serveCommand       `cmd:"" default:"withargs" help:"Run the server (the default)."`
+	Migrate     migrateCommand     `cmd:"" help:"Bring the database to this build's schema, or show how far it is."`
+	Healthcheck healthcheckCommand `cmd:"" help:"Ask the server on this machine how it is; exit with 0 or 1."`
+	Version     kong.VersionFlag   `help:"Print the version and exit."`
 }
 
 // databaseFlags say which database is used.
@@ -37,7 +38,7 @@ type databaseFlags struct {
 	DatabaseURL          string `name:"database-url" env:"DATABASE_URL" help:"PostgreSQL to use, as a URL or as keywords and values. None: an embedded PostgreSQL under the data directory."`
 	MigrationDatabaseURL string `name:"migration-database-url" env:"MIGRATION_DATABASE_URL" help:"The same database for a role that may change its schema. None: the database URL."`
 	OperatorDatabaseURL  string `name:"operator-database-url" env:"OPERATOR_DATABASE_URL" help:"The same database for operators, who see the keys of all tenants. Migrations grant its role what it needs."`
-	DataDir              string `env:"DATA_DIR" default:"${data_dir}" help:"Where the embedded PostgreSQL keeps its data (${default})."`
+	DataDir              string `env:"DATA_DIR" default:"${data_dir}" help:"Where the embedded PostgreSQL keeps its data, or none: there is no embedded PostgreSQL (${default})."`
 }
 
 // logFlags say what is logged, and how.
