@@ -23,7 +23,7 @@ func TestUp_BuildsAnIndexAgainThatWasCutShort(t *testing.T) {
 	defer conn.Close(t.Context())
 	for _, sql := range []string{
 		`update pg_index set indisvalid = false where indexrelid = 'projects_current_idx'::regclass`,
-		`drop table schema_compatibility`,
+		`drop table schema_compatibility, operator_actions`,
 		`delete from goose_db_version where version_id >= 8`,
 	} {
 		if tag, err := conn.Exec(t.Context(), sql); err != nil {
