@@ -29,6 +29,7 @@ import (
 type commandLine struct {
 	Serve       serveCommand       `cmd:"" default:"withargs" help:"Run the server (the default)."`
 	Migrate     migrateCommand     `cmd:"" help:"Bring the database to this build's schema, or show how far it is."`
+	Key         keyCommand         `cmd:"" help:"Show, list, check and forget what keys did."`
 	Healthcheck healthcheckCommand `cmd:"" help:"Ask the server on this machine how it is; exit with 0 or 1."`
 	Version     kong.VersionFlag   `help:"Print the version and exit."`
 }
