@@ -77,6 +77,9 @@ func (c *serveCommand) serve(ctx context.Context, log *slog.Logger) error {
 	running := context.WithoutCancel(ctx)
 
 	metrics := telemetry.New(version(), log, graph.Operations()...)
+	if c.MetricsTenants {
+		metrics.CountTenants()
+	}
 	scraped, err := telemetry.Listen(ctx, c.MetricsAddr)
 	if err != nil {
 		return err
