@@ -29,6 +29,7 @@ type commandLine struct {
 	Serve   serveCommand     `cmd:"" default:"withargs" help:"Run the server (the default)."`
 	Migrate migrateCommand   `cmd:"" help:"Bring the database to this build's schema, or show how far it is."`
 	Key     keyCommand       `cmd:"" help:"Show, list, check and forget what keys did."`
+	Tenant  tenantCommand    `cmd:"" help:"List, show, export and remove what is stored for tenants."`
 	Version kong.VersionFlag `help:"Print the version and exit."`
 }
 
