@@ -258,7 +258,8 @@ func TestIdempotentCalls_TakeAScope(t *testing.T) {
 		allowed bool
 		sees    bool
 	}{
-		{nil, list, false, false}, {nil, one, false, false},
+		{nil, list, false, false},
+		{nil, one, false, false},
 		{[]string{identity.ScopeRead, identity.ScopeWrite}, list, false, false},
 		{[]string{identity.ScopeRead}, one, true, false},
 		{[]string{identity.ScopeWrite}, one, false, false},
