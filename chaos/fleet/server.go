@@ -40,6 +40,8 @@ type Server struct {
 
 	mu      sync.Mutex
 	program string
+	// kept, while it is not nil and open, keeps the manager from starting it again.
+	kept chan struct{}
 	// rolling says that the process may be of another program still.
 	rolling bool
 	process *sandbox.Process
@@ -69,6 +71,17 @@ func (s *Server) manage() {
 		case <-s.over:
 			return
 		case <-time.After(restartPause):
+		}
+		s.mu.Lock()
+		kept := s.kept
+		s.mu.Unlock()
+		if kept == nil {
+			continue
+		}
+		select {
+		case <-s.over:
+			return
+		case <-kept:
 		}
 	}
 }
@@ -138,6 +151,38 @@ func (s *Server) Freeze(d time.Duration) {
 	process.Thaw()
 }
 
+// Retire has it drain, and starts it again only so long after it ended.
+func (s *Server) Retire(away time.Duration) {
+	kept := make(chan struct{})
+	s.mu.Lock()
+	s.kept = kept
+	process := s.process
+	s.mu.Unlock()
+	if process != nil {
+		process.Stop(syscall.SIGTERM, drainPatience)
+	}
+	time.Sleep(away)
+	s.mu.Lock()
+	s.kept = nil
+	s.mu.Unlock()
+	close(kept)
+}
+
+// Hurry asks it to end twice, the second time after so long: it ends at once then. Its
+// manager starts it again.
+func (s *Server) Hurry(after time.Duration) {
+	process := s.now()
+	if process == nil {
+		return
+	}
+	process.Signal(syscall.SIGTERM)
+	select {
+	case <-process.Done():
+	case <-time.After(after):
+		process.Stop(syscall.SIGTERM, drainPatience)
+	}
+}
+
 // Deploy has it drain and start again as another program.
 func (s *Server) Deploy(program string) {
 	s.mu.Lock()
@@ -150,6 +195,23 @@ func (s *Server) Deploy(program string) {
 	s.mu.Lock()
 	s.rolling = false
 	s.mu.Unlock()
+}
+
+// AtStep does something while a message of an execution of this server is held at the
+// step, or at any moment once it has waited so long in vain. It says which of the two.
+func (s *Server) AtStep(step proxy.Step, patience time.Duration, something func()) (met bool) {
+	var once sync.Once
+	armed := s.Proxy.Next(step, proxy.Whole(func() { once.Do(something) }))
+	select {
+	case <-armed.Met:
+	case <-time.After(patience):
+		if armed.Forget() {
+			once.Do(something)
+			return false
+		}
+		<-armed.Met
+	}
+	return true
 }
 
 // Runs says whether the program is the one that serves now, and no other one still does.
