@@ -125,14 +125,14 @@ func (c *Cluster) start(ctx context.Context, h *Host) error {
 		other = c.hosts[1]
 	}
 	return h.launch(ctx, map[string]string{
-		"listen_addresses":        "127.0.0.1",
-		"unix_socket_directories": "",
-		"max_connections":         "250",
-		"shared_buffers":          "64MB",
-		"checkpoint_timeout":      "30s",
-		"min_wal_size":            "2MB",
-		"max_wal_size":            "48MB",
-		"wal_keep_size":           "16MB",
+		"listen_addresses":            "127.0.0.1",
+		"unix_socket_directories":     "",
+		"max_connections":             "250",
+		"shared_buffers":              "64MB",
+		"checkpoint_timeout":          "30s",
+		"min_wal_size":                "2MB",
+		"max_wal_size":                "48MB",
+		"wal_keep_size":               "16MB",
 		"synchronous_standby_names":   c.synchronousTo,
 		"primary_conninfo":            fmt.Sprintf("host=127.0.0.1 port=%d user=postgres application_name=%s", other.Port, h.Name),
 		"wal_retrieve_retry_interval": "50ms",

@@ -70,7 +70,7 @@ func run(ctx context.Context, o options, work string) (good bool, err error) {
 
 // faults has the servers fail under load.
 func (d *drill) faults(ctx context.Context) (good bool, err error) {
-	if err := d.prepare(ctx, current); err != nil {
+	if err := d.prepare(ctx, current, nil); err != nil {
 		return false, err
 	}
 	running, cancel := context.WithTimeout(ctx, timeLimit)
@@ -99,15 +99,11 @@ func (d *drill) faults(ctx context.Context) (good bool, err error) {
 	<-failed
 	cancel()
 	<-called
-	violations, err := d.check(ctx)
+	r, err := d.check(ctx)
 	if err != nil {
 		return false, err
 	}
-	r := report{edge: d.edge, seed: d.seed, calls: d.load.Client.Sent(), keys: len(d.calls.Keys()), violations: violations, took: time.Since(d.start)}
 	r.attribute(m.faults, d.calls, kinds[d.edge].buffered < large)
-	if r.retries, err = kinds[d.edge].retries(d.work); err != nil {
-		return false, err
-	}
 	fmt.Print(r.text(d.calls))
 	return r.good(d.options.healed), nil
 }
@@ -127,15 +123,19 @@ func (d *drill) migrate(program string) error {
 	return nil
 }
 
+func databaseURL(role string) string {
+	return "postgres://" + role + "@127.0.0.1:5432/" + cluster.Database + "?sslmode=disable"
+}
+
 // prepare starts the database, the edge, and two servers of the program.
-func (d *drill) prepare(ctx context.Context, program string) (err error) {
+func (d *drill) prepare(ctx context.Context, program string, envOf map[string][]string) (err error) {
 	if d.cluster, err = cluster.Alone(ctx, d.work); err != nil {
 		return err
 	}
 	if err := d.migrate(program); err != nil {
 		return err
 	}
-	if d.fleet, err = fleet.Pair(filepath.Join(d.work, program), d.work, "ALLOWED_HOSTS="+host, "DRAIN_DELAY="+drainDelay.String()); err != nil {
+	if d.fleet, err = fleet.Pair(filepath.Join(d.work, program), d.work, envOf, "ALLOWED_HOSTS="+host, "DRAIN_DELAY="+drainDelay.String()); err != nil {
 		return err
 	}
 	var servers []string
@@ -173,7 +173,7 @@ func (d *drill) prepareLoad(ctx context.Context) error {
 	if err := audit.Install(ctx, conn, projects); err != nil {
 		return err
 	}
-	pool, err := pgxpool.New(ctx, "postgres://"+cluster.Role+"@127.0.0.1:5432/"+cluster.Database+"?sslmode=disable")
+	pool, err := pgxpool.New(ctx, databaseURL(cluster.Role))
 	if err != nil {
 		return err
 	}
@@ -214,7 +214,8 @@ func (d *drill) forget(ctx context.Context, key string) history.Outcome {
 
 // check settles the keys whose callers heard nothing, and compares the callers' histories
 // with the database's.
-func (d *drill) check(ctx context.Context) ([]audit.Violation, error) {
+func (d *drill) check(ctx context.Context) (*report, error) {
+	sent := d.load.Client.Sent()
 	settling, done := context.WithTimeout(ctx, settleTimeout)
 	defer done()
 	_, unsettled := d.load.Settle(settling)
@@ -225,21 +226,23 @@ func (d *drill) check(ctx context.Context) ([]audit.Violation, error) {
 	}
 	defer func() { _ = conn.Close(ctx) }()
 	found, err := audit.Compare(ctx, conn, d.calls, func(key string) audit.Class {
-		return audit.Class{TTL: 24 * time.Hour, Retention: 72 * time.Hour, Forgotten: strings.HasPrefix(key, load.Forgotten)}
+		return audit.Class{TTL: 24 * time.Hour, Retention: 72 * time.Hour, Forgotten: strings.HasPrefix(key, load.Forgotten), Longer: d.options.upgrade}
 	}, time.Since(d.start))
 	if err != nil {
 		return nil, err
 	}
 	violations := append(found.Violations, d.answers...)
 	for _, key := range unsettled {
-		violations = append(violations, audit.Violation{Key: key, What: "lost: no answer though all is well for " + settleTimeout.String()})
+		violations = append(violations, audit.Violation{Key: key, What: "no answer though all is well for " + settleTimeout.String()})
 	}
 	for _, key := range d.calls.Keys() {
-		if !history.Linearizable(d.calls.Of(key)) {
+		if !history.Linearizable(history.BehindEdge(d.calls.Of(key))) {
 			violations = append(violations, audit.Violation{Key: key, What: "its callers can't have heard this one after another"})
 		}
 	}
-	return violations, nil
+	r := &report{edge: d.edge, seed: d.seed, calls: sent, keys: len(d.calls.Keys()), unsettled: len(unsettled), violations: violations, took: time.Since(d.start)}
+	r.retries, err = kinds[d.edge].retries(d.work)
+	return r, err
 }
 
 // awaitQuiet waits until nothing executes any more, for quiet at most.

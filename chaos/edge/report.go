@@ -22,8 +22,10 @@ type report struct {
 	// those with bodies that the edge does not keep.
 	noticed, unexplained, lost []history.Call
 	retries                    retries
-	violations                 []audit.Violation
-	took                       time.Duration
+	// unsettled is how many keys no retry had an answer for.
+	unsettled  int
+	violations []audit.Violation
+	took       time.Duration
 }
 
 // attribute finds whose fault each error is that a client heard. Those of large bodies count
@@ -91,23 +93,40 @@ func (r *report) good(share float64) bool {
 		float64(unnoticed) >= share*float64(all)
 }
 
-// text is the report for people. Its last line has the figures.
-func (r *report) text(calls *history.History) string {
+// details are the violations and errors, for people.
+func (r *report) details(text *strings.Builder, calls *history.History) {
 	const most = 20
-	var text strings.Builder
 	for i, v := range r.violations {
 		if i == most {
-			fmt.Fprintf(&text, "and %d violations more\n", len(r.violations)-most)
+			fmt.Fprintf(text, "and %d violations more\n", len(r.violations)-most)
 			break
 		}
-		fmt.Fprintf(&text, "VIOLATION seed %d: %s\n%s", r.seed, v.What, calls.Text(v.Key))
+		fmt.Fprintf(text, "VIOLATION seed %d: %s\n%s", r.seed, v.What, calls.Text(v.Key))
 	}
 	for _, c := range r.unexplained[:min(most, len(r.unexplained))] {
-		fmt.Fprintf(&text, "an error without a fault: %s\n", c)
+		fmt.Fprintf(text, "an error without a fault: %s\n", c)
 	}
 	for _, c := range r.noticed[:min(most, len(r.noticed))] {
-		fmt.Fprintf(&text, "noticed: %s\n", c)
+		fmt.Fprintf(text, "noticed: %s\n", c)
 	}
+}
+
+// ofUpgrade is the report of an upgrade.
+func (r *report) ofUpgrade(calls *history.History, replays map[string]int) string {
+	var text strings.Builder
+	r.details(&text, calls)
+	steps, unnoticed := r.count(rolled)
+	fmt.Fprintf(&text, "upgrade: %s: %d calls with %d keys, %d restarts of which %d unnoticed, %d replays by this build of the one before and %d the other way, "+
+		"%d requests sent again by the edge, %d errors heard, %d without a restart, %d calls that failed after retries, %d violations, %.0f s, seed %d\n",
+		r.edge, r.calls, r.keys, steps, unnoticed, replays[previous], replays[current],
+		r.retries.all(), len(r.noticed)+len(r.lost), len(r.unexplained), r.unsettled, len(r.violations), r.took.Seconds(), r.seed)
+	return text.String()
+}
+
+// text is the report of faults. Its last line has the figures.
+func (r *report) text(calls *history.History) string {
+	var text strings.Builder
+	r.details(&text, calls)
 	fmt.Fprintf(&text, "%-24s %6s %9s %8s %7s %7s\n", r.edge, "faults", "at a step", "unseen", "errors", "large")
 	for _, kind := range append(slices.Clone(healable), frozenFor) {
 		all, unnoticed := r.count(kind)
@@ -125,8 +144,8 @@ func (r *report) text(calls *history.History) string {
 	all, unnoticed := r.share()
 	beyond, _ := r.count(frozenFor)
 	fmt.Fprintf(&text, "edge: %s: %d calls with %d keys, %d faults and %d beyond the wait, %d of %d (%.1f %%) unnoticed, "+
-		"%d requests sent again by the edge (%d answered, %d left by their clients, %d failed), %d errors heard and %d of large bodies, %d without a fault, %d violations, %.0f s, seed %d\n",
+		"%d requests sent again by the edge (%d answered, %d left by their clients, %d failed), %d errors heard and %d of large bodies, %d without a fault, %d not healed by retries, %d violations, %.0f s, seed %d\n",
 		r.edge, r.calls, r.keys, all, beyond, unnoticed, all, 100*float64(unnoticed)/float64(max(1, all)),
-		r.retries.all(), r.retries.healed, r.retries.left, r.retries.failed, len(r.noticed), len(r.lost), len(r.unexplained), len(r.violations), r.took.Seconds(), r.seed)
+		r.retries.all(), r.retries.healed, r.retries.left, r.retries.failed, len(r.noticed), len(r.lost), len(r.unexplained), r.unsettled, len(r.violations), r.took.Seconds(), r.seed)
 	return text.String()
 }

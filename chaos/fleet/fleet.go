@@ -61,8 +61,9 @@ func New(program, logs string) (*Fleet, error) {
 }
 
 // Pair starts two servers of one database, as their own role, which migrates nothing. They
-// have that environment besides. Their logs are in the directory.
-func Pair(program, logs string, env ...string) (*Fleet, error) {
+// have that environment besides, and while they run a program what envOf has for it. Their
+// logs are in the directory.
+func Pair(program, logs string, envOf map[string][]string, env ...string) (*Fleet, error) {
 	f := &Fleet{Servers: []*Server{
 		{Name: "a", Port: 8081, Proxy: proxy.New()},
 		{Name: "b", Port: 8082, Proxy: proxy.New()},
@@ -72,6 +73,7 @@ func Pair(program, logs string, env ...string) (*Fleet, error) {
 			return nil, err
 		}
 		s.Env = append(database(fmt.Sprintf("127.0.0.1:%d", 7000+i), "?connect_timeout=2&sslmode=disable"), env...)
+		s.EnvOf = envOf
 		if err := s.Start(program, logs); err != nil {
 			return nil, err
 		}

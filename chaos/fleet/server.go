@@ -31,8 +31,9 @@ type Server struct {
 	Port int
 	// Proxy is on its way to PostgreSQL; nil when there is none.
 	Proxy *proxy.Proxy
-	// Env is its configuration.
-	Env []string
+	// Env is its configuration, and EnvOf what it has besides while it runs a program.
+	Env   []string
+	EnvOf map[string][]string
 
 	log *os.File
 	// unknown counts the commits whose outcome it did not hear of.
@@ -96,6 +97,7 @@ func (s *Server) launch() (*sandbox.Process, error) {
 	env := append([]string{
 		fmt.Sprintf("LISTEN_ADDR=127.0.0.1:%d", s.Port), "LOG_LEVEL=warn", "DRAIN_TIMEOUT=5s",
 	}, s.Env...)
+	env = append(env, s.EnvOf[s.program]...)
 	process, err := sandbox.Start(writer, env, nil, s.program)
 	_ = writer.Close() // The server has its own.
 	if err != nil {

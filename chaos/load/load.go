@@ -31,7 +31,7 @@ type Load struct {
 	LargeBody int
 	// Projects are the ids of those that may be changed.
 	Projects []string
-	// Forget forgets a key, and says what became of it.
+	// Forget forgets a key, and says what became of it. Nil: none is forgotten.
 	Forget func(ctx context.Context, key string) history.Outcome
 	// Workers is how many callers there are, and Pace how long each takes for a call at
 	// least.
@@ -94,7 +94,7 @@ func (w *worker) work(ctx context.Context) {
 		w.call(ctx, w.request(Ordinary, Update))
 	case n < 75:
 		w.burst(ctx)
-	case n < 90:
+	case n < 90 || n >= 95 && w.Forget == nil:
 		w.replay(ctx)
 	case n < 95:
 		r := w.request(Ordinary, Create)

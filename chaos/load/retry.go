@@ -20,7 +20,7 @@ type Target struct {
 	// Host is what requests name in their header; empty for what URL has.
 	Host string
 	// Edge says that it is a proxy that sends a request to another server when one has not
-	// answered. So the first may have executed what the second replays, or refuses.
+	// answered. So the first may have executed what the second refuses.
 	Edge bool
 }
 
@@ -82,9 +82,6 @@ func NewClient(h *history.History, start time.Time, violated func(key, what stri
 // Sent is how many requests were sent so far.
 func (c *Client) Sent() int { return int(c.sent.Load()) }
 
-// lostByEdge is of a try that an edge may have made before the one that was answered.
-const lostByEdge = "a try of the edge that was not answered"
-
 // try sends the request once.
 func (c *Client) try(ctx context.Context, to Target, r Request, body []byte, style Style) answer {
 	patience := answerPatience
@@ -111,11 +108,6 @@ func (c *Client) try(ctx context.Context, to Target, r Request, body []byte, sty
 		call.Why, call.Left = a.why, style.leaves
 	}
 	c.History.Add(call)
-	if to.Edge && a.outcome == history.Replayed {
-		c.History.Add(history.Call{
-			Key: r.Key, Variant: r.Variant, Server: to.Name, Called: call.Called, Returned: call.Returned, Why: lostByEdge, Left: true,
-		})
-	}
 	return a
 }
 
