@@ -2,6 +2,7 @@ package main
 
 import (
 	"net/http"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -43,7 +44,21 @@ func TestKubernetes_ServesFromNothing(t *testing.T) {
 	}
 	env := onDatabase(t, m.environment(t, pod), host)
 	env["LISTEN_ADDR"], env["METRICS_ADDR"], env["DRAIN_DELAY"] = "127.0.0.1:0", "127.0.0.1:0", "0s"
+	var authority []byte
+	env["AUTH_ISSUER"], authority = issuer(t)
+	stranger := image.serve(t, env, pod.Args...)
+	if !strings.Contains(stranger.output.String(), "certificate signed by unknown authority") {
+		t.Errorf("the issuer's certificate was not looked at:\n%s", &stranger.output)
+	}
+	stranger.drain()
+	// As docs/operations/deployment.md says of an authority of one's own.
+	if err := os.WriteFile(image.root+"/etc/ssl/certs/ca-certificates.crt", authority, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	running := image.serve(t, env, pod.Args...)
+	if strings.Contains(running.output.String(), "certificate") {
+		t.Errorf("the issuer's certificate is not accepted:\n%s", &running.output)
+	}
 	running.wantContained()
 	for name, probe := range map[string]*core.Probe{"startup": pod.StartupProbe, "readiness": pod.ReadinessProbe, "liveness": pod.LivenessProbe} {
 		if got := running.status(probe.HTTPGet.Path); got != http.StatusOK {
