@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"net/http"
 	"os"
 	"slices"
@@ -16,6 +17,7 @@ import (
 	policy "k8s.io/api/policy/v1"
 	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"sigs.k8s.io/json"
 	"sigs.k8s.io/yaml"
 )
 
@@ -199,7 +201,7 @@ func (m *manifest) add(t testing.TB, file string, document []byte) {
 		t.Fatalf("%s: %v", file, err)
 	}
 	decode := func(into any) {
-		if err := yaml.UnmarshalStrict(document, into); err != nil {
+		if err := decodeStrictly(document, into); err != nil {
 			t.Fatalf("%s: %v", file, err)
 		}
 	}
@@ -224,6 +226,25 @@ func (m *manifest) add(t testing.TB, file string, document []byte) {
 		m.secrets[secret.Name] = &secret
 	default:
 		t.Fatalf("%s has a %s %s", file, kind.APIVersion, kind.Kind)
+	}
+}
+
+// decodeStrictly decodes as Kubernetes does where it is strict.
+func decodeStrictly(document []byte, into any) error {
+	text, err := yaml.YAMLToJSONStrict(document)
+	if err != nil {
+		return err
+	}
+	strict, err := json.UnmarshalStrict(text, into)
+	return errors.Join(append(strict, err)...)
+}
+
+func TestKubernetes_WordsThatAreNoneAreFound(t *testing.T) {
+	t.Parallel()
+	for _, wrong := range []string{"replica: 2", "Replicas: 2", "replicas: two", "replicas: 2\nreplicas: 2"} {
+		if err := decodeStrictly([]byte(wrong), new(apps.DeploymentSpec)); err == nil {
+			t.Errorf("%q is taken for something", wrong)
+		}
 	}
 }
 

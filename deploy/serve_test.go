@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -47,6 +48,9 @@ func (u unpacked) serve(t testing.TB, env map[string]string, args ...string) ser
 		found := apiAddress.FindStringSubmatch(s.output.String())
 		if found != nil {
 			s.address = found[1]
+			if want, _, _ := net.SplitHostPort(env["LISTEN_ADDR"]); !strings.HasPrefix(s.address, want+":") {
+				t.Errorf("the server listens on %s, and not on what it was told", s.address)
+			}
 		}
 		return found != nil
 	})
