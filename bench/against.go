@@ -17,11 +17,20 @@ import (
 // previous is the name of the build that this one is compared with.
 const previous = "previous"
 
-// runAgainst measures this build of the server and that of ref, load by load in
-// turn.
-func runAgainst(ctx context.Context, server *postgres.Server, ref string, rounds int, duration time.Duration, out string) error {
+// against says what this build is compared with.
+type against struct {
+	// ref is the git revision of the other build.
+	ref string
+	// cost leaves out the loads that are not about processor time.
+	cost bool
+	// with is what this build has in its environment besides.
+	with []string
+}
+
+// runAgainst measures this build of the server and another one, load by load in turn.
+func runAgainst(ctx context.Context, server *postgres.Server, other against, rounds int, duration time.Duration, out string) error {
 	programs := map[string]string{"onceql": filepath.Join(server.Work, "onceql"), previous: filepath.Join(server.Work, previous)}
-	if err := errors.Join(program.Build("..", programs["onceql"]), buildAt(server.Work, ref, programs[previous])); err != nil {
+	if err := errors.Join(program.Build("..", programs["onceql"]), buildAt(server.Work, other.ref, programs[previous])); err != nil {
 		return err
 	}
 	var targets []*target
@@ -30,7 +39,11 @@ func runAgainst(ctx context.Context, server *postgres.Server, ref string, rounds
 		if err != nil {
 			return err
 		}
-		t, err := startOnceQL(name, database, programs[name])
+		var env []string
+		if name != previous {
+			env = other.with
+		}
+		t, err := startOnceQL(name, database, programs[name], env...)
 		if err != nil {
 			return err
 		}
@@ -42,7 +55,7 @@ func runAgainst(ctx context.Context, server *postgres.Server, ref string, rounds
 	}
 	var report report
 	for round := range rounds + 1 {
-		for _, take := range loadsAgainst(duration) {
+		for _, take := range other.loads(duration) {
 			for _, t := range targets {
 				measures, err := take(t)
 				if err != nil {
@@ -59,7 +72,7 @@ func runAgainst(ctx context.Context, server *postgres.Server, ref string, rounds
 	if err := report.environment(ctx, server.URL(), duration, rounds); err != nil {
 		return err
 	}
-	report.Machine["previous build"] = ref
+	report.Machine["previous build"] = other.ref
 	report.compareBuilds()
 	report.print(os.Stdout)
 	if out == "" {
@@ -68,10 +81,17 @@ func runAgainst(ctx context.Context, server *postgres.Server, ref string, rounds
 	return report.write(out, "against.json")
 }
 
-// loadsAgainst are the loads that need nothing but the server.
-func loadsAgainst(duration time.Duration) []func(*target) ([]measure, error) {
+// loads are those that need nothing but the server.
+func (a against) loads(duration time.Duration) []func(*target) ([]measure, error) {
 	type take = func(*target) ([]measure, error)
 	var loads []take
+	if a.cost {
+		return []take{
+			withCPU(func(t *target) ([]measure, error) { return distinct(t, 16, duration) }),
+			withCPU(func(t *target) ([]measure, error) { return distinct(t, 64, duration) }),
+			withCPU(func(t *target) ([]measure, error) { return replays(t, 64, 10_000, duration) }),
+		}
+	}
 	for _, n := range connections {
 		loads = append(loads, func(t *target) ([]measure, error) { return distinct(t, n, duration) })
 	}
