@@ -1,7 +1,7 @@
 # `make run` starts OnceQL with a PostgreSQL of its own; `make test` passes the
 # tests. Both install what they need on Debian as root, and else name it.
 
-.PHONY: run build image test-deploy playground client-package client-matrix test lint licences vulnerabilities generate bench bench-full bench-neighbours bench-against flood starts fuzz storm faults two-builds model sim sim-long fidelity chaos chaos-long seeded soak clean
+.PHONY: run build image test-deploy playground client-package client-matrix test lint licences vulnerabilities generate bench bench-full bench-neighbours bench-against bench-cost dashboard flood starts fuzz storm faults two-builds model sim sim-long fidelity chaos chaos-long seeded soak clean
 
 # A clone that belongs to another user must build too; git refuses to read it.
 export GOFLAGS += -buildvcs=false
@@ -136,6 +136,21 @@ PREVIOUS ?= $(shell cat previous-build)
 bench-against:
 	@.ci/install server tests
 	cd bench && go run . -against $(PREVIOUS) -rounds 9 -duration 1s -out ../bin/bench
+
+# What a call costs more than in another revision's build, in processor time: about 8
+# minutes. WITH is what this build has in its environment besides.
+WITH ?=
+bench-cost:
+	@.ci/install server tests
+	cd bench && go run . -against $(PREVIOUS) $(if $(WITH),-with 'with: $(WITH)') -rounds 40 -duration 500ms
+
+# Every query of the dashboard on a real Prometheus that scrapes a server under load, and
+# what it says: half a minute. A part of `make test`, without the table.
+dashboard:
+	@.ci/install server tests
+	@mkdir -p bin
+	DASHBOARD=$(CURDIR)/bin/dashboard.txt go test -count=1 -run TestMonitoring_Dashboard ./e2e
+	@cat bin/dashboard.txt
 
 # The build before (see previous-build) and this one, side by side on one database. A
 # part of `make test`.

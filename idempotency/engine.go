@@ -124,8 +124,8 @@ type Stats struct {
 	// Bisections counts the batches so far that failed and were bisected.
 	Bisections uint64
 	// Purged are the rows that purges removed so far, PurgeFailures the purges that ended
-	// with an error, and PurgedAt is when the last one ended well, by this process's clock:
-	// the zero time before the first.
+	// with an error, and PurgedAt is when the last one ended well, one that left the rest to
+	// another server included, by this process's clock: the zero time before the first.
 	Purged, PurgeFailures uint64
 	PurgedAt              time.Time
 }
