@@ -96,8 +96,10 @@ func TestTracer_IsToldOfWhatServesACallThatItFollows(t *testing.T) {
 		{"nothing follows it", t.Context(), "k0", write("a"), nil},
 		{"it executes", following(t.Context(), "one"), "k", inStep, []string{"write 1 one", "claim", "effect", "commit", "end"}},
 		{"it replays", following(t.Context(), "two"), "k", inStep, []string{"write 1 two", "claim", "end"}},
-		{"it fails", following(t.Context(), "three"), "k3", func(context.Context, pgx.Tx) (note, error) { return note{}, errRefused },
-			[]string{"write 1 three", "claim", "effect fails", "end"}},
+		{
+			"it fails", following(t.Context(), "three"), "k3", func(context.Context, pgx.Tx) (note, error) { return note{}, errRefused },
+			[]string{"write 1 three", "claim", "effect fails", "end"},
+		},
 		{"it has an error of the database", following(t.Context(), "four"), "k4", func(ctx context.Context, tx pgx.Tx) (note, error) {
 			_, err := tx.Exec(ctx, `select 1/0`)
 			return note{}, err
