@@ -22,6 +22,7 @@ import (
 	"github.com/onceql/onceql/idempotency/gqlidem"
 	"github.com/onceql/onceql/internal/embeddedpg"
 	"github.com/onceql/onceql/internal/identity"
+	"github.com/onceql/onceql/internal/operator"
 	"github.com/onceql/onceql/internal/quota"
 	"github.com/onceql/onceql/internal/requestid"
 	"github.com/onceql/onceql/internal/server"
@@ -54,7 +55,11 @@ func main() {
 	command := parse(os.Args[1:])
 	ctx := untilSignalled(context.Background())
 	command.BindTo(ctx, (*context.Context)(nil))
-	command.FatalIfErrorf(command.Run())
+	err := command.Run()
+	if status := operator.Status(0); errors.As(err, &status) {
+		os.Exit(int(status))
+	}
+	command.FatalIfErrorf(err)
 }
 
 // Run serves until ctx ends, and then drains.
@@ -78,6 +83,9 @@ func (c *serveCommand) serve(ctx context.Context, log *slog.Logger) error {
 	running := context.WithoutCancel(ctx)
 
 	metrics := telemetry.New(version(), log, graph.Operations()...)
+	if c.MetricsTenants {
+		metrics.CountTenants()
+	}
 	traces := tracing.New(ctx, tracing.Config{Version: version(), TrustParent: c.TrustParent, Log: log})
 	scraped, err := telemetry.Listen(ctx, c.MetricsAddr)
 	if err != nil {
@@ -136,6 +144,7 @@ func (c *serveCommand) serve(ctx context.Context, log *slog.Logger) error {
 	resolver.RefuseIfVersion = !c.AcceptVersion
 	ended := telemetry.Together(metrics.CallEnded, telemetry.LogCalls(log), traces.Ended)
 	resolver.Ended = ended
+	resolver.May = server.May
 	resolver.SetQuota(quota.Usage{Keys: c.TenantKeys, Bytes: c.TenantBytes}, log)
 	api := graph.NewHandler(resolver, once, graph.Config{
 		MaxBody:            c.MaxBodyBytes,

@@ -59,9 +59,9 @@ type Config struct {
 	Limits Limits
 	// HideSchema switches introspection off, and messages that suggest names.
 	HideSchema bool
-	// May says whether the caller may run operations of the kind; nil means that
-	// everyone may run all.
-	May func(context.Context, ast.Operation) bool
+	// May says whether the caller's token has the scope; nil means that everyone may run
+	// everything.
+	May func(ctx context.Context, scope string) bool
 	// Log takes what clients are not told.
 	Log *slog.Logger
 	// Refused is told of each field and request that is refused, as telemetry.Refusals
@@ -101,6 +101,10 @@ const (
 // NewHandler returns the handler of /graphql. It panics when the schema has a
 // mutation that is not idempotent by contract.
 func NewHandler(resolvers generated.ResolverRoot, once *gqlidem.Once, config Config) http.Handler {
+	return countPanics(gqlidem.WithHeader(newServer(resolvers, once, config)), config.Log)
+}
+
+func newServer(resolvers generated.ResolverRoot, once *gqlidem.Once, config Config) *handler.Server {
 	server := handler.New(generated.NewExecutableSchema(generated.Config{
 		Schema:    withoutDefer(generated.NewExecutableSchema(generated.Config{}).Schema()),
 		Resolvers: resolvers,
@@ -136,7 +140,7 @@ func NewHandler(resolvers generated.ResolverRoot, once *gqlidem.Once, config Con
 	}
 	server.Use(once)
 	server.Use(cache) // Last: it keeps what nobody refused.
-	return countPanics(gqlidem.WithHeader(server), config.Log)
+	return server
 }
 
 // busy tells of a request that waited in vain for its tenant's share.

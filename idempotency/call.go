@@ -191,13 +191,21 @@ func (e *Engine) Refuses(scope string) bool { return e.schedule.Refuses(scope) }
 
 // checkReplay compares the request with what its key did.
 func (e *Engine) checkReplay(r *request, row *store.Row) error {
-	hash, known := r.hash, true
-	if row.HashVersion != e.config.FingerprintVersion {
-		hash, known = r.call.Fingerprint(row.HashVersion)
-	}
-	switch {
-	case row.Operation != r.call.Operation:
+	return r.call.checkReplay(row, func(version int16) ([32]byte, bool) {
+		if version == e.config.FingerprintVersion {
+			return r.hash, true
+		}
+		return r.call.Fingerprint(version)
+	})
+}
+
+// checkReplay compares the call, by its fingerprint in the row's version, with what its key
+// did.
+func (c Call) checkReplay(row *store.Row, fingerprint func(version int16) ([32]byte, bool)) error {
+	if row.Operation != c.Operation {
 		return ErrKeyReused
+	}
+	switch hash, known := fingerprint(row.HashVersion); {
 	case !known:
 		return fmt.Errorf("%w: its payload was hashed in version %d, which this build does not know", ErrUnavailable, row.HashVersion)
 	case string(hash[:]) != string(row.Hash):

@@ -81,12 +81,16 @@ func info(row store.Row, there bool, failure *store.Failure) (CallInfo, bool, er
 	if !there {
 		return CallInfo{}, false, nil
 	}
+	return infoOf(row), true, nil
+}
+
+func infoOf(row store.Row) CallInfo {
 	traceID, spanID := ofTrace(row.Trace)
 	return CallInfo{
 		Key: row.Key.Key, Operation: row.Operation, ExecutedAt: row.CreatedAt, ExpiresAt: row.ExpiresAt,
 		RetainedUntil: row.RetainedUntil, Expired: row.Expired, RequestID: row.RequestID,
 		TraceID: traceID, SpanID: spanID,
-	}, true, nil
+	}
 }
 
 // Forget removes what the scope's key did, so that the key is new again, and

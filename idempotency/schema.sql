@@ -32,3 +32,7 @@ with (autovacuum_vacuum_scale_factor = 0.05);
 
 -- The purge walks the rows in the order in which their retention ends.
 create index idempotency_keys_retained_until_idx on idempotency_keys (retained_until);
+
+-- What was executed, newest first, of a scope and of all. Only listing reads these.
+create index idempotency_keys_newest_idx on idempotency_keys (scope, created_at, key);
+create index idempotency_keys_created_at_idx on idempotency_keys (created_at);
