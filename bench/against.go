@@ -144,9 +144,6 @@ func (r *report) compareBuilds() {
 			continue
 		}
 		compared := ratioOf(f, other)
-		if f.Target != "onceql" {
-			compared.Name += ", " + f.Target
-		}
 		more, less := "better", "worse"
 		if f.Unit != "/s" { // Milliseconds and megabytes.
 			more, less = less, more

@@ -57,7 +57,8 @@ func TestTelemetry_TellsNoSecretAndNothingForged(t *testing.T) {
 					createWith("secret-key-4", map[string]any{"name": 7, "secret": "secret"}),
 					create("secret-key"+forged, "secret"), create(strings.Repeat("secret", 1000), "secret"), create("", "secret"),
 					rename("secret-key-5", "secret-id", "secret"), rename("secret-key-6", "018f0000-0000-7000-8000-000000000000", "secret"),
-					{Query: `mutation { secretField(secret: "secret") }`}, {Query: `{ project(id: "secret") { id } }`},
+					{Query: `mutation { secretField(secret: "secret") }`},
+					{Query: `{ project(id: "secret") { id } }`},
 					{Query: `query secret { projects(after: "secret") { nodes { id } } }`, OperationName: "secret" + forged},
 				} {
 					s.send(r, append(bearer(token), "traceparent", "00-secret", "tracestate", "secret=secret", "baggage", "secret=secret",

@@ -173,10 +173,14 @@ func TestTraces_StrangersDecideNothing(t *testing.T) {
 		c, none, url := newCollector(t), newCollector(t), pgtest.URL(t)
 		s, sampler := serve(t, url, c.env()...), serve(t, url, none.env(never...)...)
 		for i, header := range [][]string{
-			{"traceparent", "00-" + trace + "-" + parent + "-00"}, {"traceparent", "ff-" + trace + "-" + parent + "-01"},
-			{"traceparent", "00-" + strings.Repeat("0", 32) + "-" + parent + "-01"}, {"traceparent", strings.Repeat("a", 8000)},
-			{"tracestate", strings.Repeat("a=b,", 2000)}, {"baggage", strings.Repeat("a=b,", 2000)},
-			{"traceparent", "%00"}, sampled,
+			{"traceparent", "00-" + trace + "-" + parent + "-00"},
+			{"traceparent", "ff-" + trace + "-" + parent + "-01"},
+			{"traceparent", "00-" + strings.Repeat("0", 32) + "-" + parent + "-01"},
+			{"traceparent", strings.Repeat("a", 8000)},
+			{"tracestate", strings.Repeat("a=b,", 2000)},
+			{"baggage", strings.Repeat("a=b,", 2000)},
+			{"traceparent", "%00"},
+			sampled,
 		} {
 			wantStatus(t, s.send(create(fmt.Sprint("sampled ", i), "Apollo"), header...), "EXECUTED")
 			wantStatus(t, sampler.send(create(fmt.Sprint("not sampled ", i), "Apollo"), header...), "EXECUTED")
