@@ -143,6 +143,10 @@ func (a Action) print(out io.Writer, more string) error {
 		}
 	case a.Action == ActionForgetTenant && a.Tenant != nil:
 		fmt.Fprintf(&text, " forgot %s of tenant %s%s", keys(a.Removed), Text(*a.Tenant), more)
+	case a.Action == ActionRemoveKeys && a.Tenant != nil:
+		fmt.Fprintf(&text, " removed tenant %s, and %s%s", Text(*a.Tenant), keys(a.Removed), more)
+	case a.Action == ActionRemoveProjects && a.Tenant != nil:
+		fmt.Fprintf(&text, " removed tenant %s, and %d projects", Text(*a.Tenant), a.Removed)
 	default:
 		fmt.Fprintf(&text, " did %s, %d rows", Text(a.Action), a.Removed)
 	}
