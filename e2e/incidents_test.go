@@ -80,7 +80,7 @@ func TestIncidents_AreAnsweredAsTheDocsSay(t *testing.T) {
 	})
 	got = strings.ReplaceAll(got, operator.Who(), "ops@db1")
 	if *update {
-		if err := os.WriteFile(incidents, []byte(got), 0o644); err != nil { //nolint:gosec // No secret.
+		if err := os.WriteFile(incidents, []byte(got), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}

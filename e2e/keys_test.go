@@ -51,8 +51,8 @@ func (o operators) command(args ...string) *exec.Cmd {
 	return command(o.t, o.env, append([]string{"key"}, args...)...)
 }
 
-// fillKeys stores rows as a build without traces does: n of the tenant.
-func (d *database) fillKeys(tenant string, n int) {
+// oldKeys stores rows as a build without traces does: n of the tenant.
+func (d *database) oldKeys(tenant string, n int) {
 	d.t.Helper()
 	d.exec(`insert into idempotency_keys (scope, key, operation, request_hash, hash_version, response_json, execution_id, created_at, expires_at, retained_until)
 		select $1, 'k' || i, 'createProject', sha256('a'), 1, '{"project":{}}', gen_random_uuid(),
@@ -129,7 +129,7 @@ func TestKeys_AreNotSaidToBeAbsentToWhoCantSeeThem(t *testing.T) {
 	t.Parallel()
 	url := pgtest.URL(t)
 	d := connect(t, url)
-	d.fillKeys("acme", 3)
+	d.oldKeys("acme", 3)
 	d.exec(`do $$ begin create role onceql_nobody login password 'hunter2'; exception when duplicate_object or unique_violation then null; end $$`)
 	pgtest.AsOperator(t, url)
 	server := operate(t, "DATABASE_URL="+grantedRole(t, url))
@@ -223,8 +223,8 @@ func TestKeysForget_OfATenantIsStopped(t *testing.T) {
 	t.Parallel()
 	url := pgtest.URL(t)
 	d := connect(t, url)
-	d.fillKeys("big", 100_000)
-	d.fillKeys("other", 10)
+	d.oldKeys("big", 100_000)
+	d.oldKeys("other", 10)
 	d.exec(`analyze idempotency_keys`)
 	o := operate(t, "OPERATOR_DATABASE_URL="+pgtest.AsOperator(t, url))
 	out, _ := o.ends(0, "list", "--json", "--limit", "2500", "--tenant", "big")
@@ -294,7 +294,7 @@ func TestKeysForget_AsksOnATerminal(t *testing.T) {
 	t.Parallel()
 	url := pgtest.URL(t)
 	d := connect(t, url)
-	d.fillKeys("acme", 5)
+	d.oldKeys("acme", 5)
 	env := "OPERATOR_DATABASE_URL=" + pgtest.AsOperator(t, url)
 	if _, said := operate(t, env).ends(1, "forget", "k1", "--tenant", "acme", "--reason", "r"); !strings.Contains(said, "--yes") {
 		t.Errorf("without a terminal: %s", said)
@@ -339,6 +339,11 @@ func TestKeys_OfTheEmbeddedPostgreSQL(t *testing.T) {
 		o.ends(0, "show", "k")
 		wantStatus(t, s.send(create("k", "Apollo")), "REPLAYED")
 	}
+	full := exec.Command("/bin/sh", "-c", `exec "$0" key list --json > /dev/full`, o.command().Path)
+	full.Env = o.command().Env
+	if text, err := full.CombinedOutput(); err == nil || !strings.Contains(string(text), "no space left") {
+		t.Errorf("onto a full disk: %v, %s", err, text)
+	}
 	o.ends(0, "forget", "k", "--tenant", "", "--reason", "a test", "--yes")
 	wantStatus(t, s.send(create("k", "Apollo")), "EXECUTED")
 	s.stop()
@@ -352,14 +357,17 @@ func TestKeys_OfTheEmbeddedPostgreSQL(t *testing.T) {
 func TestKeys_OnAStandby(t *testing.T) {
 	t.Parallel()
 	postgres := pgtest.NewServer(t)
-	connect(t, postgres.URL()).fillKeys("acme", 3)
+	connect(t, postgres.URL()).oldKeys("acme", 3)
 	o := operate(t, "OPERATOR_DATABASE_URL="+postgres.URL())
 	postgres.StandBy(t)
 	o.ends(0, "show", "k1")
 	o.ends(0, "list")
 	o.ends(0, "purge", "--dry-run")
 	for _, args := range [][]string{
-		{"show", "other"}, {"list", "--tenant", "other"}, {"purge"}, {"audit"},
+		{"show", "other"},
+		{"list", "--tenant", "other"},
+		{"purge"},
+		{"audit"},
 		{"forget", "k1", "--tenant", "acme", "--reason", "r", "--yes"},
 	} {
 		if out, said := o.ends(1, args...); !strings.Contains(said, "standby") || out != "" {
