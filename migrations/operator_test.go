@@ -106,6 +106,8 @@ func (r *roles) rightsOf(role string) string {
 const insertKey = `insert into idempotency_keys (scope, key, operation, request_hash, hash_version, response_json, execution_id, created_at, expires_at)
 	values ('acme', 'k', 'write', sha256('a'), 1, '{}', gen_random_uuid(), now(), now() + interval '1 hour')`
 
+const insertProject = `insert into projects (tenant, id, name, created_at, updated_at) values ('acme', gen_random_uuid(), 'Apollo', now(), now())`
+
 const insertAction = `insert into operator_actions (id, part, operator, action, reason, removed) values (gen_random_uuid(), 1, 'o', 'a', 'r', 1)`
 
 func TestForOperator_SeesAllAndChangesNothing(t *testing.T) {
@@ -117,13 +119,15 @@ func TestForOperator_SeesAllAndChangesNothing(t *testing.T) {
 	r.migrate("operator")
 	r.exec(insertKey)
 	r.exec(strings.Replace(insertKey, "'acme'", "'globex'", 1))
+	r.exec(insertProject)
+	r.exec(strings.Replace(insertProject, "'acme'", "'globex'", 1))
 
 	operator := r.connect("operator")
 	var rows int
 	if err := operator.QueryRow(t.Context(), `select count(*) from idempotency_keys`).Scan(&rows); err != nil || rows != 2 {
 		t.Errorf("an operator sees %d rows, %v; want 2", rows, err)
 	}
-	for _, sql := range []string{`delete from idempotency_keys where scope = 'globex'`, insertAction, `select * from operator_actions`, `select * from goose_db_version`} {
+	for _, sql := range []string{`delete from idempotency_keys where scope = 'globex'`, `select * from projects`, `delete from projects where tenant = 'globex'`, insertAction, `select * from operator_actions`, `select * from goose_db_version`} {
 		if tag, err := operator.Exec(t.Context(), sql); err != nil || tag.RowsAffected() == 0 {
 			t.Errorf("an operator can't %s: %v, %v", sql, tag, err)
 		}
@@ -140,7 +144,10 @@ func TestForOperator_SeesAllAndChangesNothing(t *testing.T) {
 		`insert into operator_actions (id, part, operator, action, reason, removed, acted_at) values (gen_random_uuid(), 1, 'o', 'a', 'r', 1, now())`,
 		`alter table operator_actions disable row level security`,
 		`create table anything ()`,
-		`select * from projects`,
+		insertProject,
+		`update projects set name = 'other'`,
+		`select * from projects for update`,
+		`truncate projects`,
 	)
 	var role string
 	if err := operator.QueryRow(t.Context(), `select role from operator_actions`).Scan(&role); err != nil || role != "operator"+r.suffix {

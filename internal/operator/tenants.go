@@ -14,16 +14,17 @@ import (
 // seeTenants reports ErrRole when the role does not see all rows of all tenants, or, to
 // remove some, may not do that.
 func (s *Session) seeTenants(ctx context.Context, remove bool) error {
-	see := s.See
-	if remove {
-		see = s.mayRemove
+	if !s.rights.reads || !s.rights.seesAll {
+		return fmt.Errorf("%w: %s does not see what is stored for all tenants: set OPERATOR_DATABASE_URL, and run `onceql migrate up` with it", ErrRole, Text(s.rights.role))
 	}
-	if err := see(nil); err != nil {
-		return err
-	}
-	command, right := "operator_sees", "select"
 	if remove {
-		command, right = "operator_removes", "delete"
+		if err := s.mayRemove(nil); err != nil {
+			return err
+		}
+	}
+	policy, right := "operator_sees", "select"
+	if remove {
+		policy, right = "operator_removes", "delete"
 	}
 	var may bool
 	err := s.pool.QueryRow(ctx, `
@@ -31,7 +32,7 @@ func (s *Session) seeTenants(ctx context.Context, remove bool) error {
 			select from pg_policy cross join unnest(polroles) as member
 			where polrelid = projects and polname = $2 and member <> 0 and pg_has_role(member, 'usage')
 		)), false)
-		from (select to_regclass('projects')) as tables (projects)`, right, command).Scan(&may)
+		from (select to_regclass('projects')) as tables (projects)`, right, policy).Scan(&may)
 	if err != nil {
 		return fmt.Errorf("asking the database: %w", err)
 	}
