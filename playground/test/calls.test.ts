@@ -59,7 +59,7 @@ test("was this created twice? An answer is lost, the same key is sent again, and
         variables: { key },
       }),
     });
-  const [lost, second] = [`lost-${key}`, `second-${key}`];
+  const [lost, second] = [crypto.randomUUID(), crypto.randomUUID()];
   network.faults = ["cutAfter"];
   await expect(create(lost)).rejects.toThrow();
   const again = await (await create(second)).json();
@@ -84,6 +84,13 @@ test("was this created twice? An answer is lost, the same key is sent again, and
   await page.getByLabel("Request", { exact: true }).fill(lost);
   await page.getByRole("button", { name: "Show keys" }).click();
   await says(status(page), /^1 key, and no more\.$/);
+  await page.getByLabel("Request", { exact: true }).fill("");
+  await page.getByRole("button", { name: "Show keys" }).click();
+  await page.getByRole("button", { name: `createProject, key ${key}`, exact: true }).click();
+  expect(await told(page, "By the request")).toContain(lost);
+  mkdirSync(screenshots, { recursive: true });
+  await page.mouse.move(0, 0);
+  await page.screenshot({ path: `${screenshots}/keys-page.png` });
 });
 
 test("works without a token where the server asks for none, and leads there and back", async () => {
