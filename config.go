@@ -28,6 +28,7 @@ import (
 type commandLine struct {
 	Serve   serveCommand     `cmd:"" default:"withargs" help:"Run the server (the default)."`
 	Migrate migrateCommand   `cmd:"" help:"Bring the database to this build's schema, or show how far it is."`
+	Key     keyCommand       `cmd:"" help:"Show, list, check and forget what keys did."`
 	Version kong.VersionFlag `help:"Print the version and exit."`
 }
 

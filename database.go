@@ -22,8 +22,9 @@ type database struct {
 	url, migrationURL string
 	// role is that of url, where it is another than the migrations'.
 	role string
-	// operator is the operators' role, empty when it is not known.
-	operator string
+	// operator is the operators' role, empty when it is not known, and operatorURL the
+	// address for it in the embedded PostgreSQL.
+	operator, operatorURL string
 	// place tells people where the data is.
 	place    string
 	embedded *embeddedpg.Server
@@ -54,8 +55,9 @@ func (f databaseFlags) open(ctx context.Context) (*database, error) {
 	}
 	const role = "onceql"
 	url, err := embedded.Role(ctx, role)
+	var operatorURL string
 	if err == nil {
-		_, err = embeddedpg.StandingRole(ctx, embedded.URL(), operatorRole)
+		operatorURL, err = embeddedpg.StandingRole(ctx, embedded.URL(), operatorRole)
 	}
 	if err != nil {
 		return nil, errors.Join(err, embedded.Stop(context.WithoutCancel(ctx)))
@@ -65,6 +67,7 @@ func (f databaseFlags) open(ctx context.Context) (*database, error) {
 		migrationURL: embedded.URL(),
 		role:         role,
 		operator:     operatorRole,
+		operatorURL:  operatorURL,
 		place:        fmt.Sprintf("%s (embedded PostgreSQL)", dir),
 		embedded:     embedded,
 	}, nil

@@ -22,6 +22,7 @@ import (
 	"github.com/onceql/onceql/idempotency/gqlidem"
 	"github.com/onceql/onceql/internal/embeddedpg"
 	"github.com/onceql/onceql/internal/identity"
+	"github.com/onceql/onceql/internal/operator"
 	"github.com/onceql/onceql/internal/quota"
 	"github.com/onceql/onceql/internal/requestid"
 	"github.com/onceql/onceql/internal/server"
@@ -53,7 +54,11 @@ func main() {
 	command := parse(os.Args[1:])
 	ctx := untilSignalled(context.Background())
 	command.BindTo(ctx, (*context.Context)(nil))
-	command.FatalIfErrorf(command.Run())
+	err := command.Run()
+	if status := operator.Status(0); errors.As(err, &status) {
+		os.Exit(int(status))
+	}
+	command.FatalIfErrorf(err)
 }
 
 // Run serves until ctx ends, and then drains.

@@ -94,6 +94,10 @@ const (
 // NewHandler returns the handler of /graphql. It panics when the schema has a
 // mutation that is not idempotent by contract.
 func NewHandler(resolvers generated.ResolverRoot, once *gqlidem.Once, config Config) http.Handler {
+	return countPanics(gqlidem.WithHeader(newServer(resolvers, once, config)), config.Log)
+}
+
+func newServer(resolvers generated.ResolverRoot, once *gqlidem.Once, config Config) *handler.Server {
 	server := handler.New(generated.NewExecutableSchema(generated.Config{
 		Schema:    withoutDefer(generated.NewExecutableSchema(generated.Config{}).Schema()),
 		Resolvers: resolvers,
@@ -126,7 +130,7 @@ func NewHandler(resolvers generated.ResolverRoot, once *gqlidem.Once, config Con
 	}
 	server.Use(once)
 	server.Use(cache) // Last: it keeps what nobody refused.
-	return countPanics(gqlidem.WithHeader(server), config.Log)
+	return server
 }
 
 // busy tells of a request that waited in vain for its tenant's share.

@@ -101,7 +101,7 @@ func (k *Keys) Forget(ctx context.Context, scope, key string, record func(pgx.Tx
 	}
 	for attempt := 1; ; attempt++ {
 		var refused error
-		there, failure := k.store.Remove(ctx, store.Key{Scope: scope, Key: key}, removeIdle, func(tx pgx.Tx, row store.Listed) error {
+		there, failure := k.remove(ctx, store.Key{Scope: scope, Key: key}, func(tx pgx.Tx, row store.Listed) error {
 			refused = record(tx, recordOf(row))
 			return refused
 		})
@@ -120,6 +120,13 @@ func (k *Keys) Forget(ctx context.Context, scope, key string, record func(pgx.Tx
 			return false, failedBy(failure)
 		}
 	}
+}
+
+// remove is not cut short: whoever interrupts it would not know whether it removed the row.
+func (k *Keys) remove(ctx context.Context, key store.Key, record func(pgx.Tx, store.Listed) error) (bool, *store.Failure) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), DefaultBudget)
+	defer cancel()
+	return k.store.Remove(ctx, key, removeIdle, record)
 }
 
 // Count returns how many keys the scope has. It reads an entry of an index for each.
@@ -167,7 +174,7 @@ func (k *Keys) ForgetScope(ctx context.Context, scope string, record func(tx pgx
 	}
 }
 
-// removeSome is not cut short: whoever interrupts it would not know how many it removed.
+// removeSome is not cut short either.
 func (k *Keys) removeSome(ctx context.Context, scope, after string, record func(pgx.Tx, int64) error) (int64, string, *store.Failure) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), DefaultBudget)
 	defer cancel()

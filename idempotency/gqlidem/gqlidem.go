@@ -172,29 +172,55 @@ func answer[T any](ctx context.Context, outcome idempotency.Outcome[T], err erro
 // call describes the mutation field that is being resolved, whose payload is
 // stored as the Go type says.
 func (o *Once) call(ctx context.Context, payload reflect.Type) (idempotency.Call, error) {
-	fc := graphql.GetFieldContext(ctx)
-	if o.schema == nil || fc == nil || fc.Field.Field == nil || fc.Field.Definition == nil {
-		return idempotency.Call{}, misuse("it was called outside of the resolvers of a server that uses the Once")
-	}
-	if fc.Field.Definition.Directives.ForName(Directive) == nil {
-		return idempotency.Call{}, misuse("the field %s.%s is not marked @%s", fc.Object, fc.Field.Name, Directive)
-	}
-	key, ok := fc.Args[KeyArgument].(string)
-	if !ok {
-		return idempotency.Call{}, misuse("the field %s.%s has no argument `%s: String!`", fc.Object, fc.Field.Name, KeyArgument)
+	fc, key, err := o.keyed(ctx)
+	if err != nil {
+		return idempotency.Call{}, err
 	}
 	codec, err := o.codec(fc.Field.Definition.Type.Name(), payload)
 	if err != nil {
 		return idempotency.Call{}, fieldError(fmt.Errorf("%w: %w", idempotency.ErrPayload, err))
 	}
+	call, _, err := o.describe(ctx, fc, key)
+	call.Codec = codec
+	return call, err
+}
+
+// Describe returns the call that Do would make for the mutation field that is being
+// resolved, and the canonical form that its fingerprint is the hash of. Its error is the
+// field's.
+func (o *Once) Describe(ctx context.Context) (call idempotency.Call, canonical []byte, err error) {
+	fc, key, err := o.keyed(ctx)
+	if err != nil {
+		return idempotency.Call{}, nil, err
+	}
+	return o.describe(ctx, fc, key)
+}
+
+// keyed returns the marked field that is being resolved, and its key.
+func (o *Once) keyed(ctx context.Context) (fc *graphql.FieldContext, key string, err error) {
+	fc = graphql.GetFieldContext(ctx)
+	if o.schema == nil || fc == nil || fc.Field.Field == nil || fc.Field.Definition == nil {
+		return nil, "", misuse("it was called outside of the resolvers of a server that uses the Once")
+	}
+	if fc.Field.Definition.Directives.ForName(Directive) == nil {
+		return nil, "", misuse("the field %s.%s is not marked @%s", fc.Object, fc.Field.Name, Directive)
+	}
+	key, ok := fc.Args[KeyArgument].(string)
+	if !ok {
+		return nil, "", misuse("the field %s.%s has no argument `%s: String!`", fc.Object, fc.Field.Name, KeyArgument)
+	}
+	return fc, key, nil
+}
+
+func (o *Once) describe(ctx context.Context, fc *graphql.FieldContext, key string) (idempotency.Call, []byte, error) {
 	tenant, err := o.tenant(ctx)
 	if err != nil {
-		return idempotency.Call{}, unshared(err)
+		return idempotency.Call{}, nil, unshared(err)
 	}
 	variables := graphql.GetOperationContext(ctx).Variables
 	form, err := Canonical(o.schema, fc.Field.Field, variables, KeyArgument, FingerprintVersion)
 	if err != nil {
-		return idempotency.Call{}, newError(err, CodeBadUserInput, err.Error(), false)
+		return idempotency.Call{}, nil, newError(err, CodeBadUserInput, err.Error(), false)
 	}
 	hash := sha256.Sum256(form)
 	traceID, spanID := o.trace(ctx)
@@ -208,9 +234,8 @@ func (o *Once) call(ctx context.Context, payload reflect.Type) (idempotency.Call
 		Fingerprint: func(version int16) ([32]byte, bool) {
 			return hash, version == FingerprintVersion
 		},
-		Codec: codec,
-		Size:  len(form),
-	}, nil
+		Size: len(form),
+	}, form, nil
 }
 
 // misuse is the error of a resolver that must not call Do: a defect of the server.
