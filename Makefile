@@ -1,7 +1,7 @@
 # `make run` starts OnceQL with a PostgreSQL of its own; `make test` passes the
 # tests. Both install what they need on Debian as root, and else name it.
 
-.PHONY: run build playground screenshots client-package client-matrix test lint licences vulnerabilities generate bench bench-full bench-neighbours bench-against flood starts fuzz storm faults two-builds model sim sim-long fidelity chaos chaos-long seeded soak clean
+.PHONY: run build image playground screenshots client-package client-matrix test lint licences vulnerabilities generate bench bench-full bench-neighbours bench-against flood starts fuzz storm faults two-builds model sim sim-long fidelity chaos chaos-long seeded soak clean
 
 # A clone that belongs to another user must build too; git refuses to read it.
 export GOFLAGS += -buildvcs=false
@@ -14,8 +14,17 @@ run:
 
 # The same bytes from the same sources, wherever they are built.
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+PROGRAM ?= bin/onceql
 build: playground
-	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -buildid= -X main.stamp=$(VERSION)' -o bin/onceql .
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -buildid= -X main.stamp=$(VERSION)' -o $(PROGRAM) .
+
+# The container image, in bin/image, without Docker: see docs/operations/deployment.md.
+ARCHITECTURES ?= amd64 arm64
+IMAGES ?= $(CURDIR)/bin/image
+image:
+	@for arch in $(ARCHITECTURES); do \
+	GOOS=linux GOARCH=$$arch $(MAKE) --no-print-directory build VERSION='$(VERSION)' PROGRAM='$(IMAGES)'/$$arch/onceql || exit; done
+	cd deploy && go run . -version '$(VERSION)' -out '$(IMAGES)' $(foreach arch,$(ARCHITECTURES),$(arch)='$(IMAGES)'/$(arch)/onceql)
 
 # Whether a directory's packages are those of its lock file. A shell may take a file that
 # is not there for one that is not older.

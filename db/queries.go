@@ -42,6 +42,9 @@ func NewQueries(pool *pgxpool.Pool, timeout time.Duration, waiting int) *Queries
 	})}
 }
 
+// Waiting is how many queries wait for their tenant's turn.
+func (q *Queries) Waiting() int { return q.gate.Stats().Waiting }
+
 // Timeout is how long each statement may take.
 func (q *Queries) Timeout() time.Duration { return q.timeout }
 

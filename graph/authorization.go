@@ -11,12 +11,15 @@ import (
 
 	"github.com/onceql/onceql/idempotency/gqlidem"
 	"github.com/onceql/onceql/internal/identity"
+	"github.com/onceql/onceql/internal/telemetry"
 )
 
 // authorization refuses root fields to callers that may not run them: before the
 // key is looked up, so that who may no longer call gets no replay either.
 type authorization struct {
-	may func(ctx context.Context, scope string) bool
+	may    func(ctx context.Context, scope string) bool
+	tenant func(context.Context) (string, error)
+	ended  telemetry.Ended
 }
 
 // scopes are those of which a token needs one to run the root field. What one key did is
@@ -50,5 +53,6 @@ func (a authorization) InterceptRootField(ctx context.Context, next graphql.Root
 	forbidden := gqlidem.NewError(CodeForbidden, fmt.Sprintf("this token may not run this %s: it has not the scope %s", operation, strings.Join(needed, " or ")))
 	forbidden.Path = ast.Path{ast.PathName(field.Alias)}
 	graphql.AddError(ctx, forbidden)
+	a.tellForbidden(ctx, field)
 	return graphql.Null
 }

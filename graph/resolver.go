@@ -13,6 +13,7 @@ import (
 	"github.com/onceql/onceql/idempotency"
 	"github.com/onceql/onceql/idempotency/gqlidem"
 	"github.com/onceql/onceql/internal/quota"
+	"github.com/onceql/onceql/internal/telemetry"
 )
 
 // Resolver resolves the fields of Query and Mutation.
@@ -20,6 +21,9 @@ type Resolver struct {
 	// RefuseIfVersion refuses ifVersion where a call would execute: for as long as a build
 	// may run whose changes raise no version.
 	RefuseIfVersion bool
+	// Ended is told of each keyed call when it ends; nil means that nobody is. Set it
+	// before the first request.
+	Ended telemetry.Ended
 	// May says whether the caller's token has the scope, for fields of which not everyone
 	// sees all; nil means that it has each.
 	May func(ctx context.Context, scope string) bool

@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"time"
 
+	"github.com/99designs/gqlgen/graphql"
 	"github.com/99designs/gqlgen/graphql/handler"
 	"github.com/99designs/gqlgen/graphql/handler/extension"
 	"github.com/vektah/gqlparser/v2/ast"
@@ -66,6 +67,12 @@ type Config struct {
 	// Refused is told of each field and request that is refused, as telemetry.Refusals
 	// is; nil means that nobody is.
 	Refused Refused
+	// Ended is told of each keyed call that May does not allow, as Resolver.Ended is of
+	// all others; nil means that nobody is.
+	Ended telemetry.Ended
+	// Around is an extension that stands around all others, as one that records fields
+	// does; nil means none.
+	Around graphql.HandlerExtension
 }
 
 // DefaultTenantRequests is how many requests of one tenant are at work at once for each
@@ -119,8 +126,11 @@ func newServer(resolvers generated.ResolverRoot, once *gqlidem.Once, config Conf
 	presenter := Presenter{config.Log, config.Refused}
 	server.SetErrorPresenter(presenter.Present)
 	server.SetRecoverFunc(presenter.Recover)
+	if config.Around != nil {
+		server.Use(config.Around)
+	}
 	if config.May != nil {
-		server.Use(authorization{config.May})
+		server.Use(authorization{config.May, config.Tenant, config.Ended})
 	}
 	server.Use(limiter{limits, !config.HideSchema})
 	server.Use(sourceText{limits.Tokens})

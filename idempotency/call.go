@@ -120,6 +120,8 @@ type request struct {
 	input any
 	// values are those of the caller's context, which a single effect sees.
 	values context.Context //nolint:containedctx // For its values alone.
+	// followed is what the Tracer returned of the call.
+	followed any
 	// executionID tells this caller's own committed row from another's.
 	executionID uuid.UUID
 	// executed says that the observer was told so.
@@ -160,6 +162,9 @@ func (e *Engine) do(ctx context.Context, r *request) (result, error) {
 		return result{}, fmt.Errorf("%w: its fingerprint has no version %d", ErrCall, e.config.FingerprintVersion)
 	}
 	r.executionID = e.random.id()
+	if e.config.Tracer != nil {
+		r.followed = e.config.Tracer.Follow(ctx)
+	}
 	id := schedule.ID{Scope: r.call.Scope, Key: r.call.Key}
 	found, err := e.schedule.Do(ctx, id, r.operation.batch, r.call.Size, r.operation.limits.Wait, r)
 	if err != nil {

@@ -130,13 +130,21 @@ const purgeRest = 9
 // database's clock, and returns how many. It works in small transactions, one
 // server at a time, and pauses most of the time. While another server purges,
 // Purge leaves the rest to it.
-func (e *Engine) Purge(ctx context.Context) (int64, error) {
-	var total int64
+func (e *Engine) Purge(ctx context.Context) (total int64, err error) {
+	defer func() {
+		switch now := time.Now(); {
+		case err == nil:
+			e.purgedAt.Store(&now)
+		case !errors.Is(err, context.Canceled):
+			e.purgeFailures.Add(1)
+		}
+	}()
 	var oldest *time.Time
 	for {
 		start := time.Now()
 		removed, newest, failure := e.purgeSome(ctx, oldest)
 		total += removed
+		e.purged.Add(uint64(removed))
 		if failure != nil {
 			return total, fmt.Errorf("purging: %w", failedBy(failure))
 		}

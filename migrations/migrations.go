@@ -56,9 +56,10 @@ func WithConfig(configure func(*pgx.ConnConfig)) Option {
 func ForRole(role string) Option { return func(o *options) { o.role = role } }
 
 // ForOperator has the role granted what a role for operators needs, and policies of its own:
-// it sees the keys of all tenants and can delete them, can't insert or change any, and can
-// read the record of what operators did and add to it. Its members can do the same. An empty
-// role is granted nothing; Up returns ErrOperator for one that must not be an operator's.
+// it sees the keys and projects of all tenants and can delete them, can't insert or change
+// any, and can read the record of what operators did and add to it. Its members can do the
+// same. An empty role is granted nothing; Up returns ErrOperator for one that must not be an
+// operator's.
 func ForOperator(role string) Option { return func(o *options) { o.operator = role } }
 
 // WithLog has the log say when another server migrates and is waited for, and that the

@@ -18,6 +18,7 @@ var ErrOperator = errors.New("the operators' role must be one that owns nothing,
 // which role: these columns have defaults.
 var operatorRights = []right{
 	{table: "idempotency_keys", kinds: []string{"select", "delete"}},
+	{table: "projects", kinds: []string{"select", "delete"}},
 	{table: "operator_actions", kinds: []string{"select", "insert"}, columns: []string{
 		"id", "part", "operator", "action", "reason", "scope", "key_hash", "removed",
 		"operation", "request_id", "trace_id", "request_hash", "hash_version", "executed_at", "expires_at",
@@ -31,6 +32,8 @@ var operatorRights = []right{
 var operatorPolicies = []struct{ name, table, command string }{
 	{"operator_sees", "idempotency_keys", "select"},
 	{"operator_removes", "idempotency_keys", "delete"},
+	{"operator_sees", "projects", "select"},
+	{"operator_removes", "projects", "delete"},
 }
 
 func (m *migrator) grantOperator(ctx context.Context) error {
