@@ -1,7 +1,7 @@
 # `make run` starts OnceQL with a PostgreSQL of its own; `make test` passes the
 # tests. Both install what they need on Debian as root, and else name it.
 
-.PHONY: run build image playground screenshots client-package client-matrix test lint licences vulnerabilities generate bench bench-full bench-neighbours bench-against flood starts fuzz storm faults two-builds model sim sim-long fidelity chaos chaos-long seeded soak clean
+.PHONY: run build image test-deploy playground screenshots client-package client-matrix test lint licences vulnerabilities generate bench bench-full bench-neighbours bench-against flood starts fuzz storm faults two-builds model sim sim-long fidelity chaos chaos-long seeded soak clean
 
 # A clone that belongs to another user must build too; git refuses to read it.
 export GOFLAGS += -buildvcs=false
@@ -25,6 +25,12 @@ image:
 	@for arch in $(ARCHITECTURES); do \
 	GOOS=linux GOARCH=$$arch $(MAKE) --no-print-directory build VERSION='$(VERSION)' PROGRAM='$(IMAGES)'/$$arch/onceql || exit; done
 	cd deploy && go run . -version '$(VERSION)' -out '$(IMAGES)' $(foreach arch,$(ARCHITECTURES),$(arch)='$(IMAGES)'/$(arch)/onceql)
+
+# What is in deploy/: the image is run from its layers, and every file is run or checked.
+# About 20 seconds, as root on Linux.
+test-deploy:
+	@.ci/install server deploy
+	cd deploy && go test -count=1 ./...
 
 # Whether a directory's packages are those of its lock file. A shell may take a file that
 # is not there for one that is not older.
@@ -72,7 +78,7 @@ lint:
 	go vet ./...
 	GOOS=darwin go vet ./...
 	bin/golangci-lint run
-	for module in bench chaos; do (cd $$module && ../bin/golangci-lint run) || exit; done
+	for module in bench chaos deploy; do (cd $$module && ../bin/golangci-lint run) || exit; done
 	cd clients && { $(INSTALLED) || npm ci --silent --no-audit --no-fund; }
 	clients/node_modules/.bin/prettier --check --ignore-path .gitignore 'clients/**/*.{ts,tsx}' 'playground/**/*.{ts,tsx,css,html,mjs}'
 

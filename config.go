@@ -29,8 +29,9 @@ import (
 type commandLine struct {
 	Serve       serveCommand       `cmd:"" default:"withargs" help:"Run the server (the default)."`
 	Migrate     migrateCommand     `cmd:"" help:"Bring the database to this build's schema, or show how far it is."`
-	Healthcheck healthcheckCommand `cmd:"" help:"Ask the server on this machine how it is; exit with 0 or 1."`
 	Key         keyCommand         `cmd:"" help:"Show, list, check and forget what keys did."`
+	Tenant      tenantCommand      `cmd:"" help:"List, show, export and remove what is stored for tenants."`
+	Healthcheck healthcheckCommand `cmd:"" help:"Ask the server on this machine how it is; exit with 0 or 1."`
 	Version     kong.VersionFlag   `help:"Print the version and exit."`
 }
 
@@ -63,6 +64,7 @@ type serveCommand struct {
 	ListenAddr     string        `env:"LISTEN_ADDR" default:"127.0.0.1:8080" help:"Address to listen on; port 0 takes any free one (${default})."`
 	TrustParent    bool          `name:"trust-traceparent" env:"TRUST_TRACEPARENT" help:"Continue the trace that a request's header traceparent names, and sample as it says. For servers whose edge makes that header; otherwise a trace links to the sender's."`
 	MetricsAddr    string        `env:"METRICS_ADDR" help:"Address of /metrics, which has a listener of its own and asks nobody who they are. None: off."`
+	MetricsTenants bool          `env:"METRICS_TENANTS" help:"Count the calls of tenants too, and tell them at /tenants of METRICS_ADDR, by the tenants' names."`
 	AllowAnonymous bool          `env:"ALLOW_ANONYMOUS" help:"Serve without authentication beyond the loopback interface."`
 	AllowedHosts   []string      `env:"ALLOWED_HOSTS" help:"Names of this server that requests may have in Host, besides addresses, localhost and that of LISTEN_ADDR, separated by commas. Others are refused where nobody is authenticated, and wherever this is set."`
 	AuthIssuer     string        `env:"AUTH_ISSUER" help:"URL of the OpenID Connect issuer whose bearer tokens are accepted. None: everyone is one anonymous tenant."`
@@ -198,6 +200,8 @@ func (c *serveCommand) Validate() error {
 		}
 	}
 	switch {
+	case c.MetricsTenants && c.MetricsAddr == "":
+		return errors.New("METRICS_TENANTS belongs to METRICS_ADDR, which is not set")
 	case c.DrainDelay < 0 || c.DrainTimeout < 0:
 		return errors.New("DRAIN_DELAY and DRAIN_TIMEOUT must not be negative")
 	case c.MaxBodyBytes < 1:

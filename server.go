@@ -83,6 +83,9 @@ func (c *serveCommand) serve(ctx context.Context, log *slog.Logger) error {
 	running := context.WithoutCancel(ctx)
 
 	metrics := telemetry.New(version(), log, graph.Operations()...)
+	if c.MetricsTenants {
+		metrics.CountTenants()
+	}
 	traces := tracing.New(ctx, tracing.Config{Version: version(), TrustParent: c.TrustParent, Log: log})
 	scraped, err := telemetry.Listen(ctx, c.MetricsAddr)
 	if err != nil {

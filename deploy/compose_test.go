@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -54,6 +55,21 @@ func TestCompose_ServesFromNothing(t *testing.T) {
 	if code, output := image.ran(t, map[string]string{"LISTEN_ADDR": running.address}, test[2:]...); code != 1 {
 		t.Errorf("after the end the healthcheck exits with %d and says:\n%s", code, output)
 	}
+
+	// The password may stand in a file.
+	address, err := url.Parse(env["DATABASE_URL"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	password, _ := address.User.Password()
+	if err := os.WriteFile(filepath.Join(image.root, "pgpass"), []byte("*:*:onceql:onceql:"+password+"\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	address.User = url.User("onceql")
+	env["DATABASE_URL"], env["PGPASSFILE"] = address.String(), "/pgpass"
+	fromFile := image.serve(t, env)
+	fromFile.wantCreated("other")
+	fromFile.drain()
 }
 
 func TestCompose_SaysWhatTheProgramKnows(t *testing.T) {

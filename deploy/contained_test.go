@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -61,6 +62,9 @@ func (c contained) enter() error {
 			return err
 		}
 	}
+	if len(c.Args) == 0 { // It was to be found out whether this is allowed.
+		os.Exit(0)
+	}
 	if err := errors.Join(syscall.Chroot(c.Root), syscall.Chdir(c.Dir)); err != nil {
 		return err
 	}
@@ -91,12 +95,32 @@ func (c contained) mount() error {
 // namespaces are those that a container has for itself, but for the network's.
 const namespaces = syscall.CLONE_NEWNS | syscall.CLONE_NEWPID | syscall.CLONE_NEWIPC | syscall.CLONE_NEWUTS
 
-// mayUnshare says whether this machine lets a test have them.
+// mayUnshare says whether this machine lets a test have them, and mounts in them.
 var mayUnshare = sync.OnceValue(func() bool {
-	probe := exec.Command("/bin/true")
-	probe.SysProcAttr = &syscall.SysProcAttr{Cloneflags: namespaces}
-	return probe.Run() == nil
+	root := filepath.Join(built.dir, "probe")
+	if os.MkdirAll(filepath.Join(root, "proc"), 0o755) != nil {
+		return false
+	}
+	err := contained{Root: root, Apart: true}.command().Run()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "containers share this machine's processes, and their roots are no read-only mounts, but read-only to their user:", err)
+	}
+	return err == nil
 })
+
+// command is this program, as what becomes the container.
+func (c contained) command() *exec.Cmd {
+	text, err := json.Marshal(c)
+	if err != nil {
+		panic(err) // Of texts and numbers.
+	}
+	command := exec.Command("/proc/self/exe")
+	command.Env = []string{containerVariable + "=" + string(text)}
+	if c.Apart {
+		command.SysProcAttr = &syscall.SysProcAttr{Cloneflags: namespaces}
+	}
+	return command
+}
 
 // An unpacked image is one whose layers are in a directory, in which it can be run.
 type unpacked struct {
@@ -179,24 +203,20 @@ func (u unpacked) start(t testing.TB, env map[string]string, args ...string) *pr
 	}
 	c := contained{
 		Root: u.root, UID: uid, GID: gid, Dir: u.config.WorkingDir,
-		Args: append(u.config.Entrypoint[:len(u.config.Entrypoint):len(u.config.Entrypoint)], args...),
-		Env:  u.config.Env[:len(u.config.Env):len(u.config.Env)], Apart: mayUnshare(),
+		Args:  append(u.config.Entrypoint[:len(u.config.Entrypoint):len(u.config.Entrypoint)], args...),
+		Apart: mayUnshare(),
 	}
-	for name, value := range env { // The last one of a name counts.
+	all := map[string]string{}
+	for _, variable := range u.config.Env {
+		name, value, _ := strings.Cut(variable, "=")
+		all[name] = value
+	}
+	maps.Copy(all, env)
+	for name, value := range all {
 		c.Env = append(c.Env, name+"="+value)
 	}
-	text, err := json.Marshal(c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := &process{t: t, cmd: exec.Command("/proc/self/exe"), ended: make(chan struct{})}
-	p.cmd.Env = []string{containerVariable + "=" + string(text)}
+	p := &process{t: t, cmd: c.command(), ended: make(chan struct{})}
 	p.cmd.Stdout, p.cmd.Stderr = &p.output, &p.output
-	if c.Apart {
-		p.cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: namespaces}
-	} else {
-		t.Log("this machine allows no namespaces: the root is read-only to the image's user, and not by its mount")
-	}
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

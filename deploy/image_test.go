@@ -135,6 +135,12 @@ func TestImage_IsOfAStaticProgramForItsMachine(t *testing.T) {
 	if err := write(dir, testVersion, []string{other + "=" + program, runtime.GOARCH + "=" + programPath(t)}); err != nil {
 		t.Fatal(err)
 	}
+	for _, architecture := range []string{"amd64", "arm64"} {
+		config, err := imageFor(t, dir, architecture).ConfigFile()
+		if err != nil || config.Architecture != architecture || config.OS != "linux" {
+			t.Errorf("the image for %s is for %v, %v", architecture, config, err)
+		}
+	}
 }
 
 // There is no PostgreSQL in it, and none is fetched.

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"errors"
 	"net/http"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,6 +17,7 @@ import (
 	policy "k8s.io/api/policy/v1"
 	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"sigs.k8s.io/json"
 	"sigs.k8s.io/yaml"
 )
 
@@ -43,7 +46,21 @@ func TestKubernetes_ServesFromNothing(t *testing.T) {
 	}
 	env := onDatabase(t, m.environment(t, pod), host)
 	env["LISTEN_ADDR"], env["METRICS_ADDR"], env["DRAIN_DELAY"] = "127.0.0.1:0", "127.0.0.1:0", "0s"
+	var authority []byte
+	env["AUTH_ISSUER"], authority = issuer(t)
+	stranger := image.serve(t, env, pod.Args...)
+	if !strings.Contains(stranger.output.String(), "certificate signed by unknown authority") {
+		t.Errorf("the issuer's certificate was not looked at:\n%s", &stranger.output)
+	}
+	stranger.drain()
+	// As docs/operations/deployment.md says of an authority of one's own.
+	if err := os.WriteFile(image.root+"/etc/ssl/certs/ca-certificates.crt", authority, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	running := image.serve(t, env, pod.Args...)
+	if strings.Contains(running.output.String(), "certificate") {
+		t.Errorf("the issuer's certificate is not accepted:\n%s", &running.output)
+	}
 	running.wantContained()
 	for name, probe := range map[string]*core.Probe{"startup": pod.StartupProbe, "readiness": pod.ReadinessProbe, "liveness": pod.LivenessProbe} {
 		if got := running.status(probe.HTTPGet.Path); got != http.StatusOK {
@@ -184,7 +201,7 @@ func (m *manifest) add(t testing.TB, file string, document []byte) {
 		t.Fatalf("%s: %v", file, err)
 	}
 	decode := func(into any) {
-		if err := yaml.UnmarshalStrict(document, into); err != nil {
+		if err := decodeStrictly(document, into); err != nil {
 			t.Fatalf("%s: %v", file, err)
 		}
 	}
@@ -209,6 +226,25 @@ func (m *manifest) add(t testing.TB, file string, document []byte) {
 		m.secrets[secret.Name] = &secret
 	default:
 		t.Fatalf("%s has a %s %s", file, kind.APIVersion, kind.Kind)
+	}
+}
+
+// decodeStrictly decodes as Kubernetes does where it is strict.
+func decodeStrictly(document []byte, into any) error {
+	text, err := yaml.YAMLToJSONStrict(document)
+	if err != nil {
+		return err
+	}
+	strict, err := json.UnmarshalStrict(text, into)
+	return errors.Join(append(strict, err)...)
+}
+
+func TestKubernetes_WordsThatAreNoneAreFound(t *testing.T) {
+	t.Parallel()
+	for _, wrong := range []string{"replica: 2", "Replicas: 2", "replicas: two", "replicas: 2\nreplicas: 2"} {
+		if err := decodeStrictly([]byte(wrong), new(apps.DeploymentSpec)); err == nil {
+			t.Errorf("%q is taken for something", wrong)
+		}
 	}
 }
 

@@ -62,7 +62,13 @@ func builtDir(t testing.TB) string {
 // builtImage returns this machine's image of the layout that `make image` wrote.
 func builtImage(t testing.TB) v1.Image {
 	t.Helper()
-	index, err := layout.ImageIndexFromPath(filepath.Join(builtDir(t), "oci"))
+	return imageFor(t, builtDir(t), runtime.GOARCH)
+}
+
+// imageFor is the image for the architecture of the layout in there.
+func imageFor(t testing.TB, dir, architecture string) v1.Image {
+	t.Helper()
+	index, err := layout.ImageIndexFromPath(filepath.Join(dir, "oci"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,9 +80,9 @@ func builtImage(t testing.TB) v1.Image {
 	if err != nil {
 		t.Fatal(err)
 	}
-	images, err := partial.FindImages(index, match.Platforms(v1.Platform{OS: "linux", Architecture: runtime.GOARCH}))
+	images, err := partial.FindImages(index, match.Platforms(v1.Platform{OS: "linux", Architecture: architecture}))
 	if err != nil || len(images) != 1 {
-		t.Fatalf("the index has %d images for this machine, want one: %v", len(images), err)
+		t.Fatalf("the index has %d images for %s, want one: %v", len(images), architecture, err)
 	}
 	return images[0]
 }

@@ -2,10 +2,18 @@ package main
 
 import (
 	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"encoding/base64"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
 	"io"
+	"log"
+	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"regexp"
 	"strings"
@@ -40,6 +48,9 @@ func (u unpacked) serve(t testing.TB, env map[string]string, args ...string) ser
 		found := apiAddress.FindStringSubmatch(s.output.String())
 		if found != nil {
 			s.address = found[1]
+			if want, _, _ := net.SplitHostPort(env["LISTEN_ADDR"]); !strings.HasPrefix(s.address, want+":") {
+				t.Errorf("the server listens on %s, and not on what it was told", s.address)
+			}
 		}
 		return found != nil
 	})
@@ -148,4 +159,31 @@ func block(t testing.TB, language, words string) string {
 	}
 	t.Fatalf("docs/operations/deployment.md has no block of %s with %q", language, words)
 	return ""
+}
+
+// issuer starts one of tokens, with a certificate of an authority that nobody knows. It
+// returns its address and the authority's certificate.
+func issuer(t testing.TB) (address string, authority []byte) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	public, err := key.PublicKey.Bytes() // 4, and the two coordinates.
+	if err != nil {
+		t.Fatal(err)
+	}
+	coordinate := base64.RawURLEncoding.EncodeToString
+	mux := http.NewServeMux()
+	issuer := httptest.NewUnstartedServer(mux)
+	issuer.Config.ErrorLog = log.New(io.Discard, "", 0) // Of those who don't know the authority.
+	issuer.StartTLS()
+	t.Cleanup(issuer.Close)
+	mux.HandleFunc("/.well-known/openid-configuration", func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprintf(w, `{"issuer":%q,"jwks_uri":%q}`, issuer.URL, issuer.URL+"/keys")
+	})
+	mux.HandleFunc("/keys", func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprintf(w, `{"keys":[{"kty":"EC","crv":"P-256","kid":"1","x":%q,"y":%q}]}`, coordinate(public[1:33]), coordinate(public[33:]))
+	})
+	return issuer.URL, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: issuer.Certificate().Raw})
 }

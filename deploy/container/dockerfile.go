@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"regexp"
+	"strconv"
 	"strings"
 	"time"
 
@@ -43,12 +45,14 @@ func parse(text string, arguments map[string]string) (stage, error) {
 	return result, nil
 }
 
+// A pair is a name and its value in quotes, in which nothing has to be escaped.
+var pair = regexp.MustCompile(`^([\w.]+)="([^"\\]*)"$`)
+
 func (s *stage) add(line string, arguments map[string]string) error {
 	instruction, rest, _ := strings.Cut(line, " ")
-	name, value, _ := strings.Cut(rest, "=")
-	value = os.Expand(strings.Trim(value, `"`), func(name string) string { return arguments[name] })
 	switch instruction {
 	case "ARG":
+		name, _, _ := strings.Cut(rest, "=")
 		if _, known := arguments[name]; !known {
 			return errors.New("it has no value")
 		}
@@ -58,11 +62,21 @@ func (s *stage) add(line string, arguments map[string]string) error {
 			return errors.New("it is no copy of one file from the stage build")
 		}
 		s.copies = append(s.copies, fromBuild{words[1], words[2], line})
-	case "LABEL":
-		s.config.Labels[name] = value
-	case "ENV":
-		s.config.Env = append(s.config.Env, name+"="+value)
+	case "LABEL", "ENV":
+		found := pair.FindStringSubmatch(rest)
+		if found == nil {
+			return errors.New(`it is not of the form name="value"`)
+		}
+		value := os.Expand(found[2], func(name string) string { return arguments[name] })
+		if instruction == "LABEL" {
+			s.config.Labels[found[1]] = value
+		} else {
+			s.config.Env = append(s.config.Env, found[1]+"="+value)
+		}
 	case "EXPOSE":
+		if _, err := strconv.ParseUint(rest, 10, 16); err != nil {
+			return err
+		}
 		s.config.ExposedPorts[rest+"/tcp"] = struct{}{}
 	case "USER":
 		s.config.User = rest

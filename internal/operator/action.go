@@ -20,6 +20,10 @@ const (
 	ActionForget = "forget"
 	// ActionForgetTenant is of all keys of a tenant; each transaction of it is a part.
 	ActionForgetTenant = "forget-tenant"
+	// ActionRemoveProjects and ActionRemoveKeys are of all that a tenant has: a removal has
+	// parts of both.
+	ActionRemoveProjects = "remove-tenant-projects"
+	ActionRemoveKeys     = "remove-tenant-keys"
 )
 
 // An Action is what an operator did, as the table operator_actions has it. Its JSON is that

@@ -119,7 +119,7 @@ func (s *Session) forgetTenant(ctx context.Context, request ForgetRequest, to Ou
 	}
 	done := Forgotten{Tenant: request.Tenant}
 	part, id := 0, uuid.Must(uuid.NewV7())
-	bar := to.progress("forgotten", count)
+	bar := to.progress("keys forgotten", count)
 	// Its transactions are not cut short, so that a signal ends it between two of them.
 	uncut := context.WithoutCancel(ctx)
 	done.Removed, err = s.Keys.ForgetScope(ctx, request.Tenant, func(tx pgx.Tx, removed int64) error {

@@ -31,7 +31,7 @@ func (s *Session) Purge(ctx context.Context, dry bool, to Output) error {
 	}
 	done := Purged{DryRun: dry, Due: due}
 	if !dry {
-		bar := to.progress("purged", due)
+		bar := to.progress("keys purged", due)
 		done.Removed, err = s.Keys.Purge(ctx, bar.show)
 		bar.end()
 	}
@@ -76,7 +76,7 @@ func (o Output) progress(what string, of int64) *progress {
 func (p *progress) show(total int64) {
 	if p.out != nil && time.Since(p.shown) >= progressEvery {
 		p.shown = time.Now()
-		fmt.Fprintf(p.out, "\r%d of %d keys %s", total, max(p.of, total), p.what)
+		fmt.Fprintf(p.out, "\r%d of %d %s", total, max(p.of, total), p.what)
 	}
 }
 

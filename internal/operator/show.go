@@ -143,6 +143,10 @@ func (a Action) print(out io.Writer) error {
 		}
 	case a.Action == ActionForgetTenant && a.Tenant != nil:
 		fmt.Fprintf(&text, " forgot %d keys of tenant %s, among them perhaps this one", a.Removed, Text(*a.Tenant))
+	case a.Action == ActionRemoveKeys && a.Tenant != nil:
+		fmt.Fprintf(&text, " removed tenant %s, and %d keys, among them perhaps this one", Text(*a.Tenant), a.Removed)
+	case a.Action == ActionRemoveProjects && a.Tenant != nil:
+		fmt.Fprintf(&text, " removed tenant %s, and %d projects", Text(*a.Tenant), a.Removed)
 	default:
 		fmt.Fprintf(&text, " did %s, %d rows", Text(a.Action), a.Removed)
 	}

@@ -24,6 +24,8 @@ const (
 // It is safe for use by many goroutines, and bounded however many tenants call.
 type TenantCalls struct {
 	now func() time.Time
+	// reading is held by one answer at a time, which takes some memory.
+	reading sync.Mutex
 
 	mu sync.Mutex
 	// before are the calls of the span before, and latest those since begun.
@@ -155,7 +157,10 @@ func (t *TenantCalls) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		limit = int(given)
 	}
+	t.reading.Lock()
+	read := t.Read(limit)
+	t.reading.Unlock()
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
-	_ = json.NewEncoder(w).Encode(t.Read(limit))
+	_ = json.NewEncoder(w).Encode(read)
 }

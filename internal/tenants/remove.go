@@ -158,12 +158,24 @@ func (r Removal) all(ctx context.Context, database Database, of removable, befor
 	return nil
 }
 
+// batchBudget is how long a transaction of a removal may take, and how long it may wait for
+// this program.
+const batchBudget = 10 * time.Second
+
 // some removes a batch of rows behind the position, and returns how many it removed and the
-// position behind it, nil when there were none.
+// position behind it, nil when there were none. It is not cut short: whoever interrupts it
+// would not know how many it removed.
 func (r Removal) some(ctx context.Context, database Database, of removable, before time.Time, last position) (removed int64, next *position, err error) {
+	if err := ctx.Err(); err != nil {
+		return 0, nil, err
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), batchBudget)
+	defer cancel()
 	err = pgx.BeginTxFunc(ctx, database, pgx.TxOptions{IsoLevel: pgx.ReadCommitted, AccessMode: pgx.ReadWrite}, func(tx pgx.Tx) error {
-		if err := set(ctx, tx, "lock_timeout", rowTimeout); err != nil {
-			return err
+		for name, timeout := range map[string]time.Duration{"lock_timeout": rowTimeout, "idle_in_transaction_session_timeout": batchBudget} {
+			if err := set(ctx, tx, name, timeout); err != nil {
+				return err
+			}
 		}
 		rows, _ := tx.Query(ctx, of.choose, r.Tenant, before, last.at, last.id, removeBatch, removeBytes)
 		var ids []string
