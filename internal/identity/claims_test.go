@@ -143,6 +143,7 @@ func TestIdentify_ReadsScopesInEachOfTheirForms(t *testing.T) {
 		`,"scope":"projects:read projects:write"`:                 both,
 		`,"scope":"  projects:read  projects:write "`:             both,
 		`,"scope":["projects:read","projects:write"]`:             both,
+		`,"scope":"keys:read other projects:read"`:                {identity.ScopeRead, identity.ScopeKeys},
 		`,"scp":"projects:read projects:write"`:                   both,
 		`,"scp":["projects:read","projects:write"]`:               both,
 		`,"scope":"projects:read","scp":"projects:write"`:         read, // The standard's name counts.
