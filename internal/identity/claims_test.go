@@ -2,6 +2,7 @@ package identity_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -159,7 +160,7 @@ func TestIdentify_ReadsScopesInEachOfTheirForms(t *testing.T) {
 	} {
 		got, err := v.Identify(t.Context(), header(i.SignText(plainHeader, base+claims+"}")))
 		var may []string
-		for _, scope := range both {
+		for _, scope := range append(slices.Clone(both), identity.ScopeKeys) {
 			if got.May(scope) {
 				may = append(may, scope)
 			}
