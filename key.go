@@ -68,7 +68,20 @@ func inSession(ctx context.Context, address string, use func(*operator.Session) 
 }
 
 func (f operatorFlags) output() operator.Output {
-	return operator.Output{Out: os.Stdout, Err: os.Stderr, JSON: f.JSON, Progress: isTerminal(os.Stderr)}
+	return operator.Output{Out: &stdout, Err: os.Stderr, JSON: f.JSON, Progress: isTerminal(os.Stderr)}
+}
+
+// stdout is standard output. An answer that was cut off, by a disk that is full, is no answer.
+var stdout written
+
+// written keeps the first error of writing to standard output.
+type written struct{ err error }
+
+// Write implements io.Writer.
+func (w *written) Write(text []byte) (int, error) {
+	n, err := os.Stdout.Write(text)
+	w.err = cmp.Or(w.err, err)
+	return n, err
 }
 
 // isTerminal says whether somebody may sit at the file. /dev/null is taken for a terminal
@@ -158,8 +171,8 @@ func (c *keyVerify) read() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer file.Close()
-	return io.ReadAll(io.LimitReader(file, c.MaxBodyBytes+1))
+	body, err := io.ReadAll(io.LimitReader(file, c.MaxBodyBytes+1))
+	return body, errors.Join(err, file.Close())
 }
 
 type keyForget struct {

@@ -32,10 +32,15 @@ func TestReference_HasEverySetting(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want, wantCommands := map[string]string{}, map[string]bool{}
+	want, wantCommands, wantFlags := map[string]string{}, map[string]bool{}, map[string]bool{}
 	for _, command := range parser.Model.Leaves(false) {
 		wantCommands["onceql "+command.Path()] = true
 		for _, flag := range command.Flags {
+			// What a question is about is no setting.
+			if command.Name != "serve" && len(flag.Envs) == 0 {
+				wantFlags["--"+flag.Name] = true
+				continue
+			}
 			if len(flag.Envs) != 1 || strings.ToLower(strings.ReplaceAll(flag.Envs[0], "_", "-")) != flag.Name {
 				t.Errorf("--%s is the variable %v, want the one that reference.md derives", flag.Name, flag.Envs)
 				continue
@@ -50,15 +55,21 @@ func TestReference_HasEverySetting(t *testing.T) {
 			}
 		}
 	}
-	got, commands := map[string]string{}, map[string]bool{}
+	got, commands, flags := map[string]string{}, map[string]bool{}, map[string]bool{}
 	for _, row := range table(t, "variable", "default", "meaning") {
 		got[row[0]] = row[1]
 	}
 	for _, row := range table(t, "command", "what it does") {
 		commands[row[0]] = true
 	}
+	for _, row := range table(t, "flag", "of", "meaning") {
+		flags[row[0]] = true
+	}
 	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("docs/reference.md (+) and the flags (-):\n%s", diff)
+		t.Errorf("docs/reference.md (+) and the settings (-):\n%s", diff)
+	}
+	if diff := cmp.Diff(wantFlags, flags); diff != "" {
+		t.Errorf("docs/reference.md (+) and the other flags (-):\n%s", diff)
 	}
 	if diff := cmp.Diff(wantCommands, commands); diff != "" {
 		t.Errorf("docs/reference.md (+) and the commands (-):\n%s", diff)

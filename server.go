@@ -56,8 +56,10 @@ func main() {
 	ctx := untilSignalled(context.Background())
 	command.BindTo(ctx, (*context.Context)(nil))
 	err := command.Run()
-	if status := operator.Status(0); errors.As(err, &status) {
+	if status := operator.Status(0); stdout.err == nil && errors.As(err, &status) {
 		os.Exit(int(status))
+	} else if err == nil {
+		err = stdout.err
 	}
 	command.FatalIfErrorf(err)
 }

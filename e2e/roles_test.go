@@ -50,6 +50,10 @@ func TestOperations_RolesCanBeMadeFromNothing(t *testing.T) {
 	if log := s.stderr.String(); strings.Contains(log, "row-level security") {
 		t.Errorf("the server says that its role is above row-level security:\n%s", log)
 	}
+	show := strings.Replace(block(t, "sh", "onceql migrate up"), "onceql migrate up", "onceql key show k", 1)
+	if output, err := shell(show).CombinedOutput(); err != nil || !strings.Contains(string(output), "createProject") {
+		t.Errorf("an operator sees: %v\n%s", err, output)
+	}
 	address.User, address.Path = url.UserPassword("onceql", "secret"), "/onceql"
 	role, err := pgx.Connect(t.Context(), address.String())
 	if err != nil {

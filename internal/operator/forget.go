@@ -112,7 +112,7 @@ func (s *Session) forgetTenant(ctx context.Context, request ForgetRequest, to Ou
 		return err
 	}
 	if count > 0 && request.Confirm != nil {
-		question := fmt.Sprintf("Forget all %d keys of tenant %s? Calls that come with them then execute again.", count, Text(request.Tenant))
+		question := fmt.Sprintf("Forget all of tenant %[2]s, %[1]s? Calls that come with them then execute again.", keys(count), Text(request.Tenant))
 		if err := confirmed(ctx, request, question); err != nil {
 			return err
 		}
@@ -134,10 +134,10 @@ func (s *Session) forgetTenant(ctx context.Context, request ForgetRequest, to Ou
 	}
 	switch {
 	case ctx.Err() != nil && errors.Is(err, ctx.Err()):
-		fmt.Fprintf(to.Err, "Stopped: %d keys are forgotten, and the others are kept.\n", done.Removed)
+		fmt.Fprintf(to.Err, "Stopped: %s forgotten, and the others are kept.\n", keys(done.Removed))
 		err = Interrupted
 	case err != nil:
-		fmt.Fprintf(to.Err, "%d keys are forgotten, and the others are kept.\n", done.Removed)
+		fmt.Fprintf(to.Err, "%s forgotten, and the others are kept.\n", keys(done.Removed))
 		return err
 	case done.Removed == 0:
 		fmt.Fprintln(to.Err, "No key of this tenant is known.")
@@ -147,7 +147,7 @@ func (s *Session) forgetTenant(ctx context.Context, request ForgetRequest, to Ou
 		return errors.Join(printJSON(to.Out, done), err)
 	}
 	if err == nil {
-		fmt.Fprintf(to.Out, "Forgot %d keys, and recorded it as %s.\n", done.Removed, id)
+		fmt.Fprintf(to.Out, "Forgot %s, and recorded it as %s.\n", keys(done.Removed), id)
 	}
 	return err
 }

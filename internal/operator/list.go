@@ -110,7 +110,7 @@ func (s *Session) Audit(ctx context.Context, which Which, to Output) error {
 		if to.JSON {
 			err = printJSON(to.Out, action)
 		} else {
-			err = action.print(to.Out)
+			err = action.print(to.Out, "")
 		}
 		if err != nil {
 			return err

@@ -39,7 +39,7 @@ func (s *Session) Purge(ctx context.Context, dry bool, to Output) error {
 	case ctx.Err() != nil && errors.Is(err, ctx.Err()):
 		err = Interrupted
 	case err != nil:
-		fmt.Fprintf(to.Err, "%d keys are purged.\n", done.Removed)
+		fmt.Fprintf(to.Err, "%s purged.\n", keys(done.Removed))
 		return err
 	}
 	if to.JSON {
@@ -47,11 +47,11 @@ func (s *Session) Purge(ctx context.Context, dry bool, to Output) error {
 	}
 	switch {
 	case dry:
-		fmt.Fprintf(to.Out, "%d keys are past their retention.\n", due)
+		fmt.Fprintf(to.Out, "%s past the retention.\n", keys(due))
 	case done.Removed < due && err == nil:
-		fmt.Fprintf(to.Out, "Purged %d of %d keys; a server purges the others now.\n", done.Removed, due)
+		fmt.Fprintf(to.Out, "Purged %d of %s; a server purges the others now.\n", done.Removed, keys(due))
 	default:
-		fmt.Fprintf(to.Out, "Purged %d of %d keys.\n", done.Removed, due)
+		fmt.Fprintf(to.Out, "Purged %d of %s.\n", done.Removed, keys(due))
 	}
 	return err
 }

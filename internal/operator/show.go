@@ -120,15 +120,15 @@ func (f Shown) print(to Output, recorded bool) error {
 	}
 	for _, action := range f.Actions {
 		fmt.Fprintln(to.Out)
-		if err := action.print(to.Out); err != nil {
+		if err := action.print(to.Out, ", perhaps this one among them"); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// print tells of an action in a sentence.
-func (a Action) print(out io.Writer) error {
+// print tells of an action in a sentence, and of one on all keys of a tenant with more.
+func (a Action) print(out io.Writer, more string) error {
 	var text strings.Builder
 	fmt.Fprintf(&text, "%s %s", second(a.At), Text(a.Operator))
 	switch {
@@ -142,9 +142,9 @@ func (a Action) print(out io.Writer) error {
 			fmt.Fprintf(&text, " by request %s", Text(*a.RequestID))
 		}
 	case a.Action == ActionForgetTenant && a.Tenant != nil:
-		fmt.Fprintf(&text, " forgot %d keys of tenant %s, among them perhaps this one", a.Removed, Text(*a.Tenant))
+		fmt.Fprintf(&text, " forgot %s of tenant %s%s", keys(a.Removed), Text(*a.Tenant), more)
 	case a.Action == ActionRemoveKeys && a.Tenant != nil:
-		fmt.Fprintf(&text, " removed tenant %s, and %d keys, among them perhaps this one", Text(*a.Tenant), a.Removed)
+		fmt.Fprintf(&text, " removed tenant %s, and %s%s", Text(*a.Tenant), keys(a.Removed), more)
 	case a.Action == ActionRemoveProjects && a.Tenant != nil:
 		fmt.Fprintf(&text, " removed tenant %s, and %d projects", Text(*a.Tenant), a.Removed)
 	default:
@@ -154,4 +154,12 @@ func (a Action) print(out io.Writer) error {
 	fmt.Fprintf(&text, " (role %s): %q\n", Text(a.Role), a.Reason)
 	_, err := io.WriteString(out, text.String())
 	return err
+}
+
+// keys is how many, in words.
+func keys(n int64) string {
+	if n == 1 {
+		return "1 key"
+	}
+	return fmt.Sprintf("%d keys", n)
 }

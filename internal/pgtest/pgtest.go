@@ -99,7 +99,11 @@ func Pool(t testing.TB) *pgxpool.Pool {
 // and has no rights of its own.
 func AsRole(t testing.TB, address string) string {
 	t.Helper()
-	const name = "onceql_tests"
+	return withRole(t, address, "onceql_tests", func() error { return nil })
+}
+
+func withRole(t testing.TB, address, name string, grant func() error) string {
+	t.Helper()
 	conn, err := pgx.Connect(t.Context(), address)
 	if err == nil { // A test may have stopped the server after it made the role.
 		_, err = conn.Exec(t.Context(), `
@@ -109,6 +113,9 @@ func AsRole(t testing.TB, address string) string {
 			end $$`)
 		if closing := conn.Close(t.Context()); err == nil {
 			err = closing
+		}
+		if err == nil {
+			err = grant()
 		}
 		if err != nil {
 			t.Fatal(err)
@@ -271,4 +278,13 @@ func (s *Server) Start(t testing.TB) {
 	if err := s.start(); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// AsOperator returns the database's address for an operators' role, and makes the role where
+// there is none, with its rights.
+func AsOperator(t testing.TB, address string) string {
+	t.Helper()
+	return withRole(t, address, "onceql_operator", func() error {
+		return migrations.Up(t.Context(), address, migrations.ForOperator("onceql_operator"))
+	})
 }
