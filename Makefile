@@ -1,7 +1,7 @@
 # `make run` starts OnceQL with a PostgreSQL of its own; `make test` passes the
 # tests. Both install what they need on Debian as root, and else name it.
 
-.PHONY: run build image test-deploy playground client-package client-matrix test lint licences vulnerabilities generate bench bench-full bench-neighbours bench-against bench-cost dashboard flood starts fuzz storm faults two-builds model sim sim-long fidelity chaos chaos-long seeded soak clean
+.PHONY: run build image test-deploy playground screenshots client-package client-matrix test lint licences vulnerabilities generate bench bench-full bench-neighbours bench-against bench-cost dashboard flood starts fuzz storm faults two-builds model sim sim-long fidelity chaos chaos-long seeded soak clean
 
 # A clone that belongs to another user must build too; git refuses to read it.
 export GOFLAGS += -buildvcs=false
@@ -44,6 +44,12 @@ playground/dist/app/index.html.gz: $(addprefix playground/,index.html keys.html 
 	{ $(INSTALLED) || npm ci --silent --no-audit --no-fund --fetch-retries=1 --fetch-timeout=30000; } && \
 	npm run build --silent || \
 	echo "the playground could not be built; the server has a plain page in its place"
+
+# The picture of the page of keys in docs/, as the playground's tests see it.
+screenshots: playground
+	@.ci/install server tests
+	PLAYGROUND_TESTS=calls go test -count=1 -run 'TestPlayground$$' ./e2e
+	cp bin/screenshots/keys-page.png docs/keys-page.png
 
 # The npm package @onceql/client, in bin/. Prints the line that installs it, to be run in
 # an app's directory.

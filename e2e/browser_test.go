@@ -81,7 +81,7 @@ func TestBrowsers_OfConfiguredOriginsMayCall(t *testing.T) {
 func TestPages_LoadNothingAndAreFramedByNobody(t *testing.T) {
 	t.Parallel()
 	s := serve(t, pgtest.URL(t))
-	for _, path := range []string{"/", "/schema.graphql", "/healthz", "/readyz", "/nowhere"} {
+	for _, path := range []string{"/", "/playground/keys", "/schema.graphql", "/healthz", "/readyz", "/nowhere"} {
 		header := s.get(path).header
 		if policy := header.Get("Content-Security-Policy"); !strings.Contains(policy, "default-src 'none'") || !strings.Contains(policy, "frame-ancestors 'none'") {
 			t.Errorf("%s: the policy is %q", path, policy)

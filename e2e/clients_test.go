@@ -118,13 +118,15 @@ func clientPackage(t *testing.T) string {
 	return packed[0]
 }
 
-// TestPlayground runs the tests of the playground, in Chromium.
+// TestPlayground runs the tests of the playground, in Chromium: those of the files whose
+// paths have PLAYGROUND_TESTS in them, or all.
 func TestPlayground(t *testing.T) {
 	s := serve(t, pgtest.URL(t))
 	if page := s.get("/"); !strings.Contains(page.raw, "/playground/assets/") {
 		t.Fatal("the playground has not been built: make playground")
 	}
-	tests := npm.Command(t, filepath.Join(moduleRoot, "playground"), "npm", "test")
+	only := strings.Fields(os.Getenv("PLAYGROUND_TESTS"))
+	tests := npm.Command(t, filepath.Join(moduleRoot, "playground"), "npm", append([]string{"test", "--"}, only...)...)
 	closed := serve(t, pgtest.URL(t), "INTROSPECTION=false")
 	i, guardedDatabase := issuer.New(t), pgtest.URL(t)
 	guarded := serveTo(t, i, guardedDatabase)

@@ -24,8 +24,7 @@ func TestUp_BuildsAnIndexAgainThatWasCutShort(t *testing.T) {
 	for _, sql := range []string{
 		`update pg_index set indisvalid = false where indexrelid = 'projects_current_idx'::regclass`,
 		`update pg_index set indisvalid = false where indexrelid = 'idempotency_keys_newest_idx'::regclass`,
-		`drop table schema_compatibility`,
-		`drop table operator_actions`,
+		`drop table schema_compatibility, operator_actions`,
 		`delete from goose_db_version where version_id >= 8`,
 	} {
 		if tag, err := conn.Exec(t.Context(), sql); err != nil {

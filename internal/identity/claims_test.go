@@ -2,6 +2,7 @@ package identity_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -143,6 +144,7 @@ func TestIdentify_ReadsScopesInEachOfTheirForms(t *testing.T) {
 		`,"scope":"projects:read projects:write"`:                 both,
 		`,"scope":"  projects:read  projects:write "`:             both,
 		`,"scope":["projects:read","projects:write"]`:             both,
+		`,"scope":"keys:read other projects:read"`:                {identity.ScopeRead, identity.ScopeKeys},
 		`,"scp":"projects:read projects:write"`:                   both,
 		`,"scp":["projects:read","projects:write"]`:               both,
 		`,"scope":"projects:read","scp":"projects:write"`:         read, // The standard's name counts.
@@ -158,7 +160,7 @@ func TestIdentify_ReadsScopesInEachOfTheirForms(t *testing.T) {
 	} {
 		got, err := v.Identify(t.Context(), header(i.SignText(plainHeader, base+claims+"}")))
 		var may []string
-		for _, scope := range both {
+		for _, scope := range append(slices.Clone(both), identity.ScopeKeys) {
 			if got.May(scope) {
 				may = append(may, scope)
 			}

@@ -49,21 +49,24 @@ const told = async (page: Page, name: string) =>
 
 test("was this created twice? An answer is lost, the same key is sent again, and the page says which request executed", async () => {
   const network = await new Proxy(url).start();
-  const key = crypto.randomUUID();
-  const create = (requestId: string) =>
+  const [key, other] = [crypto.randomUUID(), crypto.randomUUID()];
+  const create = (requestId: string, under = key) =>
     fetch(network.url + "/graphql", {
       method: "POST",
       headers: { "Content-Type": "application/json", "X-Request-Id": requestId, Authorization: `Bearer ${token}` },
       body: JSON.stringify({
         query: 'mutation ($key: String!) { createProject(input: { name: "once" }, idempotencyKey: $key) { project { id } } }',
-        variables: { key },
+        variables: { key: under },
       }),
     });
-  const [lost, second] = [`lost-${key}`, `second-${key}`];
+  const [lost, second] = [crypto.randomUUID(), crypto.randomUUID()];
   network.faults = ["cutAfter"];
   await expect(create(lost)).rejects.toThrow();
   const again = await (await create(second)).json();
+  // Who makes a new key for a retry has it executed twice.
+  const third = await (await create(crypto.randomUUID(), other)).json();
   await network.stop();
+  expect(third.extensions.idempotency.createProject.status).toBe("EXECUTED");
   expect(again.extensions.idempotency.createProject).toMatchObject({ status: "REPLAYED", requestId: lost });
 
   const page = await openWith(keysToken);
@@ -84,6 +87,18 @@ test("was this created twice? An answer is lost, the same key is sent again, and
   await page.getByLabel("Request", { exact: true }).fill(lost);
   await page.getByRole("button", { name: "Show keys" }).click();
   await says(status(page), /^1 key, and no more\.$/);
+  await page.getByLabel("Request", { exact: true }).fill("");
+  await page.getByRole("button", { name: "Show keys" }).click();
+  await says(status(page), /^[2-9] keys, and no more\.$/);
+  await page.getByRole("button", { name: `createProject, key ${other}`, exact: true }).click();
+  const fingerprint = await told(page, "Fingerprint");
+  await page.getByLabel("What happened to this key?").fill("");
+  await page.getByRole("button", { name: `createProject, key ${key}`, exact: true }).click();
+  expect(await told(page, "By the request")).toContain(lost);
+  expect(await told(page, "Fingerprint")).toBe(fingerprint);
+  mkdirSync(screenshots, { recursive: true });
+  await page.mouse.move(0, 0);
+  await page.screenshot({ path: `${screenshots}/keys-page.png` });
 });
 
 test("works without a token where the server asks for none, and leads there and back", async () => {

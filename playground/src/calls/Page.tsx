@@ -17,6 +17,7 @@ export function Page() {
   const token = useRef<HTMLInputElement>(null);
   const filter = useRef<HTMLFormElement>(null);
   const latest = useRef(0);
+  const goOn = useRef<number>(undefined);
 
   /** Shows a view; with `more`, what comes after the calls that are shown. */
   const show = async (view: View, more?: Shown) => {
@@ -27,9 +28,8 @@ export function Page() {
       if (mine !== latest.current) return;
       setProblem(undefined);
       setShown({ ...answer, view, calls: more ? [...more.calls, ...answer.calls] : answer.calls });
-      // The button that was pressed may be gone: the reader goes on with what is new.
       setOpened("key" in view ? answer.calls[0]?.key : undefined);
-      if (more) requestAnimationFrame(() => expander(more.calls.length)?.focus());
+      if (more) goOn.current = more.calls.length;
     } catch (error) {
       if (mine !== latest.current) return;
       const problem = error instanceof Problem ? error : new Problem(`This page failed: ${String(error)}`);
@@ -41,6 +41,11 @@ export function Page() {
     setBusy(false);
   };
   useEffect(() => void show({ filter: {} }), []);
+  // The button that was pressed may be gone: the keyboard goes on with the first of the new rows.
+  useEffect(() => {
+    if (goOn.current !== undefined) expander(goOn.current)?.focus();
+    goOn.current = undefined;
+  }, [shown]);
 
   const submit = (viewOf: (values: Record<string, string>) => View | undefined) => (event: FormEvent<HTMLFormElement>) => {
     event.preventDefault();
