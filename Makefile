@@ -1,7 +1,7 @@
 # `make run` starts OnceQL with a PostgreSQL of its own; `make test` passes the
 # tests. Both install what they need on Debian as root, and else name it.
 
-.PHONY: run build image test-deploy playground screenshots client-package client-matrix test lint licences vulnerabilities generate bench bench-full bench-neighbours bench-against bench-cost dashboard flood starts fuzz storm faults two-builds model sim sim-long fidelity chaos chaos-long seeded soak clean
+.PHONY: run build image test-deploy playground screenshots client-package client-matrix test lint licences vulnerabilities generate bench bench-full bench-neighbours bench-against bench-cost dashboard flood starts fuzz storm faults two-builds model sim sim-long fidelity chaos chaos-long edge upgrade seeded soak clean
 
 # A clone that belongs to another user must build too; git refuses to read it.
 export GOFLAGS += -buildvcs=false
@@ -226,6 +226,21 @@ chaos-long:
 	@.ci/install server chaos
 	cd chaos && go build -o ../bin/chaos .
 	cd chaos && ../bin/chaos -logs ../bin/chaos-logs -for $(CHAOS_FOR) -record ../bin/chaos.json
+
+# Two servers behind Debian's nginx and then HAProxy, as deploy/ has them, killed, drained,
+# restarted and frozen under load: 100 faults each, about 10 minutes; in CI 8 each with a
+# seed that stays.
+edge:
+	@.ci/install server edge
+	cd chaos && go test ./edge && go build -o ../bin/edge ./edge
+	cd chaos && ../bin/edge -logs ../bin/edge-logs $(if $(CI),-faults 8 -healed 0.85 -seed 17,-faults 100 -calls 50000)
+
+# From the build before (see previous-build) to this one and back, a server at a time behind
+# nginx, under load: a minute, in CI shorter.
+upgrade:
+	@.ci/install server edge
+	cd chaos && go build -o ../bin/edge ./edge
+	cd chaos && ../bin/edge -upgrade -edges nginx -logs ../bin/edge-logs -calls $(if $(CI),300 -seed 17,5000)
 
 # Whether the layers of the proof find bugs that are put in: about half an hour. BUG is a
 # pattern of their names, see seeded/README.md.

@@ -105,7 +105,7 @@ func (d *drill) faults(ctx context.Context) (good bool, err error) {
 	}
 	r.attribute(m.faults, d.calls, kinds[d.edge].buffered < large)
 	fmt.Print(r.text(d.calls))
-	return r.good(d.options.healed), nil
+	return r.good(d.healed), nil
 }
 
 // migrate is a step of its own before the servers, which may not: `onceql migrate up` as the

@@ -14,8 +14,10 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/onceql/onceql/chaos/builds"
@@ -42,8 +44,8 @@ func parse() options {
 	flag.StringVar(&o.edges, "edges", "nginx,haproxy", "the edges, one after another")
 	flag.BoolVar(&o.upgrade, "upgrade", false, "upgrade from the build before and roll back, instead of faults")
 	flag.Uint64Var(&o.seed, "seed", uint64(time.Now().Unix()), "what the faults and the calls are drawn from")
-	flag.DurationVar(&o.duration, "for", 25*time.Second, "how long calls are made at least, by each edge")
-	flag.IntVar(&o.calls, "calls", 0, "how many calls are made at least")
+	flag.DurationVar(&o.duration, "for", 0, "how long calls are made at least, by each edge")
+	flag.IntVar(&o.calls, "calls", 0, "how many calls are made at least; in an upgrade, between two steps")
 	flag.IntVar(&o.faults, "faults", 0, "how many faults happen at least")
 	flag.Float64Var(&o.healed, "healed", 0.95, "the share of the faults that no client may notice")
 	flag.StringVar(&o.server, "server", "", "the server's program; none builds this clone's")
@@ -66,11 +68,13 @@ func main() {
 	sandbox.Init()
 	o := parse()
 	if !sandbox.Inside() {
-		status, err := outside(o)
+		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+		status, err := outside(ctx, o)
 		if err != nil {
 			fmt.Fprintln(os.Stderr, "edge:", err)
 			status = 1
 		}
+		stop()
 		os.Exit(status)
 	}
 	good, err := run(context.Background(), o, os.Getenv(workMarker))
@@ -83,8 +87,8 @@ func main() {
 	}
 }
 
-// outside builds what is run, and runs it in a sandbox for each edge.
-func outside(o options) (status int, err error) {
+// outside builds what is run, and runs it in a sandbox for each edge until ctx ends.
+func outside(ctx context.Context, o options) (status int, err error) {
 	programs, err := os.MkdirTemp("", "onceql-edge-")
 	if err != nil {
 		return 0, err
@@ -115,7 +119,9 @@ func outside(o options) (status int, err error) {
 		if err != nil {
 			return 0, err
 		}
-		status = max(status, one)
+		if status = max(status, one); ctx.Err() != nil {
+			break
+		}
 	}
 	return status, nil
 }

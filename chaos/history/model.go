@@ -84,10 +84,10 @@ func BehindEdge(calls []Call) []Call {
 	if told && !slices.ContainsFunc(calls, func(c Call) bool { return c.Variant == Forget }) {
 		return calls
 	}
-	for _, c := range calls { // The earliest first.
+	for i, c := range calls { // The earliest first.
 		if c.Outcome == Replayed {
 			c.Outcome, c.Payload, c.Why = Unknown, "", "a try of the edge's that was not answered"
-			return append([]Call{c}, calls...)
+			return slices.Insert(slices.Clone(calls), i, c)
 		}
 	}
 	return calls

@@ -108,6 +108,9 @@ func TestBehindEdge(t *testing.T) {
 		"forgotten, executed unheard, and replayed": {
 			[]history.Call{call(0, 1, "a", executed, "p"), call(2, 3, history.Forget, history.Forgotten, ""), call(4, 5, "a", replayed, "q")}, true,
 		},
+		"a client that left, whose key was then in use": {
+			[]history.Call{call(0, 1, "a", unknown, ""), call(2, 3, "b", history.Reused, ""), call(4, 5, "a", replayed, "p")}, true,
+		},
 		"a crowd": {crowd, true},
 	} {
 		if got := history.Linearizable(history.BehindEdge(test.calls)); got != test.want {
