@@ -48,6 +48,9 @@ func (f databaseFlags) open(ctx context.Context) (*database, error) {
 		}
 		return d, nil
 	}
+	if f.DataDir == noDataDir { // With an address for operators, whom a server is not.
+		return nil, errNoDatabase
+	}
 	dir := cmp.Or(f.DataDir, embeddedpg.DefaultDataDir())
 	embedded, err := embeddedpg.Start(ctx, embeddedpg.Config{Dir: dir})
 	if err != nil {

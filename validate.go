@@ -15,6 +15,8 @@ import (
 // DATABASE_URL must not serve from an empty database.
 const noDataDir = "none"
 
+var errNoDatabase = errors.New("DATABASE_URL is not set, and DATA_DIR is none: there is no embedded PostgreSQL here")
+
 // Validate is called by kong once the flags are read.
 func (f databaseFlags) Validate() error {
 	if err := db.ValidateURL("DATABASE_URL", f.DatabaseURL); err != nil {
@@ -29,8 +31,8 @@ func (f databaseFlags) Validate() error {
 	switch {
 	case f.DatabaseURL == "" && f.MigrationDatabaseURL != "":
 		return errors.New("MIGRATION_DATABASE_URL is set and DATABASE_URL is not, with which the server works")
-	case f.DatabaseURL == "" && f.DataDir == noDataDir:
-		return errors.New("DATABASE_URL is not set, and DATA_DIR is none: there is no embedded PostgreSQL here")
+	case f.DatabaseURL == "" && f.DataDir == noDataDir && f.OperatorDatabaseURL == "":
+		return errNoDatabase
 	}
 	return nil
 }

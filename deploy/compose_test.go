@@ -56,6 +56,11 @@ func TestCompose_ServesFromNothing(t *testing.T) {
 		t.Errorf("after the end the healthcheck exits with %d and says:\n%s", code, output)
 	}
 
+	operator := project.Services["operator"]
+	if code, output := image.ran(t, onDatabase(t, environment(t, operator), host), operator.Command...); code != 0 || !strings.Contains(output, "createProject") {
+		t.Errorf("the operator's command exits with %d and says:\n%s", code, output)
+	}
+
 	// The password may stand in a file.
 	address, err := url.Parse(env["DATABASE_URL"])
 	if err != nil {
@@ -134,7 +139,7 @@ func composeProject(t testing.TB, env ...string) *compose.Project {
 	if info, err := os.Stat(file); err != nil || info.Mode().Perm()&0o077 != 0 {
 		t.Fatalf("others may read .env: %v", err)
 	}
-	options, err := cli.NewProjectOptions([]string{"compose/compose.yaml"}, cli.WithEnv(env), cli.WithEnvFiles(file), cli.WithDotEnv)
+	options, err := cli.NewProjectOptions([]string{"compose/compose.yaml"}, cli.WithEnv(env), cli.WithProfiles([]string{"operator"}), cli.WithEnvFiles(file), cli.WithDotEnv)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -104,9 +104,11 @@ func TestConfiguration_OfAnIssuerThatCanNotBe(t *testing.T) {
 	if strings.Count(output, "\n") != 1 || !strings.Contains(output, "AUTH_AUDIENCE") {
 		t.Errorf("without an audience it says this, want one line with AUTH_AUDIENCE:\n%s", output)
 	}
-	output = refused(t, "DATA_DIR=none")
-	if strings.Count(output, "\n") != 1 || !strings.Contains(output, "DATABASE_URL is not set") {
-		t.Errorf("without a database of either kind it says this, want one line with DATABASE_URL:\n%s", output)
+	for _, operators := range []string{"", "postgres://127.0.0.1:1/none"} {
+		output = refused(t, "DATA_DIR=none", "OPERATOR_DATABASE_URL="+operators)
+		if strings.Count(output, "\n") != 1 || !strings.Contains(output, "DATABASE_URL is not set") {
+			t.Errorf("without a database of either kind it says this, want one line with DATABASE_URL:\n%s", output)
+		}
 	}
 	output = refused(t, "MIGRATION_DATABASE_URL=postgres://127.0.0.1:1/none", "DATA_DIR="+t.TempDir())
 	if strings.Count(output, "\n") != 1 || !strings.Contains(output, "DATABASE_URL is not") {
