@@ -128,7 +128,7 @@ two-builds:
 	@.ci/install server tests
 	go test -race -count=1 -run TestBuilds_ ./e2e
 
-# The simulated PostgreSQL beside real ones of four versions, the same histories on each,
+# The simulated PostgreSQL beside real ones of five versions, the same histories on each,
 # from the seed FIRST on: about 3 minutes. A part of `make test`, with fewer.
 FIRST ?= 0
 fidelity:
