@@ -18,7 +18,17 @@ import (
 // PostgreSQL. They are run as they are, but for the passwords and the host.
 func TestOperations_RolesCanBeMadeFromNothing(t *testing.T) {
 	t.Parallel()
-	postgres := pgtest.NewServer(t)
+	// The machine's own, the oldest and the newest.
+	for _, version := range []string{"", pgtest.Versions[0], pgtest.Versions[len(pgtest.Versions)-1]} {
+		t.Run("PostgreSQL "+version, func(t *testing.T) {
+			t.Parallel()
+			makeRoles(t, pgtest.NewVersion(t, version), version == "14")
+		})
+	}
+}
+
+func makeRoles(t *testing.T, postgres *pgtest.Server, open bool) {
+	t.Helper()
 	superuser := connect(t, postgres.URL())
 	for statement := range strings.SplitSeq(block(t, "sql", "create role"), ";\n") {
 		superuser.exec(strings.ReplaceAll(statement, "…", "secret"))
@@ -26,6 +36,10 @@ func TestOperations_RolesCanBeMadeFromNothing(t *testing.T) {
 	address, err := url.Parse(postgres.URL())
 	if err != nil {
 		t.Fatal(err)
+	}
+	if open { // Everyone may create in its schema public.
+		address.Path = "/onceql"
+		connect(t, address.String()).exec(block(t, "sql", "alter schema public"))
 	}
 	shell := func(script string) *exec.Cmd {
 		script = strings.NewReplacer("…", "secret", "db.example.com", address.Host).Replace(script)
@@ -66,16 +80,31 @@ func inShell(t testing.TB, script string) *exec.Cmd {
 // block returns the block of docs/operations.md in the language that has the words.
 func block(t testing.TB, language, words string) string {
 	t.Helper()
-	text, err := os.ReadFile(moduleRoot + "/docs/operations.md")
+	return blockOf(t, "operations.md", language, words)
+}
+
+func blockOf(t testing.TB, file, language, words string) string {
+	t.Helper()
+	for _, block := range blocksOf(t, file, language) {
+		if strings.Contains(block, words) {
+			return block
+		}
+	}
+	t.Fatalf("docs/%s has no block of %s with %q", file, language, words)
+	return ""
+}
+
+// blocksOf returns the blocks of a file of docs in the language.
+func blocksOf(t testing.TB, file, language string) (blocks []string) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(moduleRoot, "docs", file))
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, block := range strings.Split(string(text), "```"+language+"\n")[1:] {
-		block, _, closed := strings.Cut(block, "\n```")
-		if closed && strings.Contains(block, words) {
-			return block
+		if block, _, closed := strings.Cut(block, "\n```"); closed {
+			blocks = append(blocks, block)
 		}
 	}
-	t.Fatalf("docs/operations.md has no block of %s with %q", language, words)
-	return ""
+	return blocks
 }

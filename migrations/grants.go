@@ -35,6 +35,9 @@ func (m *migrator) grantOnce(ctx context.Context) error {
 	if granted {
 		return nil
 	}
+	if err := m.checkSession(ctx); err != nil {
+		return m.granting(err)
+	}
 	return m.granting(m.locked(ctx, m.grant))
 }
 
