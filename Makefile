@@ -1,7 +1,7 @@
 # `make run` starts OnceQL with a PostgreSQL of its own; `make test` passes the
 # tests. Both install what they need on Debian as root, and else name it.
 
-.PHONY: run build playground client-package client-matrix test lint licences vulnerabilities generate bench bench-full bench-neighbours bench-against flood starts fuzz storm faults two-builds model sim sim-long fidelity chaos chaos-long seeded soak clean
+.PHONY: run build playground client-package client-matrix test lint licences vulnerabilities generate bench bench-full bench-neighbours sizing bench-against flood starts fuzz storm faults two-builds model sim sim-long fidelity chaos chaos-long seeded soak clean
 
 # A clone that belongs to another user must build too; git refuses to read it.
 export GOFLAGS += -buildvcs=false
@@ -95,6 +95,12 @@ bench-full:
 	cd bench/express && npm ci --silent
 	cd bench && go run . -rounds 3 -duration 3s -growth 10000000 -out ../docs/bench
 	cd bench && go run ./neighbours -out ../docs/bench
+
+# What a call, a key and a connection take, for the table of docs/operations/database.md:
+# about 2 minutes.
+sizing:
+	@.ci/install server tests
+	cd bench && go run ./sizing
 
 # What callers do to others, who do one bad thing over and over: about 8 minutes.
 bench-neighbours:
