@@ -113,6 +113,21 @@ func TestReference_HasEveryMetric(t *testing.T) {
 	}
 }
 
+// The words are those of metrics, logs and traces.
+func TestReference_HasEveryOutcome(t *testing.T) {
+	t.Parallel()
+	var want, got []string
+	for _, outcome := range telemetry.Outcomes() {
+		want = append(want, outcome.String())
+	}
+	for _, row := range table(t, "outcome", "how the call ended") {
+		got = append(got, row[0])
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("docs/reference.md (+) and the outcomes (-):\n%s", diff)
+	}
+}
+
 func TestReference_HasEveryReasonOfARefusal(t *testing.T) {
 	t.Parallel()
 	want, got := map[telemetry.Reason]bool{}, map[telemetry.Reason]bool{}

@@ -25,6 +25,9 @@ func main() {
 	rounds := flag.Int("rounds", 3, "interleaved rounds")
 	duration := flag.Duration("duration", 1500*time.Millisecond, "of one load")
 	ref := flag.String("against", "", "compare with the build of this git revision, and with nothing else")
+	var with sides
+	flag.Var(&with, "with", "beside -against: this build with settings, as \"name: VARIABLE=value VARIABLE=value\"; may be repeated")
+	only := flag.String("only", "", "beside -against: the loads whose names match the regular expression, and no others")
 	stored := flag.Int("growth", 0, "measure with up to so many stored keys as well, and during a purge")
 	out := flag.String("out", "", "directory for figures.json and the plots; none: the table alone")
 	flag.Parse()
@@ -34,7 +37,7 @@ func main() {
 		log.Fatal(err)
 	}
 	if *ref != "" {
-		err = runAgainst(ctx, server, *ref, *rounds, *duration, *out)
+		err = runAgainst(ctx, server, against{*ref, with, *only, *rounds, *duration, *out})
 	} else {
 		err = run(ctx, server, *rounds, *duration, *stored, *out)
 	}
@@ -102,8 +105,8 @@ func build(dir string) (programs, error) {
 
 // startOnceQL starts a build of it as its operators should: as a role that owns
 // nothing.
-func startOnceQL(name, database, path string) (*target, error) {
-	return start(name, database, graphQL{}, program.Env(database), path)
+func startOnceQL(name, database, path string, settings ...string) (*target, error) {
+	return start(name, database, graphQL{}, append(program.Env(database), settings...), path)
 }
 
 // targets are all that is measured.

@@ -85,6 +85,10 @@ func NewCluster(url string, log *slog.Logger) (*Cluster, error) {
 	return c, nil
 }
 
+// Trace has the statements of the pools that are opened from now on recorded, where tracer
+// is not nil.
+func (c *Cluster) Trace(tracer pgx.QueryTracer) { c.config.ConnConfig.Tracer = tracer }
+
 // Open returns a pool of at most maxConns connections. It does not connect yet.
 func (c *Cluster) Open(ctx context.Context, maxConns int32) (*pgxpool.Pool, error) {
 	config := c.config.Copy()

@@ -80,6 +80,19 @@ func wantMetric(t testing.TB, s *server, name, label string, want float64) {
 	}
 }
 
+// wantQueued checks how many calls wait in all lines together.
+func wantQueued(t testing.TB, s *server, want float64) {
+	t.Helper()
+	families, _ := s.scrape()
+	got := 0.0
+	for _, m := range families["onceql_queue_length"].GetMetric() {
+		got += m.GetGauge().GetValue()
+	}
+	if got != want {
+		t.Errorf("%v calls are queued, want %v", got, want)
+	}
+}
+
 func TestMetrics_AreServedApartFromTheAPI(t *testing.T) {
 	t.Parallel()
 	s := serve(t, pgtest.URL(t), withMetrics)

@@ -183,7 +183,7 @@ func TestQueue_ThatIsFullIsToldOnceAndSoIsItsRoom(t *testing.T) {
 	const running = 400 // More than the workers take at a time.
 	held := startBurst(t, places+running, []*server{s}, func(n int) request { return create(fmt.Sprint(n), "Gemini") })
 	eventually(t, "the queue to be full", func() bool { return s.metric("onceql_queue_full", "") == 1 })
-	wantMetric(t, s, "onceql_queue_length", "", places)
+	wantQueued(t, s, places)
 	for range 20 {
 		if a := s.send(create("k", "Apollo")); a.status != 503 {
 			t.Errorf("%d %s", a.status, a.raw)
@@ -199,7 +199,7 @@ func TestQueue_ThatIsFullIsToldOnceAndSoIsItsRoom(t *testing.T) {
 		}
 	}
 	eventually(t, "the queue to have room", func() bool { return s.metric("onceql_queue_full", "") == 0 })
-	wantMetric(t, s, "onceql_queue_length", "", 0)
+	wantQueued(t, s, 0)
 	wantMetric(t, s, "onceql_refused_total", "queue_full", float64(refusals))
 	wantLogged(t, s, 1, "the queue is full")
 	wantLogged(t, s, 1, "the queue has room again")

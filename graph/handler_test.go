@@ -49,7 +49,13 @@ func newAPIWith(t testing.TB, limits graph.Limits) *api {
 // makeAPI makes an api with a log of its own.
 func makeAPI(t testing.TB, pool *pgxpool.Pool, config graph.Config) *api {
 	t.Helper()
-	engine := idempotency.New(pool, idempotency.Config{})
+	return makeAPIOn(t, pool, idempotency.Config{}, config, func(*graph.Resolver) {})
+}
+
+// makeAPIOn does so with an engine and a resolver that are set up.
+func makeAPIOn(t testing.TB, pool *pgxpool.Pool, keyed idempotency.Config, config graph.Config, set func(*graph.Resolver)) *api {
+	t.Helper()
+	engine := idempotency.New(pool, keyed)
 	once := gqlidem.New(engine, tenantOf, gqlidem.WithRequestID(requestid.From))
 	t.Cleanup(func() {
 		if err := once.Close(context.WithoutCancel(t.Context())); err != nil {
@@ -58,7 +64,11 @@ func makeAPI(t testing.TB, pool *pgxpool.Pool, config graph.Config) *api {
 	})
 	log := &lines{}
 	config.Log = slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	handler := graph.NewHandler(graph.NewResolver(once, engine, db.NewQueries(pool, time.Minute, 100), tenantOf), once, config)
+	resolver := graph.NewResolver(once, engine, db.NewQueries(pool, time.Minute, 100), tenantOf)
+	resolver.Ended = config.Ended
+	set(resolver)
+	resolver.May = config.May
+	handler := graph.NewHandler(resolver, once, config)
 	return &api{Handler: requestid.Handler(handler), pool: pool, log: log}
 }
 

@@ -54,14 +54,15 @@ func (r *Resolver) withinQuota(tenant string) error {
 	return nil
 }
 
-// counted runs a call whose effect asks withinQuota, and counts what it stored.
+// counted runs a call whose effect asks withinQuota, counts what it stored, and tells what
+// became of it. Every keyed call passes here.
 func counted[T any](ctx context.Context, r *Resolver, run func() (idempotency.Outcome[T], error)) (T, error) {
 	tenant, unknown := r.tenant(ctx)
 	bounded := r.quota != nil && unknown == nil // The call says so itself.
 	if bounded {
 		r.quota.Know(ctx, tenant)
 	}
-	outcome, err := run()
+	outcome, err := told(ctx, r, tenant, run)
 	if bounded && err == nil && !outcome.Replayed {
 		stored, _ := json.Marshal(outcome.Value)
 		r.quota.Add(tenant, int64(len(stored)))

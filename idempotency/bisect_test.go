@@ -62,6 +62,9 @@ func TestBisect_FindsOneCallInFewRuns(t *testing.T) {
 			if runs.Load() > 1+2*7+1 || single.Load() > 3 {
 				t.Errorf("the effect ran %d times, %d of them for one call", runs.Load(), single.Load())
 			}
+			if n := engine.Stats().Bisections; n != 1 {
+				t.Errorf("%d batches were bisected, want 1", n)
+			}
 		})
 	}
 }

@@ -107,10 +107,10 @@ func TestConfig_LetsSmallBatchesWaitByDefault(t *testing.T) {
 		send(scope)
 		gate.arrived(t)
 	}
-	before := engine.Stats().Waited
+	before := engine.Stats().BatchedWaits.Total
 	send("3")
 	gate.arrived(t)
-	if waited := engine.Stats().Waited - before; waited < 2*time.Millisecond {
+	if waited := engine.Stats().BatchedWaits.Total - before; waited < 2*time.Millisecond {
 		t.Errorf("a batch of one beside two waited for %v", waited)
 	}
 	close(gate.open)

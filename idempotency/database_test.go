@@ -234,7 +234,7 @@ func TestStats_TellWhatGoesOn(t *testing.T) {
 	follower := singly(t, engine, inScope("single", "k", "a"), never(t))
 	waits := singly(t, engine, inScope("waits", "k", "a"), write("a"))
 	eventually(t, "three wait", func() bool { return engine.Stats().Waiting == 3 })
-	if s := engine.Stats(); s.InFlight != 2 || s.Queued != 1 || s.Workers != 1 || s.Batches != 0 || s.Away || s.Single != 1 {
+	if s := engine.Stats(); s.InFlight != 2 || s.Queued != 1 || s.QueuedSingle != 1 || s.QueuedBatched != 0 || s.Workers != 1 || s.Batches != 0 || s.Away || s.Single != 1 {
 		t.Errorf("with single calls: %+v", s)
 	}
 	close(gate.open)
@@ -246,11 +246,20 @@ func TestStats_TellWhatGoesOn(t *testing.T) {
 	executed(t, together(t, engine, batch, texts(20)...)...)
 	eventually(t, "all is done", func() bool { s := engine.Stats(); return s.Workers == 0 && s.Batches == 0 })
 	s := engine.Stats()
-	if s.InFlight != 0 || s.Waiting != 0 || s.Queued != 0 || s.Single != 2 || s.Batched != 21 || s.Waited <= 0 {
+	if s.InFlight != 0 || s.Waiting != 0 || s.Queued != 0 || s.Single != 2 || s.Batched != 21 || s.SingleWaits.Total <= 0 || s.BatchedWaits.Total <= 0 {
 		t.Errorf("at the end: %+v", s)
 	}
 	if s.Sizes != [8]uint64{1, 0, 0, 0, 0, 1, 0, 0} {
 		t.Errorf("sizes of batches %v, want one of 1 and one of 20", s.Sizes)
+	}
+	for want, waits := range map[uint64]idempotency.Waits{2: s.SingleWaits, 21: s.BatchedWaits} {
+		sum := uint64(0)
+		for _, n := range waits.Counts {
+			sum += n
+		}
+		if sum != want || len(waits.Counts) != len(idempotency.WaitBounds())+1 {
+			t.Errorf("the waits of %d calls: %+v", want, waits)
+		}
 	}
 }
 

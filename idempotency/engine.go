@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -23,6 +24,9 @@ type Engine struct {
 	// stop ends the purge.
 	stop  context.CancelFunc
 	purge sync.WaitGroup
+	// What Stats tells.
+	bisections, purged, purgeFailures atomic.Uint64
+	purgedAt                          atomic.Pointer[time.Time]
 }
 
 // While a batch is smaller than those under way it waits so long for more calls: less
@@ -99,8 +103,10 @@ func (e *Engine) Close(ctx context.Context) error {
 type Stats struct {
 	// InFlight are the keys that have a call, Waiting the callers who wait for them.
 	InFlight, Waiting int
-	// Queued are the calls that wait for a worker.
-	Queued int
+	// Queued are the calls that wait for a worker. QueuedSingle and QueuedBatched are those
+	// of them that will run singly and in batches, and QueuedApart those that will run in
+	// batches of scopes that are kept apart.
+	Queued, QueuedSingle, QueuedBatched, QueuedApart int
 	// Workers and Batches are how many run something now, of each kind.
 	Workers, Batches int
 	// Apart are the scopes that harmed batches lately and have their own.
@@ -110,22 +116,49 @@ type Stats struct {
 	// Single and Batched count the calls that workers took so far, by how they ran.
 	// A call that runs again is counted again.
 	Single, Batched uint64
-	// Waited is how long those calls had been in the queue together.
-	Waited time.Duration
+	// SingleWaits and BatchedWaits say how long those calls had been in the queue.
+	SingleWaits, BatchedWaits Waits
 	// Sizes counts the batches so far: those of 1 call, of 2, of 3 and 4, of up to 8,
 	// 16, 32 and 64, and larger ones.
 	Sizes [8]uint64
+	// Bisections counts the batches so far that failed and were bisected.
+	Bisections uint64
+	// Purged are the rows that purges removed so far, PurgeFailures the purges that ended
+	// with an error, and PurgedAt is when the last one ended well, by this process's clock:
+	// the zero time before the first.
+	Purged, PurgeFailures uint64
+	PurgedAt              time.Time
 }
+
+// Waits counts calls by how long they had been in the queue when a worker took them.
+type Waits struct {
+	// Total is how long they had been there together.
+	Total time.Duration
+	// Counts are the calls that had waited at most as long as the bound of the same index,
+	// see WaitBounds, and longer than the one before. The last are those that had waited
+	// longer than all bounds.
+	Counts [15]uint64
+}
+
+// WaitBounds returns the bounds of Waits.Counts, from 500 µs to 10 s.
+func WaitBounds() []time.Duration { return schedule.WaitBounds() }
 
 // Stats returns what the engine does now.
 func (e *Engine) Stats() Stats {
 	s := e.schedule.Stats()
+	var purgedAt time.Time
+	if at := e.purgedAt.Load(); at != nil {
+		purgedAt = *at
+	}
 	return Stats{
-		InFlight: s.InFlight, Waiting: s.Waiting, Queued: s.Queued,
+		InFlight: s.InFlight, Waiting: s.Waiting,
+		Queued: s.Queued, QueuedSingle: s.QueuedSingle, QueuedBatched: s.QueuedBatched, QueuedApart: s.QueuedApart,
 		Workers: s.Singles, Batches: s.Batches, Apart: s.Apart, Away: s.Away,
 		Single: s.Single.Calls, Batched: s.Batched.Calls,
-		Waited: s.Single.Waited + s.Batched.Waited,
-		Sizes:  s.Batched.Sizes,
+		SingleWaits: Waits{s.Single.Waited, s.Single.Waits}, BatchedWaits: Waits{s.Batched.Waited, s.Batched.Waits},
+		Sizes:      s.Batched.Sizes,
+		Bisections: e.bisections.Load(),
+		Purged:     e.purged.Load(), PurgeFailures: e.purgeFailures.Load(), PurgedAt: purgedAt,
 	}
 }
 

@@ -24,6 +24,8 @@ type CallInfo struct {
 	Expired bool
 	// RequestID is that of the request that executed; it may be empty.
 	RequestID string
+	// TraceID and SpanID are those of the call that executed; both may be empty.
+	TraceID, SpanID string
 }
 
 // Lookup returns what the scope's key did, and false when that is not known
@@ -79,10 +81,16 @@ func info(row store.Row, there bool, failure *store.Failure) (CallInfo, bool, er
 	if !there {
 		return CallInfo{}, false, nil
 	}
+	return infoOf(row), true, nil
+}
+
+func infoOf(row store.Row) CallInfo {
+	traceID, spanID := ofTrace(row.Trace)
 	return CallInfo{
 		Key: row.Key.Key, Operation: row.Operation, ExecutedAt: row.CreatedAt, ExpiresAt: row.ExpiresAt,
 		RetainedUntil: row.RetainedUntil, Expired: row.Expired, RequestID: row.RequestID,
-	}, true, nil
+		TraceID: traceID, SpanID: spanID,
+	}
 }
 
 // Forget removes what the scope's key did, so that the key is new again, and
@@ -122,13 +130,21 @@ const purgeRest = 9
 // database's clock, and returns how many. It works in small transactions, one
 // server at a time, and pauses most of the time. While another server purges,
 // Purge leaves the rest to it.
-func (e *Engine) Purge(ctx context.Context) (int64, error) {
-	var total int64
+func (e *Engine) Purge(ctx context.Context) (total int64, err error) {
+	defer func() {
+		switch now := time.Now(); {
+		case err == nil:
+			e.purgedAt.Store(&now)
+		case !errors.Is(err, context.Canceled):
+			e.purgeFailures.Add(1)
+		}
+	}()
 	var oldest *time.Time
 	for {
 		start := time.Now()
 		removed, newest, failure := e.purgeSome(ctx, oldest)
 		total += removed
+		e.purged.Add(uint64(removed))
 		if failure != nil {
 			return total, fmt.Errorf("purging: %w", failedBy(failure))
 		}

@@ -1,6 +1,7 @@
 package idempotency_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"sync"
@@ -105,7 +106,7 @@ func TestPurge_RunsByItselfAndIsObserved(t *testing.T) {
 	f := newFixture(t)
 	f.fill(10, "73 hours")
 	events := make(chan idempotency.Event, 100)
-	f.engine(idempotency.Config{PurgeEvery: time.Millisecond, Observer: func(event idempotency.Event) {
+	engine := f.engine(idempotency.Config{PurgeEvery: time.Millisecond, Observer: func(event idempotency.Event) {
 		select {
 		case events <- event:
 		default:
@@ -113,6 +114,27 @@ func TestPurge_RunsByItselfAndIsObserved(t *testing.T) {
 	}})
 	if event := <-events; event.Kind != idempotency.Purged || event.Count != 10 {
 		t.Errorf("observed %+v, want 10 purged", event)
+	}
+	if s := engine.Stats(); s.Purged != 10 || s.PurgeFailures != 0 || time.Since(s.PurgedAt).Abs() > testTimeout {
+		t.Errorf("%d purged, %d failures, the last success %v", s.Purged, s.PurgeFailures, s.PurgedAt)
+	}
+}
+
+func TestPurge_ThatFailsIsCounted(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	engine := f.engine(idempotency.Config{PurgeEvery: -1})
+	f.exec(`alter table idempotency_keys rename to elsewhere`)
+	if _, err := engine.Purge(t.Context()); !errors.Is(err, idempotency.ErrTable) {
+		t.Errorf("error %v, want ErrTable", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := engine.Purge(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v, want that of the context", err)
+	}
+	if s := engine.Stats(); s.PurgeFailures != 1 || !s.PurgedAt.IsZero() {
+		t.Errorf("%d failures, the last success %v", s.PurgeFailures, s.PurgedAt)
 	}
 }
 

@@ -38,6 +38,7 @@ type bisection struct {
 // bisect separates the items that the batch fails over from the others, and commits
 // those.
 func (x *execution) bisect(ctx context.Context, tx *store.Tx, items []*item, failure *store.Failure) {
+	x.bisections.Add(1)
 	b := &bisection{
 		execution: x, tx: tx, lock: x.limits.Lock,
 		most:  2 * bits.Len(uint(len(items))),

@@ -112,6 +112,9 @@ func (h *Health) State() telemetry.DatabaseState {
 // Drain makes the server say that it is no longer ready.
 func (h *Health) Drain() { h.draining.Store(true) }
 
+// Draining says whether Drain was called.
+func (h *Health) Draining() bool { return h.draining.Load() }
+
 // Live answers as long as the process runs.
 func (h *Health) Live(w http.ResponseWriter, _ *http.Request) {
 	transport.WriteText(w, http.StatusOK, "ok")

@@ -33,7 +33,7 @@ func (l *log) lines(t testing.TB, n int) []string {
 
 func newTelemetry() (*telemetry.Telemetry, *log) {
 	l := new(log)
-	return telemetry.New("v1.2.3", slog.New(slog.NewTextHandler(l, nil))), l
+	return telemetry.New("v1.2.3", slog.New(slog.NewTextHandler(l, nil)), "createProject", "updateProject"), l
 }
 
 func of(ctx context.Context, tenant string) context.Context {

@@ -1,9 +1,10 @@
 // Package telemetry is what the server tells its operator: what it counts, at /metrics
 // on a listener apart from the API's, and what it refuses, in the log.
 //
-//	t := telemetry.New(version, log)
+//	t := telemetry.New(version, log, "createProject", "updateProject")
 //	t.Refusals.Refuse(ctx, telemetry.Scope, "createProject")
-//	t.Read(telemetry.Sources{Queued: …, Database: …})
+//	t.CallEnded(ctx, telemetry.Call{Operation: "createProject", Outcome: telemetry.CallExecuted, …})
+//	t.Read(telemetry.Sources{Engine: engine.Stats, Database: …, …})
 //	listener, err := telemetry.Listen(ctx, address)
 //	go t.Serve(listener, t.Handler())
 //
@@ -15,9 +16,12 @@ import (
 	"log/slog"
 	"runtime"
 	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/onceql/onceql/idempotency"
 )
 
 // Telemetry holds the metrics of one server. It is safe for use by many goroutines.
@@ -27,17 +31,28 @@ type Telemetry struct {
 	// Refusals counts what is refused, and logs it.
 	Refusals *Refusals
 
-	log     *slog.Logger
-	fetches *prometheus.CounterVec
-	sources atomic.Pointer[Sources]
+	log      *slog.Logger
+	calls    calls
+	requests *requests
+	tenants  *TenantCalls
+	fetches  *prometheus.CounterVec
+	sources  atomic.Pointer[Sources]
 }
 
-// Sources are asked at each scrape.
+// Sources are asked at each scrape. All of them are set.
 type Sources struct {
-	// Queued is how many calls wait for a worker.
-	Queued func() int
+	// Engine says what the engine does, and QueueCapacity how many calls may wait in its
+	// queue.
+	Engine        func() idempotency.Stats
+	QueueCapacity int
+	// EnginePool and QueriesPool say how the connections are used, see PoolStats, and
+	// QueriesWaiting how many queries wait for one.
+	EnginePool, QueriesPool func() PoolStat
+	QueriesWaiting          func() int
 	// Database is why the database takes no mutations, or DatabaseUp.
 	Database func() DatabaseState
+	// Draining says whether the server is about to stop.
+	Draining func() bool
 }
 
 // A DatabaseState is what the last probe of the database found.
@@ -52,11 +67,15 @@ const (
 	DatabaseCommitsWait DatabaseState = "commits_wait"
 )
 
-// New returns the metrics of a server of that version. Until Read is called, its queue
-// is empty and its database is in none of the states.
-func New(version string, log *slog.Logger) *Telemetry {
+// New returns the metrics of a server of that version whose keyed mutations are the
+// operations. Until Read is called, its engine and its pools do nothing, and its database
+// is in none of the states.
+func New(version string, log *slog.Logger, operations ...string) *Telemetry {
 	registry := prometheus.NewRegistry()
-	t := &Telemetry{Registry: registry, Refusals: newRefusals(registry, log), log: log}
+	t := &Telemetry{
+		Registry: registry, Refusals: newRefusals(registry, log), log: log,
+		calls: newCalls(registry, operations), requests: newRequests(registry),
+	}
 	t.fetches = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "onceql_issuer_fetches_total",
 		Help: "Fetches of the token issuer's keys, by whether they brought any.",
@@ -64,9 +83,13 @@ func New(version string, log *slog.Logger) *Telemetry {
 	for _, result := range []string{fetched, failed} {
 		t.fetches.WithLabelValues(result)
 	}
+	none := func() PoolStat { return PoolStat{} }
 	t.sources.Store(&Sources{
-		Queued:   func() int { return 0 },
-		Database: func() DatabaseState { return "" },
+		Engine:     func() idempotency.Stats { return idempotency.Stats{} },
+		EnginePool: none, QueriesPool: none,
+		QueriesWaiting: func() int { return 0 },
+		Database:       func() DatabaseState { return "" },
+		Draining:       func() bool { return false },
 	})
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name:        "onceql_build_info",
@@ -79,8 +102,10 @@ func New(version string, log *slog.Logger) *Telemetry {
 		t.fetches,
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		gauge("onceql_queue_length", "Calls that wait for a worker.", nil, func() float64 { return float64(t.sources.Load().Queued()) }),
+		&engine{sources: t.sources.Load, started: time.Now()},
+		&pools{sources: t.sources.Load},
 		gauge("onceql_database_up", "Whether the last probe found a database that takes mutations.", nil, t.inState(DatabaseUp)),
+		gauge("onceql_draining", "Whether the server is about to stop.", nil, func() float64 { return truth(t.sources.Load().Draining()) }),
 	)
 	for _, state := range []DatabaseState{DatabaseUnreachable, DatabaseReadOnly, DatabaseCommitsWait} {
 		registry.MustRegister(gauge("onceql_database_away", "Whether the database takes no mutations for that reason.",
@@ -93,6 +118,10 @@ const (
 	fetched = "ok"
 	failed  = "failed"
 )
+
+// CountTenants has the calls of tenants counted too, and Handler tell them. It is called
+// before anything else.
+func (t *Telemetry) CountTenants() { t.tenants = NewTenantCalls() }
 
 // KeysFetched counts a fetch of the issuer's keys, and err is why it failed.
 func (t *Telemetry) KeysFetched(err error) {
@@ -107,12 +136,14 @@ func (t *Telemetry) KeysFetched(err error) {
 func (t *Telemetry) Read(sources Sources) { t.sources.Store(&sources) }
 
 func (t *Telemetry) inState(state DatabaseState) func() float64 {
-	return func() float64 {
-		if t.sources.Load().Database() == state {
-			return 1
-		}
-		return 0
+	return func() float64 { return truth(t.sources.Load().Database() == state) }
+}
+
+func truth(is bool) float64 {
+	if is {
+		return 1
 	}
+	return 0
 }
 
 func gauge(name, help string, labels prometheus.Labels, read func() float64) prometheus.Collector {

@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 
+	"github.com/onceql/onceql/idempotency"
 	"github.com/onceql/onceql/internal/telemetry"
 )
 
@@ -89,7 +90,7 @@ func TestTelemetry_ReadsItsSourcesAtEachScrape(t *testing.T) {
 	want := func(queued, up, unreachable, commitsWait float64) {
 		t.Helper()
 		got := [4]float64{
-			value(t, tel, "onceql_queue_length", ""), value(t, tel, "onceql_database_up", ""),
+			value(t, tel, "onceql_queue_length", "single"), value(t, tel, "onceql_database_up", ""),
 			value(t, tel, "onceql_database_away", "unreachable"), value(t, tel, "onceql_database_away", "commits_wait"),
 		}
 		if got != [4]float64{queued, up, unreachable, commitsWait} {
@@ -98,12 +99,26 @@ func TestTelemetry_ReadsItsSourcesAtEachScrape(t *testing.T) {
 	}
 	want(0, 0, 0, 0)
 	queued, state := 7, telemetry.DatabaseUp
-	tel.Read(telemetry.Sources{Queued: func() int { return queued }, Database: func() telemetry.DatabaseState { return state }})
+	sources := idle()
+	sources.Engine = func() idempotency.Stats { return idempotency.Stats{Queued: queued, QueuedSingle: queued} }
+	sources.Database = func() telemetry.DatabaseState { return state }
+	tel.Read(sources)
 	want(7, 1, 0, 0)
 	queued, state = 8, telemetry.DatabaseUnreachable
 	want(8, 0, 1, 0)
 	state = telemetry.DatabaseCommitsWait
 	want(8, 0, 0, 1)
+}
+
+// idle are the sources of a server that does nothing.
+func idle() telemetry.Sources {
+	none := func() telemetry.PoolStat { return telemetry.PoolStat{} }
+	return telemetry.Sources{
+		Engine: func() idempotency.Stats { return idempotency.Stats{} }, EnginePool: none, QueriesPool: none,
+		QueriesWaiting: func() int { return 0 },
+		Database:       func() telemetry.DatabaseState { return telemetry.DatabaseUp },
+		Draining:       func() bool { return false },
+	}
 }
 
 func TestValidateAddress(t *testing.T) {

@@ -1,9 +1,6 @@
 package schedule
 
-import (
-	"math/bits"
-	"time"
-)
+import "time"
 
 // A pool has the calls that wait for one kind of worker, in queues that are served round
 // robin.
@@ -41,6 +38,9 @@ type pool struct {
 	free, spare list[worker]
 	// changed looks again for calls that free workers may run; it takes the mutex.
 	changed func()
+	// queued counts the calls that wait, and queuedApart those of scopes that are kept
+	// apart.
+	queued, queuedApart int
 	// busy counts the workers that run something.
 	busy int
 	// taken counts what the workers took so far.
@@ -90,7 +90,17 @@ func (p *pool) push(key queueKey, e *entry) {
 	t.calls.push(&e.node, e)
 	e.queue = q
 	q.size++
-	p.count(q.load, counts{waiting: 1})
+	p.countQueued(q, 1)
+}
+
+// countQueued notes that so many more calls wait in the queue.
+func (p *pool) countQueued(q *workerQueue, n int) {
+	p.count(q.load, counts{waiting: n})
+	if q.apart {
+		p.queuedApart += n
+	} else {
+		p.queued += n
+	}
 }
 
 // join puts the tenant last in the round robin.
@@ -207,7 +217,7 @@ func (p *pool) contend(l *load, sign int) {
 func (p *pool) drop(e *entry) {
 	q := e.queue
 	q.drop(e)
-	p.count(q.load, counts{waiting: -1})
+	p.countQueued(q, -1)
 	p.forgetLoad(e.id.Scope)
 	if q.size == 0 {
 		q.node.remove()
@@ -272,13 +282,12 @@ func (p *pool) begin(w *worker) {
 	if q.apart {
 		p.apart++
 	}
-	p.count(q.load, counts{waiting: -n})
+	p.countQueued(q, -n)
 	p.countBatch(w, 1)
 	for _, e := range w.entries {
-		p.taken.Waited += w.begun.Sub(e.since)
+		p.taken.countWait(w.begun.Sub(e.since))
 	}
-	p.taken.Calls += uint64(n)
-	p.taken.Sizes[min(bits.Len(uint(n-1)), len(p.taken.Sizes)-1)]++
+	p.taken.count(n)
 }
 
 // done says that the worker has run them.

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -235,12 +236,38 @@ func TestBatch_CountsWhatWorkersTake(t *testing.T) {
 		f.execution("a4").resolve()
 		stats := f.Stats()
 		want := schedule.Taken{Calls: 4, Waited: 3 * time.Second, Sizes: [8]uint64{1, 0, 1}}
+		want.Waits[0] = 1
+		want.Waits[slices.Index(schedule.WaitBounds(), time.Second)] = 3
 		if diff := cmp.Diff(want, stats.Batched); diff != "" {
 			t.Errorf("batches (-want +got):\n%s", diff)
 		}
-		if diff := cmp.Diff(schedule.Taken{Calls: 1, Sizes: [8]uint64{1}}, stats.Single); diff != "" {
+		single := schedule.Taken{Calls: 1, Sizes: [8]uint64{1}}
+		single.Waits[0] = 1
+		if diff := cmp.Diff(single, stats.Single); diff != "" {
 			t.Errorf("single calls (-want +got):\n%s", diff)
 		}
+	})
+}
+
+func TestStats_TellTheLinesInWhichCallsWait(t *testing.T) {
+	simulate(t, settings(1, 1), func(f *fixture) {
+		batch := &schedule.Batch{Max: 9, Bytes: 100, Across: true}
+		f.apart("bad", batch)
+		f.send("a0")
+		single := f.execution("a0")
+		f.send("a1", in(batch))
+		batched := f.execution("a1")
+		f.sendAll("b0 b1 b2")
+		f.sendAll("c0 c1", in(batch))
+		f.send("bad 9", in(batch))
+		synctest.Wait()
+		stats := f.Stats()
+		got := [4]int{stats.Queued, stats.QueuedSingle, stats.QueuedBatched, stats.QueuedApart}
+		if want := [4]int{6, 3, 2, 1}; got != want {
+			t.Errorf("queued, single, batched, apart: %v, want %v", got, want)
+		}
+		single.resolve()
+		batched.resolve()
 	})
 }
 

@@ -112,7 +112,7 @@ func simulateRandom(t *testing.T, seed uint64) (text string) {
 			t.Errorf("the second Close: %v", err)
 		}
 		stats := s.Stats()
-		if stats.InFlight != 0 || stats.Waiting != 0 || stats.Queued != 0 || stats.Singles != 0 || stats.Batches != 0 {
+		if stats.InFlight != 0 || stats.Waiting != 0 || stats.Queued != 0 || stats.QueuedSingle != 0 || stats.QueuedBatched != 0 || stats.QueuedApart != 0 || stats.Singles != 0 || stats.Batches != 0 {
 			t.Errorf("something is left: %+v", stats)
 		}
 		if kept := s.Kept(); kept != 0 {
