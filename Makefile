@@ -1,7 +1,7 @@
 # `make run` starts OnceQL with a PostgreSQL of its own; `make test` passes the
 # tests. Both install what they need on Debian as root, and else name it.
 
-.PHONY: run build image test-deploy playground screenshots client-package client-matrix test lint licences vulnerabilities generate bench bench-full bench-neighbours bench-against bench-cost dashboard flood starts fuzz storm faults two-builds model sim sim-long fidelity chaos chaos-long edge upgrade seeded soak clean
+.PHONY: run build image test-deploy playground screenshots client-package client-matrix test lint licences vulnerabilities generate bench bench-full bench-neighbours sizing bench-against bench-cost dashboard flood starts fuzz storm faults two-builds model sim sim-long fidelity chaos chaos-long edge upgrade seeded soak clean
 
 # A clone that belongs to another user must build too; git refuses to read it.
 export GOFLAGS += -buildvcs=false
@@ -117,6 +117,12 @@ bench-full:
 	cd bench && go run . -rounds 3 -duration 3s -growth 10000000 -out ../docs/bench
 	cd bench && go run ./neighbours -out ../docs/bench
 
+# What a call, a key and a connection take, for the table of docs/operations/database.md:
+# about 2 minutes.
+sizing:
+	@.ci/install server tests
+	cd bench && go run ./sizing
+
 # What callers do to others, who do one bad thing over and over: about 8 minutes.
 bench-neighbours:
 	@.ci/install server tests
@@ -164,7 +170,7 @@ two-builds:
 	@.ci/install server tests
 	go test -race -count=1 -run TestBuilds_ ./e2e
 
-# The simulated PostgreSQL beside real ones of four versions, the same histories on each,
+# The simulated PostgreSQL beside real ones of five versions, the same histories on each,
 # from the seed FIRST on: about 3 minutes. A part of `make test`, with fewer.
 FIRST ?= 0
 fidelity:

@@ -100,10 +100,13 @@ func (d *database) onPrimary(ctx context.Context, do func(prefer migrations.Opti
 }
 
 // warn says so when the database's last barrier between tenants does not hold the
-// role back.
+// role back, and when a crash of its machine may lose what it has acknowledged.
 func (d *database) warn(ctx context.Context, pool *pgxpool.Pool, log *slog.Logger) {
 	if above, err := db.AboveRowSecurity(ctx, pool); err == nil && above {
 		log.Warn("the role of DATABASE_URL is above row-level security: give it a role that is not a superuser, and the migrations theirs in MIGRATION_DATABASE_URL")
+	}
+	if off, err := db.LosesCommits(ctx, pool); err == nil && len(off) > 0 {
+		log.Warn("a crash of the database's machine may lose keys, and calls then execute twice: turn on what is off", "off", off)
 	}
 }
 

@@ -41,9 +41,11 @@ var (
 // call.
 type Cluster struct {
 	config *pgxpool.Config
-	hosts  []*host
-	log    *slog.Logger
-	asking sync.WaitGroup
+	// asGiven says that the URL itself says how statements are executed.
+	asGiven bool
+	hosts   []*host
+	log     *slog.Logger
+	asking  sync.WaitGroup
 
 	mu sync.Mutex
 	// began is when the last check did.
@@ -57,6 +59,8 @@ type Cluster struct {
 	newest map[string]uint32
 	links  map[*link]struct{}
 	pools  []*pgxpool.Pool
+	// pooled says that a pooler was found in front of a server.
+	pooled bool
 	// trying says that tryCommit runs, and tried when it last began.
 	trying bool
 	tried  time.Time
@@ -72,9 +76,10 @@ func NewCluster(url string, log *slog.Logger) (*Cluster, error) {
 	}
 	c := &Cluster{
 		config: config, log: log,
-		noted:  make(chan struct{}),
-		newest: map[string]uint32{},
-		links:  map[*link]struct{}{},
+		asGiven: strings.Contains(url, "default_query_exec_mode"),
+		noted:   make(chan struct{}),
+		newest:  map[string]uint32{},
+		links:   map[*link]struct{}{},
 	}
 	c.hosts = hostsOf(&config.ConnConfig.Config)
 	return c, nil
@@ -92,8 +97,12 @@ func (c *Cluster) Open(ctx context.Context, maxConns int32) (*pgxpool.Pool, erro
 	// A connection that was idle is tried first. One that fell silent, as behind a firewall
 	// that forgot it, must not take a call's whole budget.
 	config.PingTimeout = cmp.Or(config.PingTimeout, pingTimeout)
-	if c.several() {
-		config.BeforeConnect = c.lead
+	config.BeforeConnect = func(_ context.Context, config *pgx.ConnConfig) error {
+		c.execute(config)
+		if c.several() {
+			c.lead(config)
+		}
+		return nil
 	}
 	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {
@@ -110,12 +119,10 @@ const pingTimeout = 2 * time.Second
 // several says whether the URL names several servers. Of one there is nothing to choose.
 func (c *Cluster) several() bool { return len(c.hosts) > 1 }
 
-// Find looks for the primary, where there is something to choose, so that connections go
-// there from the start. It takes a moment, and a few seconds when a server is silent.
+// Find looks for the primary, where there is something to choose, and for a pooler, so that
+// connections are as they should be from the start. It takes a moment, and a few seconds
+// when a server is silent.
 func (c *Cluster) Find(ctx context.Context) {
-	if !c.several() {
-		return
-	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	_ = c.Check(ctx) // Check will be asked again.
@@ -201,6 +208,13 @@ func (c *Cluster) note(ctx context.Context, h *host, found finding) {
 		c.newest[found.system] = found.timeline
 	}
 	h.found, h.noted, h.busy = found, time.Now(), false
+	if found.pooled && !c.pooled {
+		c.pooled = true
+		if !c.asGiven {
+			c.log.Info("a pooler is in front of the database: statements are not prepared", "host", h.name)
+			c.reset()
+		}
+	}
 	for _, other := range c.hosts {
 		if other.found.err != nil || !c.stale(other.found) {
 			continue
@@ -297,8 +311,9 @@ type host struct {
 	config *pgconn.Config
 	// conn belongs to ask, which one goroutine at a time runs.
 	conn *pgconn.PgConn
-	// These say that the connection's server can't tell its timeline, or of standbys.
-	noTimeline, noStandby bool
+	// These say that the connection's server can't tell its timeline, or of standbys, and
+	// that a pooler is in front of it.
+	noTimeline, noStandby, pooled bool
 
 	// The cluster's mutex guards what is below.
 	busy         bool

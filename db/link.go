@@ -27,13 +27,12 @@ type link struct {
 
 // lead makes a connection that begins one to the primary, which it leaves when that is
 // another. Before a primary is known the URL's order holds.
-func (c *Cluster) lead(_ context.Context, config *pgx.ConnConfig) error {
+func (c *Cluster) lead(config *pgx.ConnConfig) {
 	h := c.leader()
 	if h != nil {
 		config.Host, config.Port, config.TLSConfig, config.Fallbacks = h.config.Host, h.config.Port, h.config.TLSConfig, h.config.Fallbacks
 	}
 	config.DialFunc = c.linked(h, config.DialFunc)
-	return nil
 }
 
 func (c *Cluster) leader() *host {
@@ -43,8 +42,9 @@ func (c *Cluster) leader() *host {
 }
 
 // Prefer changes the configuration of a connection to the same servers so that it tries
-// the primary first, as far as Check has found one.
+// the primary first, as far as Check has found one, and goes through a pooler.
 func (c *Cluster) Prefer(config *pgx.ConnConfig) {
+	c.execute(config)
 	h := c.leader()
 	if h == nil {
 		return

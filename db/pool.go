@@ -41,3 +41,15 @@ func AboveRowSecurity(ctx context.Context, pool *pgxpool.Pool) (above bool, err 
 	}
 	return above, nil
 }
+
+// LosesCommits returns which settings of the server are off without which a crash of its
+// machine may lose what was committed, or tear it. What is committed with a key does not
+// depend on synchronous_commit, which its transactions set.
+func LosesCommits(ctx context.Context, pool *pgxpool.Pool) (off []string, err error) {
+	err = pool.QueryRow(ctx, `
+		select array(select name from pg_settings where name in ('fsync', 'full_page_writes') and setting = 'off' order by name)`).Scan(&off)
+	if err != nil {
+		return nil, fmt.Errorf("reading the server's settings: %w", err)
+	}
+	return off, nil
+}

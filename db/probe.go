@@ -27,6 +27,8 @@ type finding struct {
 	timeline uint32
 	// oldHung says that the connection of before hung, and that a new one does not.
 	oldHung bool
+	// pooled says that a pooler is in front of the server.
+	pooled bool
 	// commitsWait says that commits have waited for a standby for too long, and alone
 	// that they would, because no standby is connected.
 	commitsWait, alone bool
@@ -52,7 +54,8 @@ func (h *host) ask(ctx context.Context, timeline bool) finding {
 	if err != nil {
 		return finding{err: err}
 	}
-	h.conn, h.noTimeline, h.noStandby = conn, false, false
+	h.conn, h.noTimeline, h.noStandby, h.pooled = conn, false, false, false
+	h.pooled = h.askPooler(ctx)
 	found := h.askConn(ctx, timeline)
 	found.oldHung = hung
 	return found
@@ -64,6 +67,7 @@ func (h *host) askConn(ctx context.Context, timeline bool) (found finding) {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
 	defer func() {
+		found.pooled = h.pooled
 		if found.err != nil {
 			h.close(ctx)
 		}

@@ -55,6 +55,9 @@ func TestEmbedded_IsOneServersWhenSeveralStartAtOnce(t *testing.T) {
 					t.Errorf("%d %s", a.status, a.raw)
 				}
 				s.stop()
+				if says := s.stderr.String(); strings.Contains(says, losesCommits) {
+					t.Errorf("a database with its defaults is warned of:\n%s", says)
+				}
 			}
 		}
 	}

@@ -18,7 +18,17 @@ import (
 // as they are, but for the passwords and the host.
 func TestOperations_RolesCanBeMadeFromNothing(t *testing.T) {
 	t.Parallel()
-	postgres := pgtest.NewServer(t)
+	// The machine's own, the oldest and the newest.
+	for _, version := range []string{"", pgtest.Versions[0], pgtest.Versions[len(pgtest.Versions)-1]} {
+		t.Run("PostgreSQL "+version, func(t *testing.T) {
+			t.Parallel()
+			makeRoles(t, pgtest.NewVersion(t, version))
+		})
+	}
+}
+
+func makeRoles(t *testing.T, postgres *pgtest.Server) {
+	t.Helper()
 	address, err := url.Parse(postgres.URL())
 	if err != nil {
 		t.Fatal(err)
@@ -28,14 +38,14 @@ func TestOperations_RolesCanBeMadeFromNothing(t *testing.T) {
 		script = strings.NewReplacer("…", "secret", "db.example.com", address.Host).Replace(script)
 		return inShell(t, script)
 	}
-	makeRoles := block(t, "sh", "psql -f")
-	if output, err := shell(strings.Replace(makeRoles, "ONCEQL_PASSWORD=", "OTHER=", 1)).CombinedOutput(); err == nil || !strings.Contains(string(output), "set ONCEQL_OWNER_PASSWORD") {
+	roles := block(t, "sh", "psql -f")
+	if output, err := shell(strings.Replace(roles, "ONCEQL_PASSWORD=", "OTHER=", 1)).CombinedOutput(); err == nil || !strings.Contains(string(output), "set ONCEQL_OWNER_PASSWORD") {
 		t.Fatalf("without a password it says: %v\n%s", err, output)
 	}
-	if output, err := shell(makeRoles).CombinedOutput(); err != nil {
+	if output, err := shell(roles).CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, output)
 	}
-	if output, err := shell(makeRoles).CombinedOutput(); err == nil || !strings.Contains(string(output), "already exists") {
+	if output, err := shell(roles).CombinedOutput(); err == nil || !strings.Contains(string(output), "already exists") {
 		t.Fatalf("a second time it says: %v\n%s", err, output)
 	}
 	if strings.Contains(postgres.Log(t), "secret") {
@@ -81,16 +91,31 @@ func inShell(t testing.TB, script string) *exec.Cmd {
 // block returns the block of docs/operations.md in the language that has the words.
 func block(t testing.TB, language, words string) string {
 	t.Helper()
-	text, err := os.ReadFile(moduleRoot + "/docs/operations.md")
+	return blockOf(t, "operations.md", language, words)
+}
+
+func blockOf(t testing.TB, file, language, words string) string {
+	t.Helper()
+	for _, block := range blocksOf(t, file, language) {
+		if strings.Contains(block, words) {
+			return block
+		}
+	}
+	t.Fatalf("docs/%s has no block of %s with %q", file, language, words)
+	return ""
+}
+
+// blocksOf returns the blocks of a file of docs in the language.
+func blocksOf(t testing.TB, file, language string) (blocks []string) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(moduleRoot, "docs", file))
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, block := range strings.Split(string(text), "```"+language+"\n")[1:] {
-		block, _, closed := strings.Cut(block, "\n```")
-		if closed && strings.Contains(block, words) {
-			return block
+		if block, _, closed := strings.Cut(block, "\n```"); closed {
+			blocks = append(blocks, block)
 		}
 	}
-	t.Fatalf("docs/operations.md has no block of %s with %q", language, words)
-	return ""
+	return blocks
 }

@@ -52,6 +52,9 @@ func (m *migrator) grantOnce(ctx context.Context, role string, rights []right) e
 	if granted {
 		return nil
 	}
+	if err := m.checkSession(ctx); err != nil {
+		return err
+	}
 	return m.locked(ctx, func(ctx context.Context, conn *sql.Conn) error { return m.grant(ctx, conn, role, rights) })
 }
 

@@ -72,7 +72,7 @@ func WithLog(log *slog.Logger) Option { return func(o *options) { o.log = log } 
 // role will do that may do no more.
 //
 // A database that can't store every payload, because its encoding is not UTF8, is left as it
-// is. Up returns ErrRights when something is pending that the URL's role may not do, and
+// is, and so is one behind a pooler that does not keep sessions: ErrPooler. Up returns ErrRights when something is pending that the URL's role may not do, and
 // ErrNewer when a newer build has migrated the database to a schema that this build can't
 // serve.
 func Up(ctx context.Context, databaseURL string, with ...Option) error {
@@ -90,7 +90,10 @@ func Up(ctx context.Context, databaseURL string, with ...Option) error {
 		if err := m.checkEncoding(ctx); err != nil {
 			return err
 		}
-		err = m.locked(ctx, m.prepare)
+		err = m.checkSession(ctx)
+		if err == nil {
+			err = m.locked(ctx, m.prepare)
+		}
 		if err == nil {
 			_, err = m.provider.Up(ctx)
 		}

@@ -21,7 +21,13 @@ import (
 const VersionVariable = "ONCEQL_TEST_POSTGRES"
 
 // Versions are the major versions besides the machine's own, see versions/package.json.
-var Versions = []string{"16", "17", "18"}
+var Versions = func() []string {
+	versions := []string{"16", "17", "18"}
+	if runtime.GOOS == "linux" && runtime.GOARCH == "amd64" { // The oldest has no other package.
+		versions = append([]string{"14"}, versions...)
+	}
+	return versions
+}()
 
 // NewVersion is NewServer of a major version, one of Versions; empty means the machine's
 // own.
