@@ -107,7 +107,7 @@ func askServer(ctx context.Context, address string) (calls telemetry.CountedCall
 	if err != nil {
 		return calls, err
 	}
-	defer response.Body.Close()
+	defer func() { _ = response.Body.Close() }()
 	if response.StatusCode == http.StatusNotFound {
 		return calls, errors.New("it counts none: set METRICS_TENANTS=true")
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"net/http/httptest"
 	"runtime"
 	"sync"
@@ -84,7 +85,7 @@ func TestTenantCalls_KeepsThoseThatCallMost(t *testing.T) {
 	t.Parallel()
 	const places, tenants, total = 100, 10_000, 200_000
 	calls, clock := newCalls(places)
-	random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // It has to be the same in each run.
+	random := rand.New(rand.NewPCG(1, 2)) // The same in each run.
 	made := map[string]uint64{}
 	for i := range total {
 		if i == total/2 {
@@ -142,7 +143,7 @@ func heap() int64 {
 	var stats runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&stats)
-	return int64(stats.HeapAlloc) //nolint:gosec // It is far less.
+	return int64(stats.HeapAlloc)
 }
 
 func TestTenantCalls_AreServedAsJSON(t *testing.T) {
@@ -159,7 +160,7 @@ func TestTenantCalls_AreServedAsJSON(t *testing.T) {
 	count(calls, "b", telemetry.CallCancelled, 1)
 	for query, want := range map[string]int{"": 2, "?limit=1": 1, "?limit=0": 0} {
 		answer := httptest.NewRecorder()
-		calls.ServeHTTP(answer, httptest.NewRequest("GET", "/tenants"+query, nil))
+		calls.ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/tenants"+query, nil))
 		var got telemetry.CountedCalls
 		if err := json.Unmarshal(answer.Body.Bytes(), &got); err != nil || answer.Code != 200 || len(got.Tenants) != want {
 			t.Errorf("%s: %d %s", query, answer.Code, answer.Body)
@@ -170,7 +171,7 @@ func TestTenantCalls_AreServedAsJSON(t *testing.T) {
 	}
 	for _, query := range []string{"?limit=-1", "?limit=x", "?limit=99999999999999999999"} {
 		answer := httptest.NewRecorder()
-		calls.ServeHTTP(answer, httptest.NewRequest("GET", "/tenants"+query, nil))
+		calls.ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/tenants"+query, nil))
 		if answer.Code != 400 {
 			t.Errorf("%s: %d", query, answer.Code)
 		}
@@ -186,7 +187,7 @@ func BenchmarkTenantCalls(b *testing.B) {
 		b.Run(fmt.Sprint(tenants), func(b *testing.B) {
 			calls := telemetry.NewTenantCalls()
 			b.RunParallel(func(pb *testing.PB) {
-				for i := rand.IntN(tenants); pb.Next(); i++ { //nolint:gosec // No secret.
+				for i := rand.IntN(tenants); pb.Next(); i++ {
 					calls.Count(telemetry.Call{Tenant: names[i%tenants], Outcome: telemetry.CallExecuted})
 				}
 			})

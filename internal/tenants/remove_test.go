@@ -26,7 +26,7 @@ func TestRemoval_RemovesTheTenantAlone(t *testing.T) {
 		var recorded []tenants.Removed
 		var told tenants.Removed
 		r := removal(tenant)
-		r.Record = func(_ context.Context, tx pgx.Tx, part tenants.Removed) error {
+		r.Record = func(_ context.Context, _ pgx.Tx, part tenants.Removed) error {
 			recorded = append(recorded, part)
 			return nil
 		}
