@@ -35,22 +35,22 @@ func (m *migrator) checkSession(ctx context.Context) error {
 	defer cancel()
 	other, err := m.database.Conn(ctx)
 	if err != nil {
-		return nil //nolint:nilerr // There is no second session: the first one is kept.
+		return nil // There is no second session: the first one is kept.
 	}
 	defer func() { _ = other.Close() }()
 	// The process that a client leaves is the next one's, or else is the first in a queue.
 	for range 5 {
 		_, before, err := processes(ctx, conn)
 		if err != nil {
-			return nil //nolint:nilerr // Whatever this is, migrating will tell.
+			return nil // Whatever this is, migrating will tell.
 		}
 		_, others, err := processes(ctx, other)
 		if err != nil {
-			return nil //nolint:nilerr // As above.
+			return nil
 		}
 		_, after, err := processes(ctx, conn)
 		if err != nil {
-			return nil //nolint:nilerr // As above.
+			return nil
 		}
 		if before == others || before != after {
 			return ErrPooler

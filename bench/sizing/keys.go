@@ -108,7 +108,9 @@ func (m *measuring) purges(ctx context.Context) error {
 			if err := pin.Rollback(ctx); err != nil {
 				return err
 			}
-			pin.Conn().Close(ctx)
+			if err := pin.Conn().Close(ctx); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

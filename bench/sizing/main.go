@@ -62,7 +62,7 @@ func run(ctx context.Context, out io.Writer, duration time.Duration, keys int) (
 		return err
 	}
 	defer m.server.Stop()
-	fmt.Fprint(out, "| measured | |\n|---|---|\n")
+	fmt.Fprintf(out, "| what | measured |\n|---|---|\n")
 	for _, step := range []func(context.Context) error{m.rates, m.memory, m.stored, m.purges} {
 		if err := step(ctx); err != nil {
 			return err
@@ -77,8 +77,8 @@ func (m *measuring) row(what, format string, args ...any) {
 }
 
 // number is what the query returns.
-func (m *measuring) number(ctx context.Context, sql string, args ...any) (n float64, err error) {
-	if err := m.conn.QueryRow(ctx, sql, args...).Scan(&n); err != nil {
+func (m *measuring) number(ctx context.Context, sql string) (n float64, err error) {
+	if err := m.conn.QueryRow(ctx, sql).Scan(&n); err != nil {
 		return 0, fmt.Errorf("%s: %w", sql, err)
 	}
 	return n, nil
