@@ -1,7 +1,7 @@
 # `make run` starts OnceQL with a PostgreSQL of its own; `make test` passes the
 # tests. Both install what they need on Debian as root, and else name it.
 
-.PHONY: run build playground client-package client-matrix test lint licences vulnerabilities generate bench bench-full bench-neighbours bench-against bench-cost dashboard flood starts fuzz storm faults two-builds model sim sim-long fidelity chaos chaos-long seeded soak clean
+.PHONY: run build image test-deploy playground client-package client-matrix test lint licences vulnerabilities generate bench bench-full bench-neighbours bench-against bench-cost dashboard flood starts fuzz storm faults two-builds model sim sim-long fidelity chaos chaos-long seeded soak clean
 
 # A clone that belongs to another user must build too; git refuses to read it.
 export GOFLAGS += -buildvcs=false
@@ -14,8 +14,23 @@ run:
 
 # The same bytes from the same sources, wherever they are built.
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+PROGRAM ?= bin/onceql
 build: playground
-	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -buildid= -X main.stamp=$(VERSION)' -o bin/onceql .
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -buildid= -X main.stamp=$(VERSION)' -o $(PROGRAM) .
+
+# The container image, in bin/image, without Docker: see docs/operations/deployment.md.
+ARCHITECTURES ?= amd64 arm64
+IMAGES ?= $(CURDIR)/bin/image
+image:
+	@for arch in $(ARCHITECTURES); do \
+	GOOS=linux GOARCH=$$arch $(MAKE) --no-print-directory build VERSION='$(VERSION)' PROGRAM='$(IMAGES)'/$$arch/onceql || exit; done
+	cd deploy && go run . -version '$(VERSION)' -out '$(IMAGES)' $(foreach arch,$(ARCHITECTURES),$(arch)='$(IMAGES)'/$(arch)/onceql)
+
+# What is in deploy/: the image is run from its layers, and every file is run or checked.
+# About 20 seconds, as root on Linux.
+test-deploy:
+	@.ci/install server deploy
+	cd deploy && go test -count=1 ./...
 
 # Whether a directory's packages are those of its lock file. A shell may take a file that
 # is not there for one that is not older.
@@ -23,7 +38,7 @@ INSTALLED = { [ -e node_modules/.package-lock.json ] && [ ! node_modules/.packag
 
 # The page at /. Without Node.js the server is built all the same, with a plain one.
 playground: playground/dist/app/index.html.gz
-playground/dist/app/index.html.gz: $(addprefix playground/,index.html package-lock.json tsconfig.json vite.config.ts) $(wildcard playground/src/*) $(wildcard clients/typescript/src/*)
+playground/dist/app/index.html.gz: $(addprefix playground/,index.html keys.html package-lock.json tsconfig.json vite.config.ts) $(wildcard playground/src/* playground/src/calls/*) $(wildcard clients/typescript/src/*)
 	@if ! command -v npm >/dev/null; then echo "no npm, no playground: install Node.js 20 or newer"; exit 0; fi; \
 	echo "building the playground"; cd playground && \
 	{ $(INSTALLED) || npm ci --silent --no-audit --no-fund --fetch-retries=1 --fetch-timeout=30000; } && \
@@ -57,7 +72,7 @@ lint:
 	go vet ./...
 	GOOS=darwin go vet ./...
 	bin/golangci-lint run
-	for module in bench chaos; do (cd $$module && ../bin/golangci-lint run) || exit; done
+	for module in bench chaos deploy; do (cd $$module && ../bin/golangci-lint run) || exit; done
 	cd clients && { $(INSTALLED) || npm ci --silent --no-audit --no-fund; }
 	clients/node_modules/.bin/prettier --check --ignore-path .gitignore 'clients/**/*.{ts,tsx}' 'playground/**/*.{ts,tsx,css,html,mjs}'
 
@@ -123,11 +138,10 @@ bench-against:
 	cd bench && go run . -against $(PREVIOUS) -rounds 9 -duration 1s -out ../bin/bench
 
 # What a call costs more than in another revision's build, in processor time: about 8
-# minutes. WITH is what this build has in its environment besides.
-WITH ?=
+# minutes.
 bench-cost:
 	@.ci/install server tests
-	cd bench && go run . -against $(PREVIOUS) -cost -with '$(WITH)' -rounds 40 -duration 500ms
+	cd bench && go run . -against $(PREVIOUS) -only '^(distinct keys, (16|64)|replays of distinct keys)$$' -rounds 40 -duration 500ms
 
 # Every query of the dashboard on a real Prometheus that scrapes a server under load, and
 # what it says: half a minute. A part of `make test`, without the table.

@@ -21,21 +21,26 @@ import (
 	"github.com/onceql/onceql/internal/quota"
 	"github.com/onceql/onceql/internal/server"
 	"github.com/onceql/onceql/internal/telemetry"
+	"github.com/onceql/onceql/internal/telemetry/tracing"
 )
 
 // commandLine is what `onceql --help` explains. Every flag has an environment
 // variable of the same meaning.
 type commandLine struct {
-	Serve   serveCommand     `cmd:"" default:"withargs" help:"Run the server (the default)."`
-	Migrate migrateCommand   `cmd:"" help:"Bring the database to this build's schema, or show how far it is."`
-	Version kong.VersionFlag `help:"Print the version and exit."`
+	Serve       serveCommand       `cmd:"" default:"withargs" help:"Run the server (the default)."`
+	Migrate     migrateCommand     `cmd:"" help:"Bring the database to this build's schema, or show how far it is."`
+	Key         keyCommand         `cmd:"" help:"Show, list, check and forget what keys did."`
+	Tenant      tenantCommand      `cmd:"" help:"List, show, export and remove what is stored for tenants."`
+	Healthcheck healthcheckCommand `cmd:"" help:"Ask the server on this machine how it is; exit with 0 or 1."`
+	Version     kong.VersionFlag   `help:"Print the version and exit."`
 }
 
 // databaseFlags say which database is used.
 type databaseFlags struct {
 	DatabaseURL          string `name:"database-url" env:"DATABASE_URL" help:"PostgreSQL to use, as a URL or as keywords and values. None: an embedded PostgreSQL under the data directory."`
 	MigrationDatabaseURL string `name:"migration-database-url" env:"MIGRATION_DATABASE_URL" help:"The same database for a role that may change its schema. None: the database URL."`
-	DataDir              string `env:"DATA_DIR" default:"${data_dir}" help:"Where the embedded PostgreSQL keeps its data (${default})."`
+	OperatorDatabaseURL  string `name:"operator-database-url" env:"OPERATOR_DATABASE_URL" help:"The same database for operators, who see the keys of all tenants. Migrations grant its role what it needs."`
+	DataDir              string `env:"DATA_DIR" default:"${data_dir}" help:"Where the embedded PostgreSQL keeps its data, or none: there is no embedded PostgreSQL (${default})."`
 }
 
 // logFlags say what is logged, and how.
@@ -47,9 +52,9 @@ type logFlags struct {
 func (f logFlags) logger() *slog.Logger {
 	options := &slog.HandlerOptions{Level: f.LogLevel}
 	if f.LogFormat == "json" {
-		return slog.New(slog.NewJSONHandler(os.Stderr, options))
+		return slog.New(tracing.InContext(slog.NewJSONHandler(os.Stderr, options)))
 	}
-	return slog.New(slog.NewTextHandler(os.Stderr, options))
+	return slog.New(tracing.InContext(slog.NewTextHandler(os.Stderr, options)))
 }
 
 // serveCommand is the configuration of the server.
@@ -57,7 +62,9 @@ type serveCommand struct {
 	databaseFlags
 	logFlags
 	ListenAddr     string        `env:"LISTEN_ADDR" default:"127.0.0.1:8080" help:"Address to listen on; port 0 takes any free one (${default})."`
+	TrustParent    bool          `name:"trust-traceparent" env:"TRUST_TRACEPARENT" help:"Continue the trace that a request's header traceparent names, and sample as it says. For servers whose edge makes that header; otherwise a trace links to the sender's."`
 	MetricsAddr    string        `env:"METRICS_ADDR" help:"Address of /metrics, which has a listener of its own and asks nobody who they are. None: off."`
+	MetricsTenants bool          `env:"METRICS_TENANTS" help:"Count the calls of tenants too, and tell them at /tenants of METRICS_ADDR, by the tenants' names."`
 	AllowAnonymous bool          `env:"ALLOW_ANONYMOUS" help:"Serve without authentication beyond the loopback interface."`
 	AllowedHosts   []string      `env:"ALLOWED_HOSTS" help:"Names of this server that requests may have in Host, besides addresses, localhost and that of LISTEN_ADDR, separated by commas. Others are refused where nobody is authenticated, and wherever this is set."`
 	AuthIssuer     string        `env:"AUTH_ISSUER" help:"URL of the OpenID Connect issuer whose bearer tokens are accepted. None: everyone is one anonymous tenant."`
@@ -193,6 +200,8 @@ func (c *serveCommand) Validate() error {
 		}
 	}
 	switch {
+	case c.MetricsTenants && c.MetricsAddr == "":
+		return errors.New("METRICS_TENANTS belongs to METRICS_ADDR, which is not set")
 	case c.DrainDelay < 0 || c.DrainTimeout < 0:
 		return errors.New("DRAIN_DELAY and DRAIN_TIMEOUT must not be negative")
 	case c.MaxBodyBytes < 1:
@@ -211,14 +220,14 @@ func (c *serveCommand) Validate() error {
 	if err := cmp.Or(c.validateShares(c.MaxBodyBytes, c.LimitAnswerBytes), c.validateQuotas()); err != nil {
 		return err
 	}
-	return c.idempotency(nil).Validate()
+	return c.idempotency(nil, nil).Validate()
 }
 
 func (c *serveCommand) identity(fetched func(error)) identity.Config {
 	return identity.Config{Issuer: c.AuthIssuer, Audience: c.AuthAudience, TenantClaim: c.AuthTenant, Fetched: fetched}
 }
 
-func (c *serveCommand) idempotency(observer func(idempotency.Event)) idempotency.Config {
+func (c *serveCommand) idempotency(observer func(idempotency.Event), tracer idempotency.Tracer) idempotency.Config {
 	return idempotency.Config{
 		TTL:       c.TTL,
 		Retention: c.Retention,
@@ -226,6 +235,7 @@ func (c *serveCommand) idempotency(observer func(idempotency.Event)) idempotency
 		Budget:    c.Budget,
 		GroupBy:   groupBy[c.GroupBy],
 		Observer:  observer,
+		Tracer:    tracer,
 	}
 }
 

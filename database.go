@@ -22,10 +22,16 @@ type database struct {
 	url, migrationURL string
 	// role is that of url, where it is another than the migrations'.
 	role string
+	// operator is the operators' role, empty when it is not known, and operatorURL the
+	// address for it in the embedded PostgreSQL.
+	operator, operatorURL string
 	// place tells people where the data is.
 	place    string
 	embedded *embeddedpg.Server
 }
+
+// operatorRole is the operators' in the embedded PostgreSQL.
+const operatorRole = "onceql_operator"
 
 // open starts the embedded PostgreSQL unless another database is given.
 func (f databaseFlags) open(ctx context.Context) (*database, error) {
@@ -37,6 +43,9 @@ func (f databaseFlags) open(ctx context.Context) (*database, error) {
 				d.role = user
 			}
 		}
+		if f.OperatorDatabaseURL != "" {
+			d.operator = db.UserOf(f.OperatorDatabaseURL)
+		}
 		return d, nil
 	}
 	dir := cmp.Or(f.DataDir, embeddedpg.DefaultDataDir())
@@ -46,6 +55,10 @@ func (f databaseFlags) open(ctx context.Context) (*database, error) {
 	}
 	const role = "onceql"
 	url, err := embedded.Role(ctx, role)
+	var operatorURL string
+	if err == nil {
+		operatorURL, err = embeddedpg.StandingRole(ctx, embedded.URL(), operatorRole)
+	}
 	if err != nil {
 		return nil, errors.Join(err, embedded.Stop(context.WithoutCancel(ctx)))
 	}
@@ -53,6 +66,8 @@ func (f databaseFlags) open(ctx context.Context) (*database, error) {
 		url:          url,
 		migrationURL: embedded.URL(),
 		role:         role,
+		operator:     operatorRole,
+		operatorURL:  operatorURL,
 		place:        fmt.Sprintf("%s (embedded PostgreSQL)", dir),
 		embedded:     embedded,
 	}, nil
@@ -61,7 +76,7 @@ func (f databaseFlags) open(ctx context.Context) (*database, error) {
 // migrate brings the database to this build's schema, or finds that it is there.
 func (d *database) migrate(ctx context.Context, log *slog.Logger) error {
 	err := d.onPrimary(ctx, func(prefer migrations.Option) error {
-		return migrations.Up(ctx, d.migrationURL, prefer, migrations.ForRole(d.role), migrations.WithLog(log))
+		return migrations.Up(ctx, d.migrationURL, prefer, migrations.ForRole(d.role), migrations.ForOperator(d.operator), migrations.WithLog(log))
 	})
 	if errors.Is(err, migrations.ErrRights) {
 		return fmt.Errorf("%w: run `onceql migrate up` with DATABASE_URL, and in MIGRATION_DATABASE_URL the tables' owner", err)

@@ -106,7 +106,11 @@ func logged(call *ast.CallExpr) (level string, message ast.Expr) {
 		}
 		return strings.ToLower(name), call.Args[0]
 	case "Log", "LogAttrs":
-		return "", call.Args[2]
+		of, _ := call.Args[1].(*ast.SelectorExpr)
+		if of == nil {
+			return "", call.Args[2]
+		}
+		return strings.ToLower(strings.TrimPrefix(of.Sel.Name, "Level")), call.Args[2]
 	}
 	return "", nil
 }

@@ -22,10 +22,12 @@ import (
 	"github.com/onceql/onceql/idempotency/gqlidem"
 	"github.com/onceql/onceql/internal/embeddedpg"
 	"github.com/onceql/onceql/internal/identity"
+	"github.com/onceql/onceql/internal/operator"
 	"github.com/onceql/onceql/internal/quota"
 	"github.com/onceql/onceql/internal/requestid"
 	"github.com/onceql/onceql/internal/server"
 	"github.com/onceql/onceql/internal/telemetry"
+	"github.com/onceql/onceql/internal/telemetry/tracing"
 	"github.com/onceql/onceql/playground"
 )
 
@@ -53,7 +55,11 @@ func main() {
 	command := parse(os.Args[1:])
 	ctx := untilSignalled(context.Background())
 	command.BindTo(ctx, (*context.Context)(nil))
-	command.FatalIfErrorf(command.Run())
+	err := command.Run()
+	if status := operator.Status(0); errors.As(err, &status) {
+		os.Exit(int(status))
+	}
+	command.FatalIfErrorf(err)
 }
 
 // Run serves until ctx ends, and then drains.
@@ -77,6 +83,10 @@ func (c *serveCommand) serve(ctx context.Context, log *slog.Logger) error {
 	running := context.WithoutCancel(ctx)
 
 	metrics := telemetry.New(version(), log, graph.Operations()...)
+	if c.MetricsTenants {
+		metrics.CountTenants()
+	}
+	traces := tracing.New(ctx, tracing.Config{Version: version(), TrustParent: c.TrustParent, Log: log})
 	scraped, err := telemetry.Listen(ctx, c.MetricsAddr)
 	if err != nil {
 		return err
@@ -99,6 +109,7 @@ func (c *serveCommand) serve(ctx context.Context, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	cluster.Trace(traces.Postgres())
 	cluster.Find(ctx)
 	keyed, err := cluster.Open(running, engineConns)
 	if err != nil {
@@ -116,21 +127,24 @@ func (c *serveCommand) serve(ctx context.Context, log *slog.Logger) error {
 		return err
 	}
 
+	defer traces.Close(running)
 	logEvent := server.LogEvents(running, log)
 	engine := idempotency.New(keyed, c.idempotency(func(event idempotency.Event) {
 		metrics.Observe(event)
 		logEvent(event)
-	}))
+	}, traces.Engine()))
 	if err := engine.Check(ctx); errors.Is(err, idempotency.ErrTable) {
 		return errors.Join(err, engine.Close(running))
 	} else if err != nil {
 		log.Warn("the database can't be checked yet", "err", graph.Describe(err))
 	}
-	once := gqlidem.New(engine, identity.Tenant, gqlidem.WithRequestID(requestid.From), gqlidem.Strict())
+	once := gqlidem.New(engine, identity.Tenant, gqlidem.WithRequestID(requestid.From), gqlidem.WithTraceID(tracing.IDs), gqlidem.Strict())
 	queries := db.NewQueries(pool, c.QueryTimeout, c.QueryQueue)
 	resolver := graph.NewResolver(once, engine, queries, identity.Tenant)
-	resolver.Ended = metrics.CallEnded
 	resolver.RefuseIfVersion = !c.AcceptVersion
+	ended := telemetry.Together(metrics.CallEnded, telemetry.LogCalls(log), traces.Ended)
+	resolver.Ended = ended
+	resolver.May = server.May
 	resolver.SetQuota(quota.Usage{Keys: c.TenantKeys, Bytes: c.TenantBytes}, log)
 	api := graph.NewHandler(resolver, once, graph.Config{
 		MaxBody:            c.MaxBodyBytes,
@@ -148,7 +162,8 @@ func (c *serveCommand) serve(ctx context.Context, log *slog.Logger) error {
 		May:                server.May,
 		Log:                log,
 		Refused:            metrics.Refusals.Refuse,
-		Ended:              metrics.CallEnded,
+		Ended:              ended,
+		Around:             traces.Fields(),
 	})
 	health := server.NewHealth(cluster.Check, c.Wait, metrics.Refusals, log)
 	metrics.Read(telemetry.Sources{
@@ -163,7 +178,7 @@ func (c *serveCommand) serve(ctx context.Context, log *slog.Logger) error {
 
 	requests := server.NewRequests()
 	mux := http.NewServeMux()
-	mux.Handle("/graphql", server.CORS(c.CORSOrigins, metrics.Refusals, server.Authenticate(identify, metrics.Refusals, server.Rate(c.rate(), requests.Draining(), metrics.Refusals, health.Admit(engine.Refuses, server.RequestTimeout(c.RequestTimeout, api))))))
+	mux.Handle("/graphql", traces.Handler("/graphql", server.CORS(c.CORSOrigins, metrics.Refusals, server.Authenticate(identify, metrics.Refusals, server.Rate(c.rate(), requests.Draining(), metrics.Refusals, health.Admit(engine.Refuses, server.RequestTimeout(c.RequestTimeout, api)))))))
 	page := playground.Handler(c.Introspection)
 	mux.Handle("GET /{$}", page)
 	mux.Handle("GET /playground/", page)

@@ -11,6 +11,10 @@ import (
 	"github.com/onceql/onceql/db"
 )
 
+// noDataDir is a DATA_DIR with which no embedded PostgreSQL runs. A deployment that loses its
+// DATABASE_URL must not serve from an empty database.
+const noDataDir = "none"
+
 // Validate is called by kong once the flags are read.
 func (f databaseFlags) Validate() error {
 	if err := db.ValidateURL("DATABASE_URL", f.DatabaseURL); err != nil {
@@ -19,8 +23,14 @@ func (f databaseFlags) Validate() error {
 	if err := db.ValidateURL("MIGRATION_DATABASE_URL", f.MigrationDatabaseURL); err != nil {
 		return err
 	}
-	if f.DatabaseURL == "" && f.MigrationDatabaseURL != "" {
+	if err := db.ValidateURL("OPERATOR_DATABASE_URL", f.OperatorDatabaseURL); err != nil {
+		return err
+	}
+	switch {
+	case f.DatabaseURL == "" && f.MigrationDatabaseURL != "":
 		return errors.New("MIGRATION_DATABASE_URL is set and DATABASE_URL is not, with which the server works")
+	case f.DatabaseURL == "" && f.DataDir == noDataDir:
+		return errors.New("DATABASE_URL is not set, and DATA_DIR is none: there is no embedded PostgreSQL here")
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"time"
 
@@ -17,33 +18,44 @@ import (
 // previous is the name of the build that this one is compared with.
 const previous = "previous"
 
-// against says what this build is compared with.
+// against says what is compared with what.
 type against struct {
-	// ref is the git revision of the other build.
-	ref string
-	// cost leaves out the loads that are not about processor time.
-	cost bool
-	// with is what this build has in its environment besides.
-	with []string
+	// ref is the git revision of the previous build, and with are more sides of this one.
+	ref  string
+	with sides
+	// only is a regular expression for the names of the loads.
+	only     string
+	rounds   int
+	duration time.Duration
+	out      string
 }
 
-// runAgainst measures this build of the server and another one, load by load in turn.
-func runAgainst(ctx context.Context, server *postgres.Server, other against, rounds int, duration time.Duration, out string) error {
-	programs := map[string]string{"onceql": filepath.Join(server.Work, "onceql"), previous: filepath.Join(server.Work, previous)}
-	if err := errors.Join(program.Build("..", programs["onceql"]), buildAt(server.Work, other.ref, programs[previous])); err != nil {
+// runAgainst measures this build of the server and that of ref, load by load in
+// turn.
+func runAgainst(ctx context.Context, server *postgres.Server, a against) error {
+	this, other := filepath.Join(server.Work, "onceql"), filepath.Join(server.Work, previous)
+	if err := errors.Join(program.Build("..", this), buildAt(server.Work, a.ref, other)); err != nil {
+		return err
+	}
+	loads, err := loadsAgainst(a.duration, a.only)
+	if err != nil {
+		return err
+	}
+	collector, err := startCollector(ctx)
+	if err != nil {
 		return err
 	}
 	var targets []*target
-	for _, name := range []string{"onceql", previous} {
-		database, err := postgres.NewDatabase(ctx, server.URL(), name)
+	for n, side := range append(sides{{name: "onceql"}, {name: previous}}, a.with...) {
+		database, err := postgres.NewDatabase(ctx, server.URL(), fmt.Sprint("side_", n))
 		if err != nil {
 			return err
 		}
-		var env []string
-		if name != previous {
-			env = other.with
+		path := this
+		if side.name == previous {
+			path = other
 		}
-		t, err := startOnceQL(name, database, programs[name], env...)
+		t, err := startOnceQL(side.name, database, path, side.env(collector)...)
 		if err != nil {
 			return err
 		}
@@ -54,10 +66,10 @@ func runAgainst(ctx context.Context, server *postgres.Server, other against, rou
 		}
 	}
 	var report report
-	for round := range rounds + 1 {
-		for _, take := range other.loads(duration) {
+	for round := range a.rounds + 1 {
+		for _, l := range loads {
 			for _, t := range targets {
-				measures, err := take(t)
+				measures, err := withCPU(l.take)(t)
 				if err != nil {
 					return err
 				}
@@ -67,51 +79,51 @@ func runAgainst(ctx context.Context, server *postgres.Server, other against, rou
 			}
 			slices.Reverse(targets) // Whatever follows from the order.
 		}
-		fmt.Fprintf(os.Stderr, "round %d of %d\n", round, rounds)
+		fmt.Fprintf(os.Stderr, "round %d of %d\n", round, a.rounds)
 	}
-	if err := report.environment(ctx, server.URL(), duration, rounds); err != nil {
+	if err := report.environment(ctx, server.URL(), a.duration, a.rounds); err != nil {
 		return err
 	}
-	report.Machine["previous build"] = other.ref
+	report.Machine["previous build"] = a.ref
 	report.compareBuilds()
 	report.print(os.Stdout)
-	if out == "" {
+	if a.out == "" {
 		return nil
 	}
-	return report.write(out, "against.json")
+	return report.write(a.out, "against.json")
 }
 
-// loads are those that need nothing but the server.
-func (a against) loads(duration time.Duration) []func(*target) ([]measure, error) {
-	type take = func(*target) ([]measure, error)
-	var loads []take
-	if a.cost {
-		return []take{
-			withCPU(func(t *target) ([]measure, error) { return distinct(t, 16, duration) }),
-			withCPU(func(t *target) ([]measure, error) { return distinct(t, 64, duration) }),
-			withCPU(func(t *target) ([]measure, error) { return replays(t, 64, 10_000, duration) }),
-		}
+// A namedLoad is what -only chooses.
+type namedLoad struct {
+	name string
+	take func(*target) ([]measure, error)
+}
+
+// loadsAgainst are the loads that need nothing but the server, as far as their names
+// match.
+func loadsAgainst(duration time.Duration, only string) ([]namedLoad, error) {
+	chosen, err := regexp.Compile(only)
+	if err != nil {
+		return nil, fmt.Errorf("-only: %w", err)
 	}
+	var loads []namedLoad
 	for _, n := range connections {
-		loads = append(loads, func(t *target) ([]measure, error) { return distinct(t, n, duration) })
+		loads = append(loads, namedLoad{fmt.Sprintf("distinct keys, %d", n), func(t *target) ([]measure, error) { return distinct(t, n, duration) }})
 	}
 	loads = append(loads,
-		func(t *target) ([]measure, error) { return replays(t, 64, 1, duration) },
-		func(t *target) ([]measure, error) { return replays(t, 64, 10_000, duration) },
-		func(t *target) ([]measure, error) { return replaysOfUpdates(t, 64, 10_000, duration) },
-		func(t *target) ([]measure, error) { return burst(t, 1000) },
-		func(t *target) ([]measure, error) { return mix(t, 64, duration) },
+		namedLoad{"replays of one key", func(t *target) ([]measure, error) { return replays(t, 64, 1, duration) }},
+		namedLoad{"replays of distinct keys", func(t *target) ([]measure, error) { return replays(t, 64, 10_000, duration) }},
+		namedLoad{"replays of updateProject", func(t *target) ([]measure, error) { return replaysOfUpdates(t, 64, 10_000, duration) }},
+		namedLoad{"burst", func(t *target) ([]measure, error) { return burst(t, 1000) }},
+		namedLoad{"mix", func(t *target) ([]measure, error) { return mix(t, 64, duration) }},
 	)
 	for _, poison := range poisons {
-		loads = append(loads, func(t *target) ([]measure, error) { return poisoned(t, 256, poison, duration) })
+		loads = append(loads, namedLoad{"refused " + poison.kind, func(t *target) ([]measure, error) { return poisoned(t, 256, poison, duration) }})
 	}
 	for _, slow := range []bool{false, true} {
-		loads = append(loads, func(t *target) ([]measure, error) { return neighbour(t, 64, slow, duration) })
+		loads = append(loads, namedLoad{"neighbour", func(t *target) ([]measure, error) { return neighbour(t, 64, slow, duration) }})
 	}
-	for i := range loads {
-		loads[i] = withCPU(loads[i])
-	}
-	return loads
+	return slices.DeleteFunc(loads, func(l namedLoad) bool { return !chosen.MatchString(l.name) }), nil
 }
 
 // buildAt builds the server of the git revision, from a worktree that it removes
@@ -132,6 +144,9 @@ func (r *report) compareBuilds() {
 			continue
 		}
 		compared := ratioOf(f, other)
+		if f.Target != "onceql" {
+			compared.Name += ", " + f.Target
+		}
 		more, less := "better", "worse"
 		if f.Unit != "/s" { // Milliseconds and megabytes.
 			more, less = less, more

@@ -12,7 +12,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -26,8 +25,9 @@ func main() {
 	rounds := flag.Int("rounds", 3, "interleaved rounds")
 	duration := flag.Duration("duration", 1500*time.Millisecond, "of one load")
 	ref := flag.String("against", "", "compare with the build of this git revision, and with nothing else")
-	cost := flag.Bool("cost", false, "with -against: only the loads that tell what a call costs, in processor time")
-	with := flag.String("with", "", "with -against: what this build has in its environment besides, such as METRICS_ADDR=127.0.0.1:0")
+	var with sides
+	flag.Var(&with, "with", "beside -against: this build with settings, as \"name: VARIABLE=value VARIABLE=value\"; may be repeated")
+	only := flag.String("only", "", "beside -against: the loads whose names match the regular expression, and no others")
 	stored := flag.Int("growth", 0, "measure with up to so many stored keys as well, and during a purge")
 	out := flag.String("out", "", "directory for figures.json and the plots; none: the table alone")
 	flag.Parse()
@@ -37,7 +37,7 @@ func main() {
 		log.Fatal(err)
 	}
 	if *ref != "" {
-		err = runAgainst(ctx, server, against{*ref, *cost, strings.Fields(*with)}, *rounds, *duration, *out)
+		err = runAgainst(ctx, server, against{*ref, with, *only, *rounds, *duration, *out})
 	} else {
 		err = run(ctx, server, *rounds, *duration, *stored, *out)
 	}
@@ -105,8 +105,8 @@ func build(dir string) (programs, error) {
 
 // startOnceQL starts a build of it as its operators should: as a role that owns
 // nothing.
-func startOnceQL(name, database, path string, env ...string) (*target, error) {
-	return start(name, database, graphQL{}, append(program.Env(database), env...), path)
+func startOnceQL(name, database, path string, settings ...string) (*target, error) {
+	return start(name, database, graphQL{}, append(program.Env(database), settings...), path)
 }
 
 // targets are all that is measured.

@@ -138,18 +138,9 @@ const stepPatience = time.Second
 // atStep does something while a message of an execution is held at the step, or at any
 // moment once it has waited in vain for one.
 func (x *chaos) atStep(s *fleet.Server, step proxy.Step, something func()) {
-	var once sync.Once
-	armed := s.Proxy.Next(step, proxy.Whole(func() { once.Do(something) }))
-	select {
-	case <-armed.Met:
-	case <-time.After(stepPatience):
-		if armed.Forget() {
-			once.Do(something)
-			return
-		}
-		<-armed.Met
+	if s.AtStep(step, stepPatience, something) {
+		x.atNamedStep()
 	}
-	x.atNamedStep()
 }
 
 func (x *chaos) atNamedStep() {

@@ -11,11 +11,10 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
 	"time"
 
+	"github.com/onceql/onceql/chaos/builds"
 	"github.com/onceql/onceql/chaos/cluster"
 	"github.com/onceql/onceql/chaos/sandbox"
 )
@@ -104,69 +103,16 @@ const (
 )
 
 func programs(o options, work string) error {
-	server := filepath.Join(work, current)
-	var err error
-	if o.server != "" {
-		err = link(o.server, server)
-	} else {
-		err = build("..", server)
-	}
-	if err != nil {
+	server, before := filepath.Join(work, current), filepath.Join(work, previous)
+	if err := builds.Current("..", o.server, server); err != nil {
 		return err
 	}
-	switch before := filepath.Join(work, previous); o.previous {
+	switch o.previous {
 	case "none":
-		return link(server, before)
+		return builds.Link(server, before)
 	case "":
-		return buildPrevious("..", work, before)
+		return builds.Previous("..", work, before)
 	default:
-		return link(o.previous, before)
+		return builds.Link(o.previous, before)
 	}
-}
-
-// link makes a program known under another name.
-func link(program, name string) error {
-	program, err := filepath.Abs(program)
-	if err != nil {
-		return err
-	}
-	if _, err := os.Stat(program); err != nil {
-		return err
-	}
-	return os.Symlink(program, name)
-}
-
-func build(sources, program string) error {
-	command := exec.Command("go", "build", "-buildvcs=false", "-trimpath", "-o", program, ".")
-	command.Dir, command.Env = sources, append(os.Environ(), "CGO_ENABLED=0")
-	return quietly(command)
-}
-
-// buildPrevious builds the commit that the file previous-build names.
-func buildPrevious(clone, work, program string) error {
-	pinned, err := os.ReadFile(filepath.Join(clone, "previous-build"))
-	if err != nil {
-		return err
-	}
-	sources := filepath.Join(work, "sources")
-	if err := os.Mkdir(sources, 0o700); err != nil {
-		return err
-	}
-	// A clone may belong to another user.
-	archive := exec.Command("git", "-c", "safe.directory=*", "archive", "--format=tar", "-o", sources+".tar", strings.TrimSpace(string(pinned)))
-	archive.Dir = clone
-	if err := quietly(archive); err != nil {
-		return fmt.Errorf("the sources of the build before: is the whole history in this clone? %w", err)
-	}
-	if err := quietly(exec.Command("tar", "-x", "-f", sources+".tar", "-C", sources)); err != nil {
-		return err
-	}
-	return errors.Join(build(sources, program), os.RemoveAll(sources), os.Remove(sources+".tar"))
-}
-
-func quietly(command *exec.Cmd) error {
-	if output, err := command.CombinedOutput(); err != nil {
-		return fmt.Errorf("%s: %w\n%s", command, err, output)
-	}
-	return nil
 }

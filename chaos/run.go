@@ -156,7 +156,7 @@ func (e *experiment) prepare(ctx context.Context) (err error) {
 		return err
 	}
 	e.engine = idempotency.New(pool, idempotency.Config{Budget: 3 * time.Second, PurgeEvery: -1})
-	e.load = &load.Load{Projects: projects, Forget: e.forget, Workers: workers, Pace: pace, Short: target(e.fleet.Short, program)}
+	e.load = &load.Load{Projects: projects, Forget: e.forget, Styles: load.Styles, Workers: workers, Pace: pace, Short: target(e.fleet.Short, program)}
 	for _, s := range e.fleet.Servers {
 		e.load.Servers = append(e.load.Servers, target(s, program))
 	}

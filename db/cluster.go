@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
@@ -78,6 +79,10 @@ func NewCluster(url string, log *slog.Logger) (*Cluster, error) {
 	c.hosts = hostsOf(&config.ConnConfig.Config)
 	return c, nil
 }
+
+// Trace has the statements of the pools that are opened from now on recorded, where tracer
+// is not nil.
+func (c *Cluster) Trace(tracer pgx.QueryTracer) { c.config.ConnConfig.Tracer = tracer }
 
 // Open returns a pool of at most maxConns connections. It does not connect yet.
 func (c *Cluster) Open(ctx context.Context, maxConns int32) (*pgxpool.Pool, error) {

@@ -45,6 +45,9 @@ func NewQueries(pool *pgxpool.Pool, timeout time.Duration, waiting int) *Queries
 // Waiting is how many queries wait for their tenant's turn.
 func (q *Queries) Waiting() int { return q.gate.Stats().Waiting }
 
+// Timeout is how long each statement may take.
+func (q *Queries) Timeout() time.Duration { return q.timeout }
+
 // silence is how long the database may say nothing after a statement should have ended. It
 // also bounds the wait for a lock on the table, as a migration has it, of a statement that is
 // prepared: pgx does that before the batch.

@@ -14,23 +14,33 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// previous is the build of the commit that the file previous-build names: the one that
-// runs beside this build during a deploy, and that people go back to.
-var previous build = sync.OnceValues(func() (string, error) {
+// git returns a git command in this clone, which may belong to another user.
+func git(args ...string) *exec.Cmd {
+	cmd := exec.Command("git", append([]string{"-c", "safe.directory=*"}, args...)...)
+	cmd.Dir = moduleRoot
+	return cmd
+}
+
+// previousCommit is the commit that the file previous-build names.
+func previousCommit() (string, error) {
 	pinned, err := os.ReadFile(filepath.Join(moduleRoot, "previous-build"))
 	if err != nil {
 		return "", err
 	}
 	commit := strings.TrimSpace(string(pinned))
-	git := func(args ...string) *exec.Cmd {
-		// A clone may belong to another user.
-		cmd := exec.Command("git", append([]string{"-c", "safe.directory=*"}, args...)...)
-		cmd.Dir = moduleRoot
-		return cmd
-	}
 	if output, err := git("cat-file", "-e", commit+"^{commit}").CombinedOutput(); err != nil {
 		return "", fmt.Errorf("the file previous-build names the commit %q, which is not in this clone. "+
 			"These tests need it: fetch the whole history (git fetch --unshallow): %w\n%s", commit, err, output)
+	}
+	return commit, nil
+}
+
+// previous is the build of the commit that the file previous-build names: the one that
+// runs beside this build during a deploy, and that people go back to.
+var previous build = sync.OnceValues(func() (string, error) {
+	commit, err := previousCommit()
+	if err != nil {
+		return "", err
 	}
 	path, err := programPath("onceql-" + commit)
 	if err != nil {

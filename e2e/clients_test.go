@@ -126,14 +126,30 @@ func TestPlayground(t *testing.T) {
 	}
 	tests := npm.Command(t, filepath.Join(moduleRoot, "playground"), "npm", "test")
 	closed := serve(t, pgtest.URL(t), "INTROSPECTION=false")
-	i := issuer.New(t)
-	guarded := serveTo(t, i, pgtest.URL(t))
+	i, guardedDatabase := issuer.New(t), pgtest.URL(t)
+	guarded := serveTo(t, i, guardedDatabase)
+	connect(t, guardedDatabase).fillKeys("full")
+	keys := func(tenant string) string { return i.Sign(i.Claims(tenant, "keys:read")) }
 	tests.Env = append(tests.Environ(), "ONCEQL_URL="+s.url, "ONCEQL_CLOSED_URL="+closed.url,
-		"ONCEQL_GUARDED_URL="+guarded.url, "ONCEQL_TOKEN="+i.Token("playground"), "CI=true")
+		"ONCEQL_GUARDED_URL="+guarded.url, "ONCEQL_TOKEN="+i.Token("playground"), "ONCEQL_KEYS_TOKEN="+keys("playground"),
+		"ONCEQL_FULL_TOKEN="+keys("full"), "ONCEQL_EMPTY_TOKEN="+keys("<img src=x onerror=alert(1)>"), "CI=true")
 	tests.Stdout = t.Output()
 	if err := tests.Run(); err != nil {
 		t.Error(err)
 	}
+}
+
+// fillKeys stores 45 calls of the tenant, a minute apart: the newest has markup wherever there
+// can be text, and the results of the oldest five are no longer replayed.
+func (d *database) fillKeys(tenant string) {
+	d.t.Helper()
+	d.exec(`
+		insert into idempotency_keys (scope, key, operation, request_hash, hash_version, response_json, request_id, trace_id, execution_id, created_at, expires_at, retained_until)
+		select $1, case i when 0 then '<img src=x onerror=alert(1)> "key" ' || repeat('k', 220) else 'key ' || i end,
+			case when i = 0 then '<script>alert(1)</script>' when i % 4 = 0 then 'archiveProject' else 'createProject' end,
+			sha256(i::text::bytea), 1, '{"project":{"name":"secret"}}', case i when 0 then '<b>request</b>' else 'request-' || i / 3 end,
+			case when i % 2 = 0 then md5(i::text) end, gen_random_uuid(), at, at + case when i < 40 then interval '24 hours' else interval '10 minutes' end, at + interval '72 hours'
+		from generate_series(0, 44) i, lateral (select now() - i * interval '1 minute' as at) a`, tenant)
 }
 
 // testExample runs an example that creates a project of the name. The connection is

@@ -104,6 +104,10 @@ func TestConfiguration_OfAnIssuerThatCanNotBe(t *testing.T) {
 	if strings.Count(output, "\n") != 1 || !strings.Contains(output, "AUTH_AUDIENCE") {
 		t.Errorf("without an audience it says this, want one line with AUTH_AUDIENCE:\n%s", output)
 	}
+	output = refused(t, "DATA_DIR=none")
+	if strings.Count(output, "\n") != 1 || !strings.Contains(output, "DATABASE_URL is not set") {
+		t.Errorf("without a database of either kind it says this, want one line with DATABASE_URL:\n%s", output)
+	}
 	output = refused(t, "MIGRATION_DATABASE_URL=postgres://127.0.0.1:1/none", "DATA_DIR="+t.TempDir())
 	if strings.Count(output, "\n") != 1 || !strings.Contains(output, "DATABASE_URL is not") {
 		t.Errorf("without the server's database it says this, want one line with DATABASE_URL:\n%s", output)

@@ -26,6 +26,8 @@ func TestRowOfAnotherBuild_NeverExecutesAgain(t *testing.T) {
 		"null, as the payload may be":  {`response_json = 'null'`, ""},
 		"an unknown hash version":      {`hash_version = 2`, "UNAVAILABLE"},
 		"no request's id":              {`request_id = null`, ""},
+		"no trace":                     {`trace_id = null`, ""},
+		"a trace without its span":     {`trace_id = '4bf92f3577b34da6a3ce929d0e0e4736'`, ""},
 		"a longer name than today's":   {`response_json = replace(response_json::text, 'Apollo', repeat('A', 300))::json`, ""},
 	} {
 		d.exec(`delete from idempotency_keys where key = 'old'`)

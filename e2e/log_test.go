@@ -54,7 +54,7 @@ func TestRequestID_IsTakenWhenSaneAndNamesTheExecution(t *testing.T) {
 	}
 	// The log tells a replay from an execution, by the requests' ids.
 	eventually(t, "the log to tell of the replay", func() bool {
-		return strings.Contains(s.stderr.String(), `msg=replayed operation=createProject`) &&
+		return strings.Contains(s.stderr.String(), `msg="call ended" operation=createProject outcome=replayed`) &&
 			strings.Contains(s.stderr.String(), `executedBy="`+sane+`"`)
 	})
 	wantSoundLog(t, s, "secret-key", "Secret Name")

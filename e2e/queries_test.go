@@ -44,13 +44,14 @@ func TestSlowQueries_HoldUpNobodyElse(t *testing.T) {
 	for what, field := range map[string]string{
 		"pages":    `projects(first: 1) { nodes { id } }`,
 		"look-ups": `idempotentCall(key: "subject") { key }`,
+		"calls":    `idempotentCalls(first: 1) { nodes { key } }`,
 	} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
 			url := pgtest.URL(t)
 			i := issuer.New(t)
 			s, d := serveTo(t, i, url, "QUERY_QUEUE=400", "QUERY_TIMEOUT=50s"), connect(t, url)
-			slow, other := bearer(i.Token("slow")), bearer(i.Token("other"))
+			slow, other := bearer(i.Sign(i.Claims("slow", issuer.AllScopes))), bearer(i.Token("other"))
 			wantStatus(t, s.send(create("subject", "Mercury"), slow...), "EXECUTED")
 			subject := s.send(create("subject", "Mercury"), other...).project().ID
 			release := d.slowQueries()
@@ -98,10 +99,10 @@ func TestSlowQueries_AreEnded(t *testing.T) {
 	url := pgtest.URL(t)
 	i := issuer.New(t)
 	s, d := serveTo(t, i, url, "QUERY_TIMEOUT=200ms"), connect(t, url)
-	slow := bearer(i.Token("slow"))
+	slow := bearer(i.Sign(i.Claims("slow", issuer.AllScopes)))
 	wantStatus(t, s.send(create("k", "Apollo"), slow...), "EXECUTED")
 	release := d.slowQueries()
-	for _, field := range []string{`projects { nodes { id } }`, `idempotentCall(key: "k") { key }`} {
+	for _, field := range []string{`projects { nodes { id } }`, `idempotentCall(key: "k") { key }`, `idempotentCalls { nodes { key } }`} {
 		for _, a := range startBurst(t, 20, []*server{s}, func(int) request { return request{Query: "{" + field + "}"} }, slow...).wait() {
 			if e := a.failure(); a.status != 200 || e.Code != "LIMIT_EXCEEDED" || e.Limit != "queryTime" || e.Retryable {
 				t.Errorf("a query that took too long: %d %s", a.status, a.raw)
@@ -112,7 +113,7 @@ func TestSlowQueries_AreEnded(t *testing.T) {
 		}
 	}
 	release()
-	for _, field := range []string{`projects { nodes { id } }`, `idempotentCall(key: "k") { key }`} {
+	for _, field := range []string{`projects { nodes { id } }`, `idempotentCall(key: "k") { key }`, `idempotentCalls { nodes { key } }`} {
 		if a := s.send(request{Query: "{" + field + "}"}, slow...); len(a.Errors) > 0 || strings.Contains(a.raw, "null") {
 			t.Errorf("once queries are fast again: %s", a.raw)
 		}

@@ -14,22 +14,32 @@ import (
 	"github.com/onceql/onceql/internal/pgtest"
 )
 
-// The statements and commands stand in the docs for people who begin with an empty
-// PostgreSQL. They are run as they are, but for the passwords and the host.
+// The commands stand in the docs for people who begin with an empty PostgreSQL. They are run
+// as they are, but for the passwords and the host.
 func TestOperations_RolesCanBeMadeFromNothing(t *testing.T) {
 	t.Parallel()
 	postgres := pgtest.NewServer(t)
-	superuser := connect(t, postgres.URL())
-	for statement := range strings.SplitSeq(block(t, "sql", "create role"), ";\n") {
-		superuser.exec(strings.ReplaceAll(statement, "…", "secret"))
-	}
 	address, err := url.Parse(postgres.URL())
 	if err != nil {
 		t.Fatal(err)
 	}
 	shell := func(script string) *exec.Cmd {
+		script = strings.ReplaceAll(script, "postgres://postgres:…@db.example.com/postgres", postgres.URL())
 		script = strings.NewReplacer("…", "secret", "db.example.com", address.Host).Replace(script)
 		return inShell(t, script)
+	}
+	makeRoles := block(t, "sh", "psql -f")
+	if output, err := shell(strings.Replace(makeRoles, "ONCEQL_PASSWORD=", "OTHER=", 1)).CombinedOutput(); err == nil || !strings.Contains(string(output), "set ONCEQL_OWNER_PASSWORD") {
+		t.Fatalf("without a password it says: %v\n%s", err, output)
+	}
+	if output, err := shell(makeRoles).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, output)
+	}
+	if output, err := shell(makeRoles).CombinedOutput(); err == nil || !strings.Contains(string(output), "already exists") {
+		t.Fatalf("a second time it says: %v\n%s", err, output)
+	}
+	if strings.Contains(postgres.Log(t), "secret") {
+		t.Error("PostgreSQL's log has a password")
 	}
 	if output, err := shell(block(t, "sh", "onceql migrate up")).CombinedOutput(); err != nil || strings.Contains(string(output), "pending") {
 		t.Fatalf("%v\n%s", err, output)
@@ -58,6 +68,7 @@ func inShell(t testing.TB, script string) *exec.Cmd {
 	t.Helper()
 	cmd := command(t, nil)
 	onceql := cmd.Path
+	cmd.Dir = moduleRoot
 	cmd.Path, cmd.Args = "/bin/sh", []string{"sh", "-e", "-c", script}
 	cmd.Env = append(cmd.Env, fmt.Sprintf("PATH=%s:%s", filepath.Dir(onceql), os.Getenv("PATH")))
 	return cmd

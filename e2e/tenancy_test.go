@@ -18,7 +18,7 @@ func TestTenants_SeeNothingOfEachOther(t *testing.T) {
 	url := pgtest.URL(t)
 	i := issuer.New(t)
 	s, d := serveTo(t, i, url), connect(t, url)
-	acme, globex := bearer(i.Token("acme")), bearer(i.Token("globex"))
+	acme, globex := bearer(i.Sign(i.Claims("acme", issuer.AllScopes))), bearer(i.Sign(i.Claims("globex", issuer.AllScopes)))
 	made := s.send(create("k", "Apollo"), acme...)
 	wantStatus(t, made, "EXECUTED")
 	s.send(create("k2", "Gemini"), acme...)
@@ -30,15 +30,26 @@ func TestTenants_SeeNothingOfEachOther(t *testing.T) {
 		t.Fatalf("no cursor: %s", page.raw)
 	}
 
+	calls := s.send(request{Query: `{ idempotentCalls(first: 1) { nodes { key requestId } pageInfo { endCursor } } }`}, acme...)
+	if !strings.Contains(calls.raw, `"key":"k2"`) {
+		t.Fatalf("one's own keys: %s", calls.raw)
+	}
+	_, callCursor, _ := strings.Cut(calls.raw, `"endCursor":"`)
+	callCursor, _, _ = strings.Cut(callCursor, `"`)
+	requestID := made.Extensions.Idempotency["createProject"].RequestID
+
 	for what, c := range map[string]struct {
 		request request
 		want    string
 	}{
-		"key, looked up": {request{Query: `{ idempotentCall(key: "k") { key } }`}, `"idempotentCall":null`},
-		"project":        {request{Query: `{ project(id: "` + id + `") { id } }`}, `"project":null`},
-		"projects":       {request{Query: `{ projects { nodes { id } } }`}, `"nodes":[]`},
-		"cursor":         {request{Query: `{ projects(after: "` + cursor + `") { nodes { id } } }`}, `"nodes":[]`},
-		"id, updated":    {rename("u", id, "Theirs"), "NOT_FOUND"},
+		"keys":                {request{Query: `{ idempotentCalls { nodes { key } } }`}, `"nodes":[]`},
+		"keys, after another": {request{Query: `{ idempotentCalls(after: "` + callCursor + `") { nodes { key } } }`}, `"nodes":[]`},
+		"keys, of a request":  {request{Query: `{ idempotentCalls(requestId: "` + requestID + `") { nodes { key } } }`}, `"nodes":[]`},
+		"key, looked up":      {request{Query: `{ idempotentCall(key: "k") { key } }`}, `"idempotentCall":null`},
+		"project":             {request{Query: `{ project(id: "` + id + `") { id } }`}, `"project":null`},
+		"projects":            {request{Query: `{ projects { nodes { id } } }`}, `"nodes":[]`},
+		"cursor":              {request{Query: `{ projects(after: "` + cursor + `") { nodes { id } } }`}, `"nodes":[]`},
+		"id, updated":         {rename("u", id, "Theirs"), "NOT_FOUND"},
 		"id, archived": {
 			request{Query: `mutation { archiveProject(input: {id: "` + id + `"}, idempotencyKey: "a") { project { id } } }`}, "NOT_FOUND",
 		},

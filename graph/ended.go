@@ -38,6 +38,7 @@ func told[T any](ctx context.Context, r *Resolver, tenant string, run func() (id
 		call := telemetry.Call{
 			Tenant: tenant, Key: key, Operation: field.Field.Name,
 			Outcome: telemetry.CallInternal, Duration: time.Since(begun), ExecutedBy: outcome.RequestID,
+			ExecutedTrace: outcome.TraceID, ExecutedSpan: outcome.SpanID,
 		}
 		if returned { // And did not panic.
 			call.Outcome = outcomeOf(ctx, outcome.Replayed, err)

@@ -10,7 +10,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5/pgxpool"
-	"github.com/vektah/gqlparser/v2/ast"
 
 	"github.com/onceql/onceql/graph"
 	"github.com/onceql/onceql/idempotency"
@@ -73,7 +72,7 @@ func newToldAPI(t *testing.T) (*api, *pgtest.Server, *ends) {
 			tenant, _ := ctx.Value(senderKey{}).(string)
 			return tenant, nil
 		},
-		May: func(ctx context.Context, _ ast.Operation) bool { return ctx.Value(forbiddenKey{}) == nil },
+		May: func(ctx context.Context, _ string) bool { return ctx.Value(forbiddenKey{}) == nil },
 	}, func(r *graph.Resolver) { r.SetQuota(quota.Usage{Keys: 3}, nil) })
 	return a, server, told
 }

@@ -67,6 +67,7 @@ func makeAPIOn(t testing.TB, pool *pgxpool.Pool, keyed idempotency.Config, confi
 	resolver := graph.NewResolver(once, engine, db.NewQueries(pool, time.Minute, 100), tenantOf)
 	resolver.Ended = config.Ended
 	set(resolver)
+	resolver.May = config.May
 	handler := graph.NewHandler(resolver, once, config)
 	return &api{Handler: requestid.Handler(handler), pool: pool, log: log}
 }

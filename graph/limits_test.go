@@ -8,7 +8,6 @@ import (
 
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/google/go-cmp/cmp"
-	"github.com/vektah/gqlparser/v2/ast"
 
 	"github.com/onceql/onceql/graph"
 	"github.com/onceql/onceql/internal/pgtest"
@@ -187,7 +186,7 @@ func TestHandler_AnswersMetaFields(t *testing.T) {
 func TestHandler_KeepsNoExtensionsOfARequest(t *testing.T) {
 	t.Parallel()
 	asked := 0
-	a := makeAPI(t, pgtest.Pool(t), graph.Config{May: func(ctx context.Context, _ ast.Operation) bool {
+	a := makeAPI(t, pgtest.Pool(t), graph.Config{May: func(ctx context.Context, _ string) bool {
 		asked++
 		if kept := graphql.GetOperationContext(ctx).Extensions; kept != nil {
 			t.Errorf("kept: %v", kept)

@@ -24,6 +24,9 @@ type Resolver struct {
 	// Ended is told of each keyed call when it ends; nil means that nobody is. Set it
 	// before the first request.
 	Ended telemetry.Ended
+	// May says whether the caller's token has the scope, for fields of which not everyone
+	// sees all; nil means that it has each.
+	May func(ctx context.Context, scope string) bool
 
 	once    *gqlidem.Once
 	engine  *idempotency.Engine
@@ -202,33 +205,4 @@ func (r queries) Projects(ctx context.Context, first int32, after *string, inclu
 		return nil, queryError(err)
 	}
 	return connection(found, int(first), page.After != nil), nil
-}
-
-// IdempotentCall resolves Query.idempotentCall. It reads where all queries do, so that
-// whoever asks for much takes nothing from mutations.
-func (r queries) IdempotentCall(ctx context.Context, key string) (*model.IdempotentCall, error) {
-	tenant, err := r.tenant(ctx)
-	if err != nil {
-		return nil, err
-	}
-	var info idempotency.CallInfo
-	var known bool
-	err = r.queries.Read(ctx, tenant, func(ctx context.Context, conn db.Conn) (err error) {
-		info, known, err = r.engine.LookupOn(ctx, conn, tenant, key)
-		return err
-	})
-	if err != nil || !known {
-		return nil, queryError(err)
-	}
-	call := &model.IdempotentCall{
-		Key:        info.Key,
-		Operation:  info.Operation,
-		ExecutedAt: info.ExecutedAt,
-		ExpiresAt:  info.ExpiresAt,
-		Expired:    info.Expired,
-	}
-	if info.RequestID != "" {
-		call.RequestID = &info.RequestID
-	}
-	return call, nil
 }

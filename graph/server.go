@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"time"
 
+	"github.com/99designs/gqlgen/graphql"
 	"github.com/99designs/gqlgen/graphql/handler"
 	"github.com/99designs/gqlgen/graphql/handler/extension"
 	"github.com/vektah/gqlparser/v2/ast"
@@ -58,9 +59,9 @@ type Config struct {
 	Limits Limits
 	// HideSchema switches introspection off, and messages that suggest names.
 	HideSchema bool
-	// May says whether the caller may run operations of the kind; nil means that
-	// everyone may run all.
-	May func(context.Context, ast.Operation) bool
+	// May says whether the caller's token has the scope; nil means that everyone may run
+	// everything.
+	May func(ctx context.Context, scope string) bool
 	// Log takes what clients are not told.
 	Log *slog.Logger
 	// Refused is told of each field and request that is refused, as telemetry.Refusals
@@ -69,6 +70,9 @@ type Config struct {
 	// Ended is told of each keyed call that May does not allow, as Resolver.Ended is of
 	// all others; nil means that nobody is.
 	Ended telemetry.Ended
+	// Around is an extension that stands around all others, as one that records fields
+	// does; nil means none.
+	Around graphql.HandlerExtension
 }
 
 // DefaultTenantRequests is how many requests of one tenant are at work at once for each
@@ -97,6 +101,10 @@ const (
 // NewHandler returns the handler of /graphql. It panics when the schema has a
 // mutation that is not idempotent by contract.
 func NewHandler(resolvers generated.ResolverRoot, once *gqlidem.Once, config Config) http.Handler {
+	return countPanics(gqlidem.WithHeader(newServer(resolvers, once, config)), config.Log)
+}
+
+func newServer(resolvers generated.ResolverRoot, once *gqlidem.Once, config Config) *handler.Server {
 	server := handler.New(generated.NewExecutableSchema(generated.Config{
 		Schema:    withoutDefer(generated.NewExecutableSchema(generated.Config{}).Schema()),
 		Resolvers: resolvers,
@@ -118,6 +126,9 @@ func NewHandler(resolvers generated.ResolverRoot, once *gqlidem.Once, config Con
 	presenter := Presenter{config.Log, config.Refused}
 	server.SetErrorPresenter(presenter.Present)
 	server.SetRecoverFunc(presenter.Recover)
+	if config.Around != nil {
+		server.Use(config.Around)
+	}
 	if config.May != nil {
 		server.Use(authorization{config.May, config.Tenant, config.Ended})
 	}
@@ -129,7 +140,7 @@ func NewHandler(resolvers generated.ResolverRoot, once *gqlidem.Once, config Con
 	}
 	server.Use(once)
 	server.Use(cache) // Last: it keeps what nobody refused.
-	return countPanics(gqlidem.WithHeader(server), config.Log)
+	return server
 }
 
 // busy tells of a request that waited in vain for its tenant's share.

@@ -38,6 +38,11 @@ type Call struct {
 	// RequestID is kept with the result, so that a replay can name the request
 	// that executed. It may be empty.
 	RequestID string
+	// TraceID and SpanID are kept with the result as RequestID is, so that a replay can
+	// name the trace that executed, and the span in it: 32 and 16 hexadecimal digits in
+	// lower case (https://www.w3.org/TR/trace-context/). Either may be empty; a SpanID
+	// is one of a TraceID.
+	TraceID, SpanID string
 	// Fingerprint returns the payload's hash in a version of its canonical
 	// form, and false for a version that it does not know. It is called with
 	// Config.FingerprintVersion, and with the version of a row that is found.
@@ -63,6 +68,8 @@ type Outcome[T any] struct {
 	ExecutedAt, ExpiresAt time.Time
 	// RequestID is that of the request that executed.
 	RequestID string
+	// TraceID and SpanID are those of the call that executed; both may be empty.
+	TraceID, SpanID string
 }
 
 // Do runs effect at most once for the call's scope and key, and returns its
@@ -113,6 +120,8 @@ type request struct {
 	input any
 	// values are those of the caller's context, which a single effect sees.
 	values context.Context //nolint:containedctx // For its values alone.
+	// followed is what the Tracer returned of the call.
+	followed any
 	// executionID tells this caller's own committed row from another's.
 	executionID uuid.UUID
 	// executed says that the observer was told so.
@@ -153,6 +162,9 @@ func (e *Engine) do(ctx context.Context, r *request) (result, error) {
 		return result{}, fmt.Errorf("%w: its fingerprint has no version %d", ErrCall, e.config.FingerprintVersion)
 	}
 	r.executionID = e.random.id()
+	if e.config.Tracer != nil {
+		r.followed = e.config.Tracer.Follow(ctx)
+	}
 	id := schedule.ID{Scope: r.call.Scope, Key: r.call.Key}
 	found, err := e.schedule.Do(ctx, id, r.operation.batch, r.call.Size, r.operation.limits.Wait, r)
 	if err != nil {
@@ -179,13 +191,21 @@ func (e *Engine) Refuses(scope string) bool { return e.schedule.Refuses(scope) }
 
 // checkReplay compares the request with what its key did.
 func (e *Engine) checkReplay(r *request, row *store.Row) error {
-	hash, known := r.hash, true
-	if row.HashVersion != e.config.FingerprintVersion {
-		hash, known = r.call.Fingerprint(row.HashVersion)
-	}
-	switch {
-	case row.Operation != r.call.Operation:
+	return r.call.checkReplay(row, func(version int16) ([32]byte, bool) {
+		if version == e.config.FingerprintVersion {
+			return r.hash, true
+		}
+		return r.call.Fingerprint(version)
+	})
+}
+
+// checkReplay compares the call, by its fingerprint in the row's version, with what its key
+// did.
+func (c Call) checkReplay(row *store.Row, fingerprint func(version int16) ([32]byte, bool)) error {
+	if row.Operation != c.Operation {
 		return ErrKeyReused
+	}
+	switch hash, known := fingerprint(row.HashVersion); {
 	case !known:
 		return fmt.Errorf("%w: its payload was hashed in version %d, which this build does not know", ErrUnavailable, row.HashVersion)
 	case string(hash[:]) != string(row.Hash):
@@ -207,12 +227,15 @@ func outcome[T any](call Call, found result, err error) (Outcome[T], error) {
 			return Outcome[T]{}, fmt.Errorf("%w: reading the stored payload: %w", ErrUnavailable, err)
 		}
 	}
+	traceID, spanID := ofTrace(found.Trace)
 	return Outcome[T]{
 		Value:      value,
 		Replayed:   found.replayed,
 		ExecutedAt: found.CreatedAt,
 		ExpiresAt:  found.ExpiresAt,
 		RequestID:  found.RequestID,
+		TraceID:    traceID,
+		SpanID:     spanID,
 	}, nil
 }
 
@@ -234,6 +257,8 @@ func (c Call) validate() error {
 		return fmt.Errorf("%w: its scope is longer than %d bytes or not UTF-8 text", ErrCall, MaxScopeLength)
 	case !storable(c.RequestID):
 		return fmt.Errorf("%w: its request id is not UTF-8 text", ErrCall)
+	case !hexadecimal(c.TraceID, 32), !hexadecimal(c.SpanID, 16), c.TraceID == "" && c.SpanID != "":
+		return fmt.Errorf("%w: the ids of its trace are not 32 and 16 hexadecimal digits in lower case", ErrCall)
 	case c.Fingerprint == nil:
 		return fmt.Errorf("%w: it has no fingerprint", ErrCall)
 	}

@@ -104,6 +104,8 @@ type Config struct {
 	// Observer is told what happens, when it is not nil. It is called
 	// synchronously and from many goroutines, must be quick, and must not panic.
 	Observer func(Event)
+	// Tracer makes traces of how calls are served, when it is not nil.
+	Tracer Tracer
 	// Random is where execution ids and jitter come from. Nil means a source of
 	// cryptographic quality. A test that wants the same history twice sets its own.
 	Random rand.Source

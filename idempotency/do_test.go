@@ -22,14 +22,14 @@ func TestDo_ExecutesOnceAndReplays(t *testing.T) {
 	engine := f.engine(idempotency.Config{})
 
 	first := mustDo(t, engine, "k", "a")
-	if first.Replayed || first.RequestID != "request of a" || first.Value.Text != "a" {
+	if first.Replayed || first.RequestID != "request of a" || first.TraceID != traceID || first.SpanID != spanID || first.Value.Text != "a" {
 		t.Errorf("first outcome %+v", first)
 	}
 	if got := first.ExpiresAt.Sub(first.ExecutedAt); got != 24*time.Hour {
 		t.Errorf("the result is replayed for %s, want 24h", got)
 	}
 	again := call("k", "a")
-	again.RequestID = "another request"
+	again.RequestID, again.TraceID, again.SpanID = "another request", strings.Repeat("1", 32), strings.Repeat("2", 16)
 	second, err := run(t.Context(), engine, again, write("a"))
 	if err != nil {
 		t.Fatal(err)
@@ -97,6 +97,11 @@ func TestDo_RefusesCallsThatCanNotBeStored(t *testing.T) {
 		"NUL in the scope":    func(c *idempotency.Call) { c.Scope = "a\x00" },
 		"long scope":          func(c *idempotency.Call) { c.Scope = strings.Repeat("s", 256) },
 		"request id no UTF-8": func(c *idempotency.Call) { c.RequestID = "\xff" },
+		"a short trace id":    func(c *idempotency.Call) { c.TraceID = traceID[1:] },
+		"upper-case trace id": func(c *idempotency.Call) { c.TraceID = strings.ToUpper(traceID) },
+		"no trace id at all":  func(c *idempotency.Call) { c.TraceID = strings.Repeat("\n", 32) },
+		"a long span id":      func(c *idempotency.Call) { c.SpanID = spanID + "0" },
+		"a span of no trace":  func(c *idempotency.Call) { c.TraceID = "" },
 		"unknown version": func(c *idempotency.Call) {
 			c.Fingerprint = func(int16) ([32]byte, bool) { return [32]byte{}, false }
 		},

@@ -7,6 +7,8 @@ type Event struct {
 	// Operation and RequestID are those of the call that the event is about;
 	// empty for Purged and PurgeFailed.
 	Operation, RequestID string
+	// TraceID is that of the call, as Call has it.
+	TraceID string
 	// ExecutedBy is the id of the request that executed, for Executed and
 	// Replayed.
 	ExecutedBy string

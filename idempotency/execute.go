@@ -62,6 +62,7 @@ type execution struct {
 	single bool
 	budget time.Duration
 	limits store.Limits
+	trace  trace
 }
 
 // A batch's statements wait so long for a lock, and less while it is bisected over a wait.
@@ -108,7 +109,11 @@ func (e *Engine) execute(ctx context.Context, calls []*call) {
 	defer cancel()
 	// In one order, whoever came first: two batches must not wait for each other.
 	keys := sorted(calls)
-	tx, failure := e.store.Claim(ctx, keys, x.limits)
+	x.trace = e.trace(ctx, calls)
+	defer x.trace.end()
+	claiming, done := x.trace.step(ctx, StepClaim)
+	tx, failure := e.store.Claim(claiming, keys, x.limits)
+	done(failure)
 	if failure != nil {
 		x.unclaimed(ctx, calls, failure)
 		return
@@ -209,13 +214,16 @@ func (x *execution) run(ctx context.Context, tx *store.Tx, items []*item) *store
 	done := new(atomic.Bool)
 	defer done.Store(true)
 	ctx = context.WithValue(ctx, nestedKey{}, done)
-	return tx.Run(ctx, func(handle *store.EffectTx) error {
+	ctx, ran := x.trace.step(ctx, StepEffect)
+	failure := tx.Run(ctx, func(handle *store.EffectTx) error {
 		verdicts, err := protect(ctx, func() ([]verdict, error) { return x.operation.run(ctx, handle, items) })
 		for n, v := range verdicts {
 			items[n].verdict = v
 		}
 		return err
 	})
+	ran(failure)
+	return failure
 }
 
 // protect runs an effect in a goroutine of its own, where a panic and runtime.Goexit
@@ -277,8 +285,13 @@ func (x *execution) commit(ctx context.Context, tx *store.Tx, items []*item) *st
 	}
 	if len(rows) == 0 {
 		tx.End(ctx)
-	} else if failure := tx.Commit(ctx, rows, x.operation.limits.Budget); failure != nil {
-		return failure
+	} else {
+		committing, done := x.trace.step(ctx, StepCommit)
+		failure := tx.Commit(committing, rows, x.operation.limits.Budget)
+		done(failure)
+		if failure != nil {
+			return failure
+		}
 	}
 	for _, i := range items {
 		if i.state == succeeded {
@@ -302,6 +315,7 @@ func (x *execution) row(tx *store.Tx, i *item) store.Row {
 		Response:      i.response,
 		RequestID:     i.request.call.RequestID,
 		ExecutionID:   i.request.executionID,
+		Trace:         i.request.call.trace(),
 		CreatedAt:     tx.Now,
 		ExpiresAt:     tx.Now.Add(limits.TTL.Truncate(time.Microsecond)),
 		RetainedUntil: tx.Now.Add(limits.Retention.Truncate(time.Microsecond)),
@@ -328,7 +342,7 @@ func (e *Engine) fail(c *call, err error) {
 }
 
 func (e *Engine) observe(event Event, r *request) {
-	event.Operation, event.RequestID = r.call.Operation, r.call.RequestID
+	event.Operation, event.RequestID, event.TraceID = r.call.Operation, r.call.RequestID, r.call.TraceID
 	e.config.Observer(event)
 }
 

@@ -26,3 +26,11 @@ var PurgeLock = store.PurgeLock
 
 // LockOf is the advisory lock of a key.
 func LockOf(scope, key string) int64 { return store.Key{Scope: scope, Key: key}.Lock() }
+
+// ListSettings is what a list sets.
+const ListSettings = store.ListSettings
+
+// ListStatement is the statement of a list, on the table of the search_path.
+func ListStatement(filter Filter, after *Position, limit int) (text string, args []any) {
+	return storeFilter(filter, after, limit).Statement("idempotency_keys")
+}

@@ -24,6 +24,8 @@ type CallInfo struct {
 	Expired bool
 	// RequestID is that of the request that executed; it may be empty.
 	RequestID string
+	// TraceID and SpanID are those of the call that executed; both may be empty.
+	TraceID, SpanID string
 }
 
 // Lookup returns what the scope's key did, and false when that is not known
@@ -79,10 +81,16 @@ func info(row store.Row, there bool, failure *store.Failure) (CallInfo, bool, er
 	if !there {
 		return CallInfo{}, false, nil
 	}
+	return infoOf(row), true, nil
+}
+
+func infoOf(row store.Row) CallInfo {
+	traceID, spanID := ofTrace(row.Trace)
 	return CallInfo{
 		Key: row.Key.Key, Operation: row.Operation, ExecutedAt: row.CreatedAt, ExpiresAt: row.ExpiresAt,
 		RetainedUntil: row.RetainedUntil, Expired: row.Expired, RequestID: row.RequestID,
-	}, true, nil
+		TraceID: traceID, SpanID: spanID,
+	}
 }
 
 // Forget removes what the scope's key did, so that the key is new again, and

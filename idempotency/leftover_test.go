@@ -131,10 +131,10 @@ func TestBatch_RowsAreTheirCalls(t *testing.T) {
 	for i := range 3 {
 		go func() {
 			c := inScope(fmt.Sprint("scope ", i), fmt.Sprint("key ", i), "a")
-			c.RequestID = fmt.Sprint("request ", i)
+			c.RequestID, c.SpanID = fmt.Sprint("request ", i), fmt.Sprintf("%016d", i)
 			o, err := batch.Do(t.Context(), c, "a")
-			if err == nil && o.RequestID != c.RequestID {
-				err = fmt.Errorf("request id %q", o.RequestID)
+			if err == nil && (o.RequestID != c.RequestID || o.SpanID != c.SpanID) {
+				err = fmt.Errorf("request id %q, span %q", o.RequestID, o.SpanID)
 			}
 			answers <- err
 		}()
@@ -146,7 +146,7 @@ func TestBatch_RowsAreTheirCalls(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if n := f.count(`select count(*) from idempotency_keys where right(scope, 1) = right(key, 1) and right(key, 1) = right(request_id, 1)
+	if n := f.count(`select count(*) from idempotency_keys where right(scope, 1) = right(key, 1) and right(key, 1) = right(request_id, 1) and right(request_id, 1) = right(trace_id, 1)
 		and expires_at = created_at + interval '1 hour' and retained_until = created_at + interval '2 hours'`); n != 3 {
 		t.Errorf("%d rows are their calls', want 3", n)
 	}

@@ -128,6 +128,9 @@ func write(text string) effect {
 	}
 }
 
+// The trace of every call.
+const traceID, spanID = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+
 // call is a call of the operation "write" whose payload is the text.
 func call(key, text string) idempotency.Call {
 	return idempotency.Call{
@@ -135,6 +138,8 @@ func call(key, text string) idempotency.Call {
 		Key:         key,
 		Operation:   "write",
 		RequestID:   "request of " + text,
+		TraceID:     traceID,
+		SpanID:      spanID,
 		Fingerprint: fingerprint(text),
 	}
 }

@@ -29,6 +29,8 @@ func TestRow_OfAnotherBuildNeverExecutesAgain(t *testing.T) {
 		`hash_version = 2`:                                               idempotency.ErrUnavailable,
 		`hash_version = 0`:                                               idempotency.ErrUnavailable,
 		`request_id = null`:                                              nil,
+		`trace_id = null`:                                                nil,
+		`trace_id = '0af7651916cd43dd8448eb211c80319c'`:                  nil,
 		`operation = 'renamed'`:                                          idempotency.ErrKeyReused,
 		`request_hash = sha256('b')`:                                     idempotency.ErrKeyReused,
 	} {
@@ -122,7 +124,7 @@ func TestLookup_TellsWhatAKeyDid(t *testing.T) {
 	close(gate.open)
 	o := (<-running).outcome
 	e, known, err := engine.Lookup(t.Context(), "tenant", "k")
-	if err != nil || !known || e.Key != "k" || e.Operation != "write" || e.RequestID != "request of a" || e.Expired ||
+	if err != nil || !known || e.Key != "k" || e.Operation != "write" || e.RequestID != "request of a" || e.TraceID != traceID || e.SpanID != spanID || e.Expired ||
 		!e.ExecutedAt.Equal(o.ExecutedAt) || !e.ExpiresAt.Equal(o.ExpiresAt) {
 		t.Errorf("%+v, %t, %v; the outcome is %+v", e, known, err, o)
 	}
@@ -236,5 +238,36 @@ func TestDo_PanicOfAFingerprintIsItsCallers(t *testing.T) {
 	c.Key = "k2"
 	if o, err := run(t.Context(), newer, c, write("a")); err != nil || o.Replayed {
 		t.Errorf("the next call: %+v, %v; want it executed", o, err)
+	}
+}
+
+// What the row keeps of the trace is all or nothing, and a trace may be known without its
+// span.
+func TestTrace_IsKeptAsItIs(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	engine := f.engine(idempotency.Config{})
+	batch := idempotency.NewBatch(engine, "write", idempotency.AcrossScopes(), writes)
+	for key, ids := range map[string][2]string{"both": {traceID, spanID}, "no span": {traceID, ""}, "none": {"", ""}} {
+		for kind, send := range map[string]func(idempotency.Call) (outcome, error){
+			"single": func(c idempotency.Call) (outcome, error) { return run(t.Context(), engine, c, write("a")) },
+			"batch":  func(c idempotency.Call) (outcome, error) { return batch.Do(t.Context(), c, "a") },
+		} {
+			c := call(kind+" "+key, "a")
+			c.TraceID, c.SpanID = ids[0], ids[1]
+			for _, replayed := range []bool{false, true} {
+				o, err := send(c)
+				if err != nil || o.Replayed != replayed || o.TraceID != ids[0] || o.SpanID != ids[1] {
+					t.Errorf("%s: %+v, %v; want the trace %q and the span %q", c.Key, o, err, ids[0], ids[1])
+				}
+			}
+			found, _, err := engine.Lookup(t.Context(), "tenant", c.Key)
+			if err != nil || found.TraceID != ids[0] || found.SpanID != ids[1] {
+				t.Errorf("%s: looked up %+v, %v; want the trace %q and the span %q", c.Key, found, err, ids[0], ids[1])
+			}
+		}
+	}
+	if n := f.count(`select count(*) from idempotency_keys where trace_id is null`); n != 2 {
+		t.Errorf("%d rows have no trace, want 2", n)
 	}
 }

@@ -18,8 +18,12 @@ create table idempotency_keys (
     -- Until when the result is replayed, and until when the key is kept and refused.
     expires_at     timestamptz     not null,
     retained_until timestamptz     not null default now() + interval '72 hours',
+    -- The trace that executed, as W3C Trace Context writes its id, and mostly the id of
+    -- the span in it, to which a replay's span links.
+    trace_id       text,
     constraint idempotency_keys_pkey primary key (scope, key),
-    constraint idempotency_keys_request_hash_check check (octet_length(request_hash) = 32)
+    constraint idempotency_keys_request_hash_check check (octet_length(request_hash) = 32),
+    constraint idempotency_keys_trace_id_check check (trace_id ~ '^[0-9a-f]{32}(-[0-9a-f]{16})?$')
 )
 -- All rows are purged in the end, in the order of their age. Vacuumed after 20 % of
 -- them, which is the default, the table grows to 1.4 times its live rows; after
@@ -28,3 +32,7 @@ with (autovacuum_vacuum_scale_factor = 0.05);
 
 -- The purge walks the rows in the order in which their retention ends.
 create index idempotency_keys_retained_until_idx on idempotency_keys (retained_until);
+
+-- What was executed, newest first, of a scope and of all. Only listing reads these.
+create index idempotency_keys_newest_idx on idempotency_keys (scope, created_at, key);
+create index idempotency_keys_created_at_idx on idempotency_keys (created_at);

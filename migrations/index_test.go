@@ -23,7 +23,9 @@ func TestUp_BuildsAnIndexAgainThatWasCutShort(t *testing.T) {
 	defer conn.Close(t.Context())
 	for _, sql := range []string{
 		`update pg_index set indisvalid = false where indexrelid = 'projects_current_idx'::regclass`,
+		`update pg_index set indisvalid = false where indexrelid = 'idempotency_keys_newest_idx'::regclass`,
 		`drop table schema_compatibility`,
+		`drop table operator_actions`,
 		`delete from goose_db_version where version_id >= 8`,
 	} {
 		if tag, err := conn.Exec(t.Context(), sql); err != nil {
@@ -33,9 +35,11 @@ func TestUp_BuildsAnIndexAgainThatWasCutShort(t *testing.T) {
 	if err := migrations.Up(t.Context(), url); err != nil {
 		t.Fatal(err)
 	}
-	var valid bool
-	err = conn.QueryRow(t.Context(), `select indisvalid from pg_index where indexrelid = 'projects_current_idx'::regclass`).Scan(&valid)
-	if err != nil || !valid {
-		t.Errorf("the index is valid: %t, %v", valid, err)
+	for _, index := range []string{"projects_current_idx", "idempotency_keys_newest_idx"} {
+		var valid bool
+		err = conn.QueryRow(t.Context(), `select indisvalid from pg_index where indexrelid = to_regclass($1)`, index).Scan(&valid)
+		if err != nil || !valid {
+			t.Errorf("the index %s is valid: %t, %v", index, valid, err)
+		}
 	}
 }

@@ -41,6 +41,7 @@ type Option func(*options)
 type options struct {
 	configure func(*pgx.ConnConfig)
 	role      string
+	operator  string
 	log       *slog.Logger
 }
 
@@ -53,6 +54,13 @@ func WithConfig(configure func(*pgx.ConnConfig)) Option {
 // the schema's version, insert and delete the rows of keys, but not change them, and
 // can't alter, drop or truncate a table. An empty role is granted nothing.
 func ForRole(role string) Option { return func(o *options) { o.role = role } }
+
+// ForOperator has the role granted what a role for operators needs, and policies of its own:
+// it sees the keys and projects of all tenants and can delete them, can't insert or change
+// any, and can read the record of what operators did and add to it. Its members can do the
+// same. An empty role is granted nothing; Up returns ErrOperator for one that must not be an
+// operator's.
+func ForOperator(role string) Option { return func(o *options) { o.operator = role } }
 
 // WithLog has the log say when another server migrates and is waited for, and that the
 // schema is newer than this build's.
@@ -77,7 +85,7 @@ func Up(ctx context.Context, databaseURL string, with ...Option) error {
 			if found.newer {
 				m.log.Warn("the database's schema is newer than this build", "schema", found.version, "build", m.version())
 			}
-			return m.grantOnce(ctx)
+			return m.grantAll(ctx)
 		}
 		if err := m.checkEncoding(ctx); err != nil {
 			return err
@@ -91,7 +99,7 @@ func Up(ctx context.Context, databaseURL string, with ...Option) error {
 		} else if err != nil {
 			return fmt.Errorf("migrating the database: %w", err)
 		}
-		return m.grantOnce(ctx)
+		return m.grantAll(ctx)
 	})
 }
 

@@ -25,6 +25,7 @@ const (
 	duplicateTable        = "42P07"
 	uniqueViolation       = "23505" // Of two that make one at the same time.
 	internalError         = "XX000"
+	lockNotAvailable      = "55P03"
 )
 
 // A schema is what a database says of its migrations.

@@ -1,5 +1,6 @@
 // Package playground is the page at the server's root: GraphiQL with an idempotency
-// panel where `make playground` has built it, and else a plain page that says so.
+// panel, and the page /playground/keys, where `make playground` has built them, and else a
+// plain page that says so.
 package playground
 
 import (
@@ -30,7 +31,7 @@ var (
 const Policy = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; font-src 'self' data:; " +
 	"connect-src 'self'; worker-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
-// Handler serves the page at / and its parts under /playground/. The plain page links to
+// Handler serves the page at /, that of keys, and their parts under /playground/. The plain page links to
 // the schema where the server shows it; the other finds out by itself.
 func Handler(showsSchema bool) http.Handler {
 	built, err := fs.Sub(dist, "dist/app")
@@ -49,11 +50,15 @@ func handler(built fs.FS, showsSchema bool) http.Handler {
 		instead = bytes.Replace(plain, []byte(linkToSchema), nil, 1)
 	}
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Security-Policy", Policy)
-		w.Header().Set("Cache-Control", "no-cache")
-		serve(w, r, built, "index.html", instead)
-	})
+	page := func(name string) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Security-Policy", Policy)
+			w.Header().Set("Cache-Control", "no-cache")
+			serve(w, r, built, name, instead)
+		}
+	}
+	mux.HandleFunc("GET /{$}", page("index.html"))
+	mux.HandleFunc("GET /playground/keys", page("keys.html"))
 	mux.HandleFunc("GET /playground/assets/{file}", func(w http.ResponseWriter, r *http.Request) {
 		// A worker's policy is its own script's.
 		w.Header().Set("Content-Security-Policy", Policy)

@@ -15,11 +15,13 @@ func TestHandler_ServesWhatWasBuilt(t *testing.T) {
 	t.Parallel()
 	built := handler(fstest.MapFS{
 		"index.html.gz":        {Data: compress(t, "<title>built</title>")},
+		"keys.html.gz":         {Data: compress(t, "<title>keys</title>")},
 		"assets/index-1.js.gz": {Data: compress(t, "run()")},
 		"assets/font-1.ttf.gz": {Data: compress(t, "font")},
 	}, true)
 	for path, want := range map[string]struct{ body, contentType, cache string }{
 		"/":                             {"<title>built</title>", "text/html; charset=utf-8", "no-cache"},
+		"/playground/keys":              {"<title>keys</title>", "text/html; charset=utf-8", "no-cache"},
 		"/playground/assets/index-1.js": {"run()", "text/javascript; charset=utf-8", "public, max-age=31536000, immutable"},
 		"/playground/assets/font-1.ttf": {"font", "font/ttf", "public, max-age=31536000, immutable"},
 	} {
@@ -42,7 +44,7 @@ func TestHandler_ServesWhatWasBuilt(t *testing.T) {
 			}
 		}
 	}
-	for _, path := range []string{"/playground/assets/none.js", "/playground/index.html", "/playground/assets/..%2findex.html"} {
+	for _, path := range []string{"/playground/assets/none.js", "/playground/index.html", "/playground/keys.html", "/playground/keys/", "/playground/assets/..%2findex.html"} {
 		recorder := httptest.NewRecorder()
 		built.ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, path, nil))
 		if recorder.Code != http.StatusNotFound || recorder.Header().Get("Cache-Control") != "" {

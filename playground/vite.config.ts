@@ -28,6 +28,7 @@ export default defineConfig({
     assetsInlineLimit: 0,
     chunkSizeWarningLimit: 5000,
     rolldownOptions: {
+      input: ["index.html", "keys.html"],
       onLog(level, log, report) {
         // Dependencies that may also run on a server say "use client".
         if (log.code !== "MODULE_LEVEL_DIRECTIVE") report(level, log);

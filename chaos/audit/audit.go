@@ -98,6 +98,9 @@ type Class struct {
 	// Purged says that rows may be removed once their retention is over, Forgotten that
 	// they may be at any time.
 	Purged, Forgotten bool
+	// Longer says that a row may be kept for longer than its retention: it may be older than
+	// the column that says until when.
+	Longer bool
 }
 
 // A Violation is a promise that was not kept.

@@ -35,12 +35,30 @@ type Cluster struct {
 	hosts [2]*Host
 	// primary is the index of the host whose PostgreSQL takes writes.
 	primary int
+	// synchronousTo are the standbys that commits wait for.
+	synchronousTo string
 	// Bouncer is in front of the primary.
 	Bouncer *Bouncer
 }
 
 // New makes an empty database on the first host, and a standby on the second.
 func New(ctx context.Context, work string) (*Cluster, error) {
+	// By their names: a copy that is being made would count as a standby.
+	c, err := first(ctx, work, "ANY 1 (a, b)")
+	if err != nil {
+		return nil, err
+	}
+	if err := c.Rebuild(ctx); err != nil {
+		return nil, err
+	}
+	c.Bouncer, err = newBouncer(work, c.Primary().as, c.Primary().Port)
+	return c, err
+}
+
+// Alone makes an empty database on the first host, and nothing besides.
+func Alone(ctx context.Context, work string) (*Cluster, error) { return first(ctx, work, "") }
+
+func first(ctx context.Context, work, synchronousTo string) (*Cluster, error) {
 	programs, err := filepath.Glob("/usr/lib/postgresql/*/bin")
 	if err != nil || len(programs) == 0 {
 		return nil, errors.New("PostgreSQL is not installed")
@@ -49,7 +67,7 @@ func New(ctx context.Context, work string) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := new(Cluster)
+	c := &Cluster{synchronousTo: synchronousTo}
 	for i, name := range Names {
 		if c.hosts[i], err = newHost(work, name, programs[len(programs)-1], 5432+i, as); err != nil {
 			return nil, err
@@ -66,11 +84,7 @@ func New(ctx context.Context, work string) (*Cluster, error) {
 	if err := c.makeDatabase(ctx); err != nil {
 		return nil, err
 	}
-	if err := c.Rebuild(ctx); err != nil {
-		return nil, err
-	}
-	c.Bouncer, err = newBouncer(work, as, primary.Port)
-	return c, err
+	return c, nil
 }
 
 // makeDatabase follows docs/operations.md.
@@ -111,16 +125,15 @@ func (c *Cluster) start(ctx context.Context, h *Host) error {
 		other = c.hosts[1]
 	}
 	return h.launch(ctx, map[string]string{
-		"listen_addresses":        "127.0.0.1",
-		"unix_socket_directories": "",
-		"max_connections":         "250",
-		"shared_buffers":          "64MB",
-		"checkpoint_timeout":      "30s",
-		"min_wal_size":            "2MB",
-		"max_wal_size":            "48MB",
-		"wal_keep_size":           "16MB",
-		// By their names: a copy that is being made would count as a standby.
-		"synchronous_standby_names":   "ANY 1 (a, b)",
+		"listen_addresses":            "127.0.0.1",
+		"unix_socket_directories":     "",
+		"max_connections":             "250",
+		"shared_buffers":              "64MB",
+		"checkpoint_timeout":          "30s",
+		"min_wal_size":                "2MB",
+		"max_wal_size":                "48MB",
+		"wal_keep_size":               "16MB",
+		"synchronous_standby_names":   c.synchronousTo,
 		"primary_conninfo":            fmt.Sprintf("host=127.0.0.1 port=%d user=postgres application_name=%s", other.Port, h.Name),
 		"wal_retrieve_retry_interval": "50ms",
 		"wal_sender_timeout":          "5s",

@@ -20,7 +20,7 @@ type Fleet struct {
 	// Servers are those that calls go to.
 	Servers []*Server
 	// Short keeps keys for a moment, and so its purge has something to remove. Calls
-	// with keys of their own go to it.
+	// with keys of their own go to it. A Pair has none.
 	Short *Server
 }
 
@@ -60,12 +60,38 @@ func New(program, logs string) (*Fleet, error) {
 	return f, nil
 }
 
+// Pair starts two servers of one database, as their own role, which migrates nothing. They
+// have that environment besides, and while they run a program what envOf has for it. Their
+// logs are in the directory.
+func Pair(program, logs string, envOf map[string][]string, env ...string) (*Fleet, error) {
+	f := &Fleet{Servers: []*Server{
+		{Name: "a", Port: 8081, Proxy: proxy.New()},
+		{Name: "b", Port: 8082, Proxy: proxy.New()},
+	}}
+	for i, s := range f.Servers {
+		if err := s.Proxy.Listen(7000+i, 5432); err != nil {
+			return nil, err
+		}
+		s.Env = append(database(fmt.Sprintf("127.0.0.1:%d", 7000+i), "?connect_timeout=2&sslmode=disable"), env...)
+		s.EnvOf = envOf
+		if err := s.Start(program, logs); err != nil {
+			return nil, err
+		}
+	}
+	return f, nil
+}
+
 func database(hosts, options string) []string {
 	return []string{"DATABASE_URL=postgres://" + cluster.Role + "@" + hosts + "/" + cluster.Database + options}
 }
 
 // All are the servers, Short too.
-func (f *Fleet) All() []*Server { return append(f.Servers[:len(f.Servers):len(f.Servers)], f.Short) }
+func (f *Fleet) All() []*Server {
+	if f.Short == nil {
+		return f.Servers
+	}
+	return append(f.Servers[:len(f.Servers):len(f.Servers)], f.Short)
+}
 
 // UnknownCommits is how many commits the servers did not hear of.
 func (f *Fleet) UnknownCommits() int {

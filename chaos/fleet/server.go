@@ -31,8 +31,9 @@ type Server struct {
 	Port int
 	// Proxy is on its way to PostgreSQL; nil when there is none.
 	Proxy *proxy.Proxy
-	// Env is its configuration.
-	Env []string
+	// Env is its configuration, and EnvOf what it has besides while it runs a program.
+	Env   []string
+	EnvOf map[string][]string
 
 	log *os.File
 	// unknown counts the commits whose outcome it did not hear of.
@@ -40,6 +41,8 @@ type Server struct {
 
 	mu      sync.Mutex
 	program string
+	// kept, while it is not nil and open, keeps the manager from starting it again.
+	kept chan struct{}
 	// rolling says that the process may be of another program still.
 	rolling bool
 	process *sandbox.Process
@@ -70,6 +73,17 @@ func (s *Server) manage() {
 			return
 		case <-time.After(restartPause):
 		}
+		s.mu.Lock()
+		kept := s.kept
+		s.mu.Unlock()
+		if kept == nil {
+			continue
+		}
+		select {
+		case <-s.over:
+			return
+		case <-kept:
+		}
 	}
 }
 
@@ -83,6 +97,7 @@ func (s *Server) launch() (*sandbox.Process, error) {
 	env := append([]string{
 		fmt.Sprintf("LISTEN_ADDR=127.0.0.1:%d", s.Port), "LOG_LEVEL=warn", "DRAIN_TIMEOUT=5s",
 	}, s.Env...)
+	env = append(env, s.EnvOf[s.program]...)
 	process, err := sandbox.Start(writer, env, nil, s.program)
 	_ = writer.Close() // The server has its own.
 	if err != nil {
@@ -138,6 +153,38 @@ func (s *Server) Freeze(d time.Duration) {
 	process.Thaw()
 }
 
+// Retire has it drain, and starts it again only so long after it ended.
+func (s *Server) Retire(away time.Duration) {
+	kept := make(chan struct{})
+	s.mu.Lock()
+	s.kept = kept
+	process := s.process
+	s.mu.Unlock()
+	if process != nil {
+		process.Stop(syscall.SIGTERM, drainPatience)
+	}
+	time.Sleep(away)
+	s.mu.Lock()
+	s.kept = nil
+	s.mu.Unlock()
+	close(kept)
+}
+
+// Hurry asks it to end twice, the second time after so long: it ends at once then. Its
+// manager starts it again.
+func (s *Server) Hurry(after time.Duration) {
+	process := s.now()
+	if process == nil {
+		return
+	}
+	process.Signal(syscall.SIGTERM)
+	select {
+	case <-process.Done():
+	case <-time.After(after):
+		process.Stop(syscall.SIGTERM, drainPatience)
+	}
+}
+
 // Deploy has it drain and start again as another program.
 func (s *Server) Deploy(program string) {
 	s.mu.Lock()
@@ -150,6 +197,23 @@ func (s *Server) Deploy(program string) {
 	s.mu.Lock()
 	s.rolling = false
 	s.mu.Unlock()
+}
+
+// AtStep does something while a message of an execution of this server is held at the
+// step, or at any moment once it has waited so long in vain. It says which of the two.
+func (s *Server) AtStep(step proxy.Step, patience time.Duration, something func()) (met bool) {
+	var once sync.Once
+	armed := s.Proxy.Next(step, proxy.Whole(func() { once.Do(something) }))
+	select {
+	case <-armed.Met:
+	case <-time.After(patience):
+		if armed.Forget() {
+			once.Do(something)
+			return false
+		}
+		<-armed.Met
+	}
+	return true
 }
 
 // Runs says whether the program is the one that serves now, and no other one still does.

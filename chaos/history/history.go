@@ -59,6 +59,8 @@ type Call struct {
 	Payload string
 	// Why is what was heard where the outcome is unknown.
 	Why string
+	// Left says that nobody waited for the answer.
+	Left bool
 }
 
 func (c Call) String() string {

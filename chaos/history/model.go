@@ -77,6 +77,22 @@ func linearizable(calls []Call, timeout time.Duration) bool {
 	return porcupine.CheckOperationsTimeout(model, operations, timeout) == porcupine.Ok
 }
 
+// BehindEdge adds to the calls of a key the one that executed, where no caller was told so: an
+// edge that did not hear a server's answer asked another one, which replayed.
+func BehindEdge(calls []Call) []Call {
+	told := slices.ContainsFunc(calls, func(c Call) bool { return c.Outcome == Executed })
+	if told && !slices.ContainsFunc(calls, func(c Call) bool { return c.Variant == Forget }) {
+		return calls
+	}
+	for _, c := range calls { // The earliest first.
+		if c.Outcome == Replayed {
+			c.Outcome, c.Payload, c.Why = Unknown, "", "a try of the edge's that was not answered"
+			return append([]Call{c}, calls...)
+		}
+	}
+	return calls
+}
+
 // joined has a call begin with the one that it joined: a server may hear of a key for
 // several callers at once, and tells also those who come later what it heard. That shows
 // only where the key was forgotten in between.

@@ -86,3 +86,32 @@ func TestLinearizable_DoesNotTakeAnUnfinishedSearchForAnAnswer(t *testing.T) {
 		t.Error("a search that did not end says yes")
 	}
 }
+
+func TestBehindEdge(t *testing.T) {
+	t.Parallel()
+	const unknown, executed, replayed, stored = history.Unknown, history.Executed, history.Replayed, history.Stored
+	crowd := []history.Call{call(0, 200, "a", executed, "p")}
+	for i := range 60 { // None of them is implied by another.
+		crowd = append(crowd, call(i+1, 100+i, "a", replayed, "p"))
+	}
+	for name, test := range map[string]struct {
+		calls []history.Call
+		want  bool
+	}{
+		"replays, and nobody heard of the execution": {[]history.Call{call(0, 1, "a", replayed, "p"), call(2, 3, "a", replayed, "p"), call(4, 5, "a", stored, "")}, true},
+		"replays that differ":                        {[]history.Call{call(0, 1, "a", replayed, "p"), call(2, 3, "a", replayed, "q")}, false},
+		"replays of two payloads":                    {[]history.Call{call(0, 1, "a", replayed, "p"), call(2, 3, "b", replayed, "q")}, false},
+		"a replay before the execution":              {[]history.Call{call(0, 1, "a", replayed, "p"), call(2, 3, "a", executed, "p")}, false},
+		"two executions":                             {[]history.Call{call(0, 1, "a", executed, "p"), call(2, 3, "a", executed, "p"), call(4, 5, "a", replayed, "p")}, false},
+		"a replay, and the row is lost":              {[]history.Call{call(0, 1, "a", replayed, "p"), call(2, 3, "", stored, "")}, false},
+		"an execution that is lost":                  {[]history.Call{call(0, 1, "a", unknown, ""), call(2, 3, "", stored, "")}, true},
+		"forgotten, executed unheard, and replayed": {
+			[]history.Call{call(0, 1, "a", executed, "p"), call(2, 3, history.Forget, history.Forgotten, ""), call(4, 5, "a", replayed, "q")}, true,
+		},
+		"a crowd": {crowd, true},
+	} {
+		if got := history.Linearizable(history.BehindEdge(test.calls)); got != test.want {
+			t.Errorf("%s: %v, want %v", name, got, test.want)
+		}
+	}
+}

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/onceql/onceql/chaos/audit"
@@ -43,6 +44,8 @@ type Request struct {
 	Operation    Operation
 	// Project is the one that an Update is of.
 	Project string
+	// Size is how many bytes the body has at least.
+	Size int
 }
 
 func (r Request) body() []byte {
@@ -58,6 +61,9 @@ func (r Request) body() []byte {
 	body, err := json.Marshal(map[string]any{"query": document, "variables": map[string]any{"key": r.Key, "input": input}})
 	if err != nil {
 		panic(err) // Strings can be encoded.
+	}
+	if blank := r.Size - len(body); blank > 0 {
+		body = append([]byte("{"+strings.Repeat(" ", blank)), body[1:]...)
 	}
 	return body
 }
@@ -95,11 +101,12 @@ type response struct {
 var errAnswer = errors.New("an answer that is none of the contract's")
 
 // post sends the request once. An error is a violation of the contract.
-func post(ctx context.Context, client *http.Client, url string, body []byte) (answer, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, url+"/graphql", bytes.NewReader(body))
+func post(ctx context.Context, client *http.Client, to Target, body []byte) (answer, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, to.URL+"/graphql", bytes.NewReader(body))
 	if err != nil {
 		return answer{}, err
 	}
+	request.Host = to.Host
 	request.Header.Set("Content-Type", "application/json")
 	got, err := client.Do(request)
 	if err != nil { // It is what the client heard.
@@ -111,6 +118,9 @@ func post(ctx context.Context, client *http.Client, url string, body []byte) (an
 		return answer{again: true, why: err.Error()}, nil
 	}
 	if got.StatusCode == http.StatusServiceUnavailable && got.Header.Get("Retry-After") != "" {
+		if to.Edge {
+			return answer{again: true, why: string(text)}, nil
+		}
 		return answer{outcome: history.Refused, again: true, why: string(text)}, nil
 	}
 	if got.StatusCode >= http.StatusInternalServerError {

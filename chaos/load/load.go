@@ -15,17 +15,23 @@ const (
 	Ordinary  = "k"
 	Forgotten = "f" // Forget may be called on them.
 	Short     = "s" // They go to the server that keeps keys for a moment.
+	Large     = "b" // Their requests have bodies of LargeBody.
 )
 
 // A Load is callers that never rest.
 type Load struct {
 	Client *Client
-	// Servers take the calls, and Short those with Short keys.
+	// Servers take the calls, and Short those with Short keys; without a URL there are none.
 	Servers []Target
 	Short   Target
+	// Styles are those of the callers.
+	Styles []Style
+	// LargeBody is how many bytes a body of a Large key has at least. Zero means that there
+	// are no such keys.
+	LargeBody int
 	// Projects are the ids of those that may be changed.
 	Projects []string
-	// Forget forgets a key, and says what became of it.
+	// Forget forgets a key, and says what became of it. Nil: none is forgotten.
 	Forget func(ctx context.Context, key string) history.Outcome
 	// Workers is how many callers there are, and Pace how long each takes for a call at
 	// least.
@@ -56,6 +62,9 @@ func (l *Load) Run(ctx context.Context, name string, seed uint64) {
 		})
 	}
 	for i := range 4 {
+		if l.Short.URL == "" {
+			break
+		}
 		w := &worker{l, rand.New(rand.NewPCG(seed, uint64(1000+i))), name}
 		workers.Go(func() {
 			for ctx.Err() == nil {
@@ -77,13 +86,15 @@ type worker struct {
 func (w *worker) work(ctx context.Context) {
 	start := time.Now()
 	switch n := w.random.IntN(100); {
+	case n < 2 && w.LargeBody > 0:
+		w.call(ctx, w.request(Large, Create))
 	case n < 40:
 		w.call(ctx, w.request(Ordinary, Create))
 	case n < 55:
 		w.call(ctx, w.request(Ordinary, Update))
 	case n < 75:
 		w.burst(ctx)
-	case n < 90:
+	case n < 90 || n >= 95 && w.Forget == nil:
 		w.replay(ctx)
 	case n < 95:
 		r := w.request(Ordinary, Create)
@@ -103,6 +114,9 @@ func (w *worker) request(kind string, operation Operation) Request {
 	defer w.mu.Unlock()
 	w.n++
 	r := Request{Key: fmt.Sprintf("%s-%s-%d", kind, w.name, w.n), Variant: string(operation) + "1", Operation: operation}
+	if kind == Large {
+		r.Size = w.LargeBody
+	}
 	if operation == Update {
 		r.Project = w.Projects[w.random.IntN(len(w.Projects))]
 	}
@@ -116,8 +130,10 @@ func other(r Request) Request {
 	return r
 }
 
+func (w *worker) style() Style { return w.Styles[w.random.IntN(len(w.Styles))] }
+
 func (w *worker) send(ctx context.Context, r Request) {
-	w.Client.Send(ctx, Styles[w.random.IntN(len(Styles))], w.Servers, w.random.IntN(len(w.Servers)), r)
+	w.Client.Send(ctx, w.style(), w.Servers, w.random.IntN(len(w.Servers)), r)
 }
 
 // call sends a request, and often once more, to any server.
@@ -176,7 +192,7 @@ func (w *worker) burst(ctx context.Context) {
 		if mixed && i%3 == 0 {
 			sent = other(r)
 		}
-		style, first := Styles[w.random.IntN(len(Styles))], w.random.IntN(len(w.Servers))
+		style, first := w.style(), w.random.IntN(len(w.Servers))
 		crowd.Go(func() { w.Client.Send(ctx, style, w.Servers, first, sent) })
 	}
 	crowd.Wait()
@@ -189,7 +205,7 @@ func (w *worker) forget(ctx context.Context) {
 	w.send(ctx, r)
 	var crowd sync.WaitGroup
 	for range 1 + w.random.IntN(3) {
-		style, first := Styles[w.random.IntN(len(Styles))], w.random.IntN(len(w.Servers))
+		style, first := w.style(), w.random.IntN(len(w.Servers))
 		crowd.Go(func() { w.Client.Send(ctx, style, w.Servers, first, r) })
 	}
 	called := time.Since(w.Client.Start)

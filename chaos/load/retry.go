@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/onceql/onceql/chaos/history"
@@ -16,6 +17,11 @@ type Target struct {
 	// Other says whether another build than the one under test may serve at the moment.
 	// What that one answers against the contract is not held against this one.
 	Other func() bool
+	// Host is what requests name in their header; empty for what URL has.
+	Host string
+	// Edge says that it is a proxy that sends a request to another server when one has not
+	// answered. So the first may have executed what the second refuses.
+	Edge bool
 }
 
 // A Style is how a client sends a request again.
@@ -26,8 +32,21 @@ type Style struct {
 	pause func(try int) time.Duration
 	// next says that each try goes to the next server, and at once.
 	next bool
+	// leaves says that it does not mean to hear each answer.
+	leaves bool
 	// patience is how long it waits for an answer; zero means answerPatience.
 	patience func() time.Duration
+}
+
+// Patient is a client behind an edge that retries: it has the time that the edge needs, and
+// sends again what the edge could not have answered.
+var Patient = Style{name: "patient", tries: 8, pause: func(try int) time.Duration {
+	return time.Duration(rand.Int64N(int64(200*time.Millisecond) << min(try, 4)))
+}, patience: func() time.Duration { return time.Minute }}
+
+// Hurried is a person who presses the button and leaves.
+var Hurried = Style{
+	name: "hurried", tries: 1, leaves: true, patience: func() time.Duration { return time.Duration(rand.Int64N(int64(100 * time.Millisecond))) },
 }
 
 // Styles are as clients/typescript makes Apollo and urql retry, as nginx does with
@@ -39,7 +58,7 @@ var Styles = []Style{
 	}},
 	{name: "urql", tries: 6, pause: func(try int) time.Duration { return 200 * time.Millisecond << min(try, 4) }},
 	{name: "nginx", tries: 3, next: true},
-	{name: "hurried", tries: 1, patience: func() time.Duration { return time.Duration(rand.Int64N(int64(100 * time.Millisecond))) }},
+	Hurried,
 }
 
 // A Client sends requests and keeps what it hears.
@@ -50,6 +69,7 @@ type Client struct {
 	// Violated is told of an answer that is none of the contract's.
 	Violated func(key, what string)
 	http     *http.Client
+	sent     atomic.Int64
 }
 
 // NewClient returns one that opens as many connections as it needs.
@@ -59,12 +79,21 @@ func NewClient(h *history.History, start time.Time, violated func(key, what stri
 	}}
 }
 
+// Sent is how many requests were sent so far.
+func (c *Client) Sent() int { return int(c.sent.Load()) }
+
 // try sends the request once.
-func (c *Client) try(ctx context.Context, to Target, r Request, body []byte, patience time.Duration) answer {
+func (c *Client) try(ctx context.Context, to Target, r Request, body []byte, style Style) answer {
+	patience := answerPatience
+	if style.patience != nil {
+		patience = style.patience()
+	}
+
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	called, other := time.Since(c.Start), to.Other()
-	a, err := post(ctx, c.http, to.URL, body)
+	c.sent.Add(1)
+	a, err := post(ctx, c.http, to, body)
 	if err == nil && a.outcome == history.Invalid && r.Operation != Invalid {
 		err = fmt.Errorf("%w: the input is valid", errAnswer)
 	}
@@ -76,7 +105,7 @@ func (c *Client) try(ctx context.Context, to Target, r Request, body []byte, pat
 		Outcome: a.outcome, Payload: a.payload,
 	}
 	if a.outcome == history.Unknown || a.outcome == history.Refused {
-		call.Why = a.why
+		call.Why, call.Left = a.why, style.leaves
 	}
 	c.History.Add(call)
 	return a
@@ -87,11 +116,7 @@ func (c *Client) try(ctx context.Context, to Target, r Request, body []byte, pat
 func (c *Client) Send(ctx context.Context, style Style, servers []Target, first int, r Request) (heard bool) {
 	body := r.body()
 	for try := range style.tries {
-		patience := answerPatience
-		if style.patience != nil {
-			patience = style.patience()
-		}
-		a := c.try(ctx, servers[first%len(servers)], r, body, patience)
+		a := c.try(ctx, servers[first%len(servers)], r, body, style)
 		if !a.again {
 			return true
 		}
@@ -112,7 +137,7 @@ func (c *Client) Send(ctx context.Context, style Style, servers []Target, first 
 func (c *Client) Settle(ctx context.Context, servers []Target, first int, r Request) (settled bool) {
 	body := r.body()
 	for ctx.Err() == nil {
-		if a := c.try(ctx, servers[first%len(servers)], r, body, answerPatience); !a.again && a.outcome != history.Unknown {
+		if a := c.try(ctx, servers[first%len(servers)], r, body, Style{}); !a.again && a.outcome != history.Unknown {
 			return true
 		}
 		first++

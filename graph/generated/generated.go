@@ -45,12 +45,28 @@ type ComplexityRoot struct {
 	}
 
 	IdempotentCall struct {
-		ExecutedAt func(childComplexity int) int
-		Expired    func(childComplexity int) int
-		ExpiresAt  func(childComplexity int) int
-		Key        func(childComplexity int) int
-		Operation  func(childComplexity int) int
-		RequestID  func(childComplexity int) int
+		ExecutedAt         func(childComplexity int) int
+		Expired            func(childComplexity int) int
+		ExpiresAt          func(childComplexity int) int
+		Fingerprint        func(childComplexity int) int
+		FingerprintVersion func(childComplexity int) int
+		Key                func(childComplexity int) int
+		KeyHash            func(childComplexity int) int
+		Operation          func(childComplexity int) int
+		RequestID          func(childComplexity int) int
+		RetainedUntil      func(childComplexity int) int
+		TraceID            func(childComplexity int) int
+	}
+
+	IdempotentCallConnection struct {
+		Edges    func(childComplexity int) int
+		Nodes    func(childComplexity int) int
+		PageInfo func(childComplexity int) int
+	}
+
+	IdempotentCallEdge struct {
+		Cursor func(childComplexity int) int
+		Node   func(childComplexity int) int
 	}
 
 	Mutation struct {
@@ -89,9 +105,10 @@ type ComplexityRoot struct {
 	}
 
 	Query struct {
-		IdempotentCall func(childComplexity int, key string) int
-		Project        func(childComplexity int, id string) int
-		Projects       func(childComplexity int, first int32, after *string, includeArchived bool) int
+		IdempotentCall  func(childComplexity int, key string) int
+		IdempotentCalls func(childComplexity int, first int32, after *string, operation *string, from *time.Time, to *time.Time, requestID *string) int
+		Project         func(childComplexity int, id string) int
+		Projects        func(childComplexity int, first int32, after *string, includeArchived bool) int
 	}
 
 	UnarchiveProjectPayload struct {
@@ -117,6 +134,7 @@ type QueryResolver interface {
 	Project(ctx context.Context, id string) (*model.Project, error)
 	Projects(ctx context.Context, first int32, after *string, includeArchived bool) (*model.ProjectConnection, error)
 	IdempotentCall(ctx context.Context, key string) (*model.IdempotentCall, error)
+	IdempotentCalls(ctx context.Context, first int32, after *string, operation *string, from *time.Time, to *time.Time, requestID *string) (*model.IdempotentCallConnection, error)
 }
 
 // endregion ************************** generated!.gotpl **************************
@@ -169,12 +187,30 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.IdempotentCall.ExpiresAt(childComplexity), true
+	case "IdempotentCall.fingerprint":
+		if e.ComplexityRoot.IdempotentCall.Fingerprint == nil {
+			break
+		}
+
+		return e.ComplexityRoot.IdempotentCall.Fingerprint(childComplexity), true
+	case "IdempotentCall.fingerprintVersion":
+		if e.ComplexityRoot.IdempotentCall.FingerprintVersion == nil {
+			break
+		}
+
+		return e.ComplexityRoot.IdempotentCall.FingerprintVersion(childComplexity), true
 	case "IdempotentCall.key":
 		if e.ComplexityRoot.IdempotentCall.Key == nil {
 			break
 		}
 
 		return e.ComplexityRoot.IdempotentCall.Key(childComplexity), true
+	case "IdempotentCall.keyHash":
+		if e.ComplexityRoot.IdempotentCall.KeyHash == nil {
+			break
+		}
+
+		return e.ComplexityRoot.IdempotentCall.KeyHash(childComplexity), true
 	case "IdempotentCall.operation":
 		if e.ComplexityRoot.IdempotentCall.Operation == nil {
 			break
@@ -187,6 +223,50 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.IdempotentCall.RequestID(childComplexity), true
+	case "IdempotentCall.retainedUntil":
+		if e.ComplexityRoot.IdempotentCall.RetainedUntil == nil {
+			break
+		}
+
+		return e.ComplexityRoot.IdempotentCall.RetainedUntil(childComplexity), true
+	case "IdempotentCall.traceId":
+		if e.ComplexityRoot.IdempotentCall.TraceID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.IdempotentCall.TraceID(childComplexity), true
+
+	case "IdempotentCallConnection.edges":
+		if e.ComplexityRoot.IdempotentCallConnection.Edges == nil {
+			break
+		}
+
+		return e.ComplexityRoot.IdempotentCallConnection.Edges(childComplexity), true
+	case "IdempotentCallConnection.nodes":
+		if e.ComplexityRoot.IdempotentCallConnection.Nodes == nil {
+			break
+		}
+
+		return e.ComplexityRoot.IdempotentCallConnection.Nodes(childComplexity), true
+	case "IdempotentCallConnection.pageInfo":
+		if e.ComplexityRoot.IdempotentCallConnection.PageInfo == nil {
+			break
+		}
+
+		return e.ComplexityRoot.IdempotentCallConnection.PageInfo(childComplexity), true
+
+	case "IdempotentCallEdge.cursor":
+		if e.ComplexityRoot.IdempotentCallEdge.Cursor == nil {
+			break
+		}
+
+		return e.ComplexityRoot.IdempotentCallEdge.Cursor(childComplexity), true
+	case "IdempotentCallEdge.node":
+		if e.ComplexityRoot.IdempotentCallEdge.Node == nil {
+			break
+		}
+
+		return e.ComplexityRoot.IdempotentCallEdge.Node(childComplexity), true
 
 	case "Mutation.archiveProject":
 		if e.ComplexityRoot.Mutation.ArchiveProject == nil {
@@ -344,6 +424,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Query.IdempotentCall(childComplexity, args["key"].(string)), true
+	case "Query.idempotentCalls":
+		if e.ComplexityRoot.Query.IdempotentCalls == nil {
+			break
+		}
+
+		args, err := ec.field_Query_idempotentCalls_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.IdempotentCalls(childComplexity, args["first"].(int32), args["after"].(*string), args["operation"].(*string), args["from"].(*time.Time), args["to"].(*time.Time), args["requestId"].(*string)), true
 
 	case "Query.project":
 		if e.ComplexityRoot.Query.Project == nil {
@@ -516,6 +607,25 @@ type Query {
     "The idempotency key that the mutation was sent with."
     key: String!
   ): IdempotentCall
+
+  """
+  The calls of the caller's tenant whose keys are stored, newest first: all that
+  executed, until their keys are forgotten. It takes a token of scope ` + "`" + `keys:read` + "`" + `.
+  """
+  idempotentCalls(
+    "How many calls to return, 1 to 100."
+    first: Int! = 20
+    "Return the calls after this cursor, taken from ` + "`" + `pageInfo.endCursor` + "`" + ` or an edge."
+    after: String
+    "Only calls of this mutation, such as ` + "`" + `createProject` + "`" + `."
+    operation: String
+    "Only calls that were executed at this time or later."
+    from: DateTime
+    "Only calls that were executed before this time."
+    to: DateTime
+    "Only calls that the request with this id executed."
+    requestId: String
+  ): IdempotentCallConnection!
 }
 
 "What can be changed. Every mutation takes effect at most once per idempotency key."
@@ -657,9 +767,9 @@ type ProjectEdge {
 
 "Where a page stands in the whole."
 type PageInfo {
-  "Whether projects follow this page."
+  "Whether more follows this page."
   hasNextPage: Boolean!
-  "Whether this page began after a cursor, so that projects precede it."
+  "Whether this page began after a cursor, so that something precedes it."
   hasPreviousPage: Boolean!
   "The first edge's cursor, or null on an empty page."
   startCursor: String
@@ -681,6 +791,37 @@ type IdempotentCall {
   expired: Boolean!
   "The id of the request that executed it, as in that response's X-Request-Id and in the log."
   requestId: String
+  "Until when the key is kept at least; then it is forgotten, and new again."
+  retainedUntil: DateTime!
+  "What names the key in the server's log, where the key itself does not stand."
+  keyHash: String!
+  """
+  The id of the trace that executed it; null when it was not traced. Only a token of
+  scope ` + "`" + `keys:read` + "`" + ` sees this field and the two below; to others they are null.
+  """
+  traceId: String
+  "SHA-256 of the call's canonical payload, in hexadecimal digits, see docs/fingerprint.md."
+  fingerprint: String
+  "The version of the rules that the fingerprint was made by."
+  fingerprintVersion: Int
+}
+
+"A page of calls, as the Relay cursor connections specification has it."
+type IdempotentCallConnection {
+  "The calls of this page with their cursors."
+  edges: [IdempotentCallEdge!]!
+  "The calls of this page."
+  nodes: [IdempotentCall!]!
+  "Where this page stands."
+  pageInfo: PageInfo!
+}
+
+"A call in a page."
+type IdempotentCallEdge {
+  "An opaque cursor: the page after this call is ` + "`" + `after: cursor` + "`" + `."
+  cursor: String!
+  "The call."
+  node: IdempotentCall!
 }
 `, BuiltIn: false},
 }
@@ -720,8 +861,40 @@ func (ec *executionContext) childFields_IdempotentCall(ctx context.Context, fiel
 		return ec.fieldContext_IdempotentCall_expired(ctx, field)
 	case "requestId":
 		return ec.fieldContext_IdempotentCall_requestId(ctx, field)
+	case "retainedUntil":
+		return ec.fieldContext_IdempotentCall_retainedUntil(ctx, field)
+	case "keyHash":
+		return ec.fieldContext_IdempotentCall_keyHash(ctx, field)
+	case "traceId":
+		return ec.fieldContext_IdempotentCall_traceId(ctx, field)
+	case "fingerprint":
+		return ec.fieldContext_IdempotentCall_fingerprint(ctx, field)
+	case "fingerprintVersion":
+		return ec.fieldContext_IdempotentCall_fingerprintVersion(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type IdempotentCall", field.Name)
+}
+
+func (ec *executionContext) childFields_IdempotentCallConnection(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "edges":
+		return ec.fieldContext_IdempotentCallConnection_edges(ctx, field)
+	case "nodes":
+		return ec.fieldContext_IdempotentCallConnection_nodes(ctx, field)
+	case "pageInfo":
+		return ec.fieldContext_IdempotentCallConnection_pageInfo(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type IdempotentCallConnection", field.Name)
+}
+
+func (ec *executionContext) childFields_IdempotentCallEdge(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "cursor":
+		return ec.fieldContext_IdempotentCallEdge_cursor(ctx, field)
+	case "node":
+		return ec.fieldContext_IdempotentCallEdge_node(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type IdempotentCallEdge", field.Name)
 }
 
 func (ec *executionContext) childFields_PageInfo(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -1025,6 +1198,60 @@ func (ec *executionContext) field_Query_idempotentCall_args(ctx context.Context,
 		return nil, err
 	}
 	args["key"] = arg0
+	return args, nil
+}
+
+func (ec *executionContext) field_Query_idempotentCalls_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "first",
+		func(ctx context.Context, v any) (int32, error) {
+			return ec.unmarshalNInt2int32(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["first"] = arg0
+	arg1, err := graphql.ProcessArgField(ctx, rawArgs, "after",
+		func(ctx context.Context, v any) (*string, error) {
+			return ec.unmarshalOString2ᚖstring(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["after"] = arg1
+	arg2, err := graphql.ProcessArgField(ctx, rawArgs, "operation",
+		func(ctx context.Context, v any) (*string, error) {
+			return ec.unmarshalOString2ᚖstring(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["operation"] = arg2
+	arg3, err := graphql.ProcessArgField(ctx, rawArgs, "from",
+		func(ctx context.Context, v any) (*time.Time, error) {
+			return ec.unmarshalODateTime2ᚖtimeᚐTime(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["from"] = arg3
+	arg4, err := graphql.ProcessArgField(ctx, rawArgs, "to",
+		func(ctx context.Context, v any) (*time.Time, error) {
+			return ec.unmarshalODateTime2ᚖtimeᚐTime(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["to"] = arg4
+	arg5, err := graphql.ProcessArgField(ctx, rawArgs, "requestId",
+		func(ctx context.Context, v any) (*string, error) {
+			return ec.unmarshalOString2ᚖstring(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["requestId"] = arg5
 	return args, nil
 }
 
@@ -1346,6 +1573,272 @@ func (ec *executionContext) _IdempotentCall_requestId(ctx context.Context, field
 }
 func (ec *executionContext) fieldContext_IdempotentCall_requestId(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
 	return graphql.NewScalarFieldContext("IdempotentCall", field, false, false, "String")
+}
+
+func (ec *executionContext) _IdempotentCall_retainedUntil(ctx context.Context, field graphql.CollectedField, obj *model.IdempotentCall) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_IdempotentCall_retainedUntil(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.RetainedUntil, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v time.Time) graphql.Marshaler {
+			return ec.marshalNDateTime2timeᚐTime(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_IdempotentCall_retainedUntil(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("IdempotentCall", field, false, false, "DateTime")
+}
+
+func (ec *executionContext) _IdempotentCall_keyHash(ctx context.Context, field graphql.CollectedField, obj *model.IdempotentCall) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_IdempotentCall_keyHash(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.KeyHash, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNString2string(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_IdempotentCall_keyHash(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("IdempotentCall", field, false, false, "String")
+}
+
+func (ec *executionContext) _IdempotentCall_traceId(ctx context.Context, field graphql.CollectedField, obj *model.IdempotentCall) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_IdempotentCall_traceId(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.TraceID, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
+			return ec.marshalOString2ᚖstring(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_IdempotentCall_traceId(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("IdempotentCall", field, false, false, "String")
+}
+
+func (ec *executionContext) _IdempotentCall_fingerprint(ctx context.Context, field graphql.CollectedField, obj *model.IdempotentCall) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_IdempotentCall_fingerprint(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Fingerprint, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
+			return ec.marshalOString2ᚖstring(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_IdempotentCall_fingerprint(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("IdempotentCall", field, false, false, "String")
+}
+
+func (ec *executionContext) _IdempotentCall_fingerprintVersion(ctx context.Context, field graphql.CollectedField, obj *model.IdempotentCall) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_IdempotentCall_fingerprintVersion(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.FingerprintVersion, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *int32) graphql.Marshaler {
+			return ec.marshalOInt2ᚖint32(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_IdempotentCall_fingerprintVersion(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("IdempotentCall", field, false, false, "Int")
+}
+
+func (ec *executionContext) _IdempotentCallConnection_edges(ctx context.Context, field graphql.CollectedField, obj *model.IdempotentCallConnection) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_IdempotentCallConnection_edges(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Edges, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []*model.IdempotentCallEdge) graphql.Marshaler {
+			return ec.marshalNIdempotentCallEdge2ᚕᚖgithubᚗcomᚋonceqlᚋonceqlᚋgraphᚋmodelᚐIdempotentCallEdgeᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_IdempotentCallConnection_edges(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "IdempotentCallConnection",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_IdempotentCallEdge(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _IdempotentCallConnection_nodes(ctx context.Context, field graphql.CollectedField, obj *model.IdempotentCallConnection) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_IdempotentCallConnection_nodes(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Nodes, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []*model.IdempotentCall) graphql.Marshaler {
+			return ec.marshalNIdempotentCall2ᚕᚖgithubᚗcomᚋonceqlᚋonceqlᚋgraphᚋmodelᚐIdempotentCallᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_IdempotentCallConnection_nodes(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "IdempotentCallConnection",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_IdempotentCall(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _IdempotentCallConnection_pageInfo(ctx context.Context, field graphql.CollectedField, obj *model.IdempotentCallConnection) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_IdempotentCallConnection_pageInfo(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.PageInfo, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *model.PageInfo) graphql.Marshaler {
+			return ec.marshalNPageInfo2ᚖgithubᚗcomᚋonceqlᚋonceqlᚋgraphᚋmodelᚐPageInfo(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_IdempotentCallConnection_pageInfo(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "IdempotentCallConnection",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_PageInfo(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _IdempotentCallEdge_cursor(ctx context.Context, field graphql.CollectedField, obj *model.IdempotentCallEdge) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_IdempotentCallEdge_cursor(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Cursor, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNString2string(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_IdempotentCallEdge_cursor(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("IdempotentCallEdge", field, false, false, "String")
+}
+
+func (ec *executionContext) _IdempotentCallEdge_node(ctx context.Context, field graphql.CollectedField, obj *model.IdempotentCallEdge) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_IdempotentCallEdge_node(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Node, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *model.IdempotentCall) graphql.Marshaler {
+			return ec.marshalNIdempotentCall2ᚖgithubᚗcomᚋonceqlᚋonceqlᚋgraphᚋmodelᚐIdempotentCall(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_IdempotentCallEdge_node(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "IdempotentCallEdge",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_IdempotentCall(ctx, field)
+		},
+	}
+	return fc, nil
 }
 
 func (ec *executionContext) _Mutation_createProject(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
@@ -2054,6 +2547,50 @@ func (ec *executionContext) fieldContext_Query_idempotentCall(ctx context.Contex
 	}()
 	ctx = graphql.WithFieldContext(ctx, fc)
 	if fc.Args, err = ec.field_Query_idempotentCall_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Query_idempotentCalls(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Query_idempotentCalls(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Query().IdempotentCalls(ctx, fc.Args["first"].(int32), fc.Args["after"].(*string), fc.Args["operation"].(*string), fc.Args["from"].(*time.Time), fc.Args["to"].(*time.Time), fc.Args["requestId"].(*string))
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *model.IdempotentCallConnection) graphql.Marshaler {
+			return ec.marshalNIdempotentCallConnection2ᚖgithubᚗcomᚋonceqlᚋonceqlᚋgraphᚋmodelᚐIdempotentCallConnection(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_Query_idempotentCalls(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Query",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_IdempotentCallConnection(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Query_idempotentCalls_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
 		ec.Error(ctx, err)
 		return fc, err
 	}
@@ -3584,6 +4121,112 @@ func (ec *executionContext) _IdempotentCall(ctx context.Context, sel ast.Selecti
 			if out.Values[i] == graphql.RequiredNull {
 				out.Invalids++
 			}
+		case "retainedUntil":
+			out.Values[i] = ec._IdempotentCall_retainedUntil(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "keyHash":
+			out.Values[i] = ec._IdempotentCall_keyHash(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "traceId":
+			out.Values[i] = ec._IdempotentCall_traceId(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "fingerprint":
+			out.Values[i] = ec._IdempotentCall_fingerprint(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "fingerprintVersion":
+			out.Values[i] = ec._IdempotentCall_fingerprintVersion(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
+var idempotentCallConnectionImplementors = []string{"IdempotentCallConnection"}
+
+func (ec *executionContext) _IdempotentCallConnection(ctx context.Context, sel ast.SelectionSet, obj *model.IdempotentCallConnection) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, idempotentCallConnectionImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("IdempotentCallConnection")
+		case "edges":
+			out.Values[i] = ec._IdempotentCallConnection_edges(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "nodes":
+			out.Values[i] = ec._IdempotentCallConnection_nodes(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "pageInfo":
+			out.Values[i] = ec._IdempotentCallConnection_pageInfo(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
+var idempotentCallEdgeImplementors = []string{"IdempotentCallEdge"}
+
+func (ec *executionContext) _IdempotentCallEdge(ctx context.Context, sel ast.SelectionSet, obj *model.IdempotentCallEdge) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, idempotentCallEdgeImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("IdempotentCallEdge")
+		case "cursor":
+			out.Values[i] = ec._IdempotentCallEdge_cursor(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "node":
+			out.Values[i] = ec._IdempotentCallEdge_node(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
 		default:
 			panic("unknown field " + strconv.Quote(field.Name))
 		}
@@ -3893,6 +4536,12 @@ func (ec *executionContext) _Query(ctx context.Context, sel ast.SelectionSet) gr
 				true, false,
 				func(ctx context.Context) graphql.Marshaler {
 					return ec._Query_idempotentCall(ctx, field)
+				})
+		case "idempotentCalls":
+			out.ResolveRootConcurrently(innerCtx, ec.OperationContext, i,
+				true, true,
+				func(ctx context.Context) graphql.Marshaler {
+					return ec._Query_idempotentCalls(ctx, field)
 				})
 		case "__type":
 			out.Values[i] = ec.OperationContext.RootResolverMiddleware(innerCtx, func(ctx context.Context) (res graphql.Marshaler) {
@@ -4403,6 +5052,62 @@ func (ec *executionContext) marshalNID2string(ctx context.Context, sel ast.Selec
 		graphql.AddInvalidNullFromMarshaler(ctx, "ID!")
 	}
 	return res
+}
+
+func (ec *executionContext) marshalNIdempotentCall2ᚕᚖgithubᚗcomᚋonceqlᚋonceqlᚋgraphᚋmodelᚐIdempotentCallᚄ(ctx context.Context, sel ast.SelectionSet, v []*model.IdempotentCall) graphql.Marshaler {
+	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 0, false, func(ctx context.Context, i int) graphql.Marshaler {
+		fc := graphql.GetFieldContext(ctx)
+		fc.Result = &v[i]
+		return ec.marshalNIdempotentCall2ᚖgithubᚗcomᚋonceqlᚋonceqlᚋgraphᚋmodelᚐIdempotentCall(ctx, sel, v[i])
+	})
+
+	for _, e := range ret {
+		if e == graphql.Null {
+			return graphql.Null
+		}
+	}
+
+	return ret
+}
+
+func (ec *executionContext) marshalNIdempotentCall2ᚖgithubᚗcomᚋonceqlᚋonceqlᚋgraphᚋmodelᚐIdempotentCall(ctx context.Context, sel ast.SelectionSet, v *model.IdempotentCall) graphql.Marshaler {
+	if v == nil {
+		graphql.AddInvalidNullError(ctx, "IdempotentCall!")
+		return graphql.Null
+	}
+	return ec._IdempotentCall(ctx, sel, v)
+}
+
+func (ec *executionContext) marshalNIdempotentCallConnection2ᚖgithubᚗcomᚋonceqlᚋonceqlᚋgraphᚋmodelᚐIdempotentCallConnection(ctx context.Context, sel ast.SelectionSet, v *model.IdempotentCallConnection) graphql.Marshaler {
+	if v == nil {
+		graphql.AddInvalidNullError(ctx, "IdempotentCallConnection!")
+		return graphql.Null
+	}
+	return ec._IdempotentCallConnection(ctx, sel, v)
+}
+
+func (ec *executionContext) marshalNIdempotentCallEdge2ᚕᚖgithubᚗcomᚋonceqlᚋonceqlᚋgraphᚋmodelᚐIdempotentCallEdgeᚄ(ctx context.Context, sel ast.SelectionSet, v []*model.IdempotentCallEdge) graphql.Marshaler {
+	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 0, false, func(ctx context.Context, i int) graphql.Marshaler {
+		fc := graphql.GetFieldContext(ctx)
+		fc.Result = &v[i]
+		return ec.marshalNIdempotentCallEdge2ᚖgithubᚗcomᚋonceqlᚋonceqlᚋgraphᚋmodelᚐIdempotentCallEdge(ctx, sel, v[i])
+	})
+
+	for _, e := range ret {
+		if e == graphql.Null {
+			return graphql.Null
+		}
+	}
+
+	return ret
+}
+
+func (ec *executionContext) marshalNIdempotentCallEdge2ᚖgithubᚗcomᚋonceqlᚋonceqlᚋgraphᚋmodelᚐIdempotentCallEdge(ctx context.Context, sel ast.SelectionSet, v *model.IdempotentCallEdge) graphql.Marshaler {
+	if v == nil {
+		graphql.AddInvalidNullError(ctx, "IdempotentCallEdge!")
+		return graphql.Null
+	}
+	return ec._IdempotentCallEdge(ctx, sel, v)
 }
 
 func (ec *executionContext) unmarshalNInt2int32(ctx context.Context, v any) (int32, error) {

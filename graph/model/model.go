@@ -48,6 +48,35 @@ type IdempotentCall struct {
 	Expired bool `json:"expired"`
 	// The id of the request that executed it, as in that response's X-Request-Id and in the log.
 	RequestID *string `json:"requestId,omitempty"`
+	// Until when the key is kept at least; then it is forgotten, and new again.
+	RetainedUntil time.Time `json:"retainedUntil"`
+	// What names the key in the server's log, where the key itself does not stand.
+	KeyHash string `json:"keyHash"`
+	// The id of the trace that executed it; null when it was not traced. Only a token of
+	// scope `keys:read` sees this field and the two below; to others they are null.
+	TraceID *string `json:"traceId,omitempty"`
+	// SHA-256 of the call's canonical payload, in hexadecimal digits, see docs/fingerprint.md.
+	Fingerprint *string `json:"fingerprint,omitempty"`
+	// The version of the rules that the fingerprint was made by.
+	FingerprintVersion *int32 `json:"fingerprintVersion,omitempty"`
+}
+
+// A page of calls, as the Relay cursor connections specification has it.
+type IdempotentCallConnection struct {
+	// The calls of this page with their cursors.
+	Edges []*IdempotentCallEdge `json:"edges"`
+	// The calls of this page.
+	Nodes []*IdempotentCall `json:"nodes"`
+	// Where this page stands.
+	PageInfo *PageInfo `json:"pageInfo"`
+}
+
+// A call in a page.
+type IdempotentCallEdge struct {
+	// An opaque cursor: the page after this call is `after: cursor`.
+	Cursor string `json:"cursor"`
+	// The call.
+	Node *IdempotentCall `json:"node"`
 }
 
 // What can be changed. Every mutation takes effect at most once per idempotency key.
@@ -56,9 +85,9 @@ type Mutation struct {
 
 // Where a page stands in the whole.
 type PageInfo struct {
-	// Whether projects follow this page.
+	// Whether more follows this page.
 	HasNextPage bool `json:"hasNextPage"`
-	// Whether this page began after a cursor, so that projects precede it.
+	// Whether this page began after a cursor, so that something precedes it.
 	HasPreviousPage bool `json:"hasPreviousPage"`
 	// The first edge's cursor, or null on an empty page.
 	StartCursor *string `json:"startCursor,omitempty"`

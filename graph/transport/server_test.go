@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/99designs/gqlgen/graphql/handler"
@@ -113,6 +114,10 @@ func (q queries) Project(ctx context.Context, id string) (*model.Project, error)
 func (q queries) Projects(context.Context, int32, *string, bool) (*model.ProjectConnection, error) {
 	q.runs.Add(1)
 	return nil, errors.New("no projects for now")
+}
+
+func (q queries) IdempotentCalls(context.Context, int32, *string, *string, *time.Time, *time.Time, *string) (*model.IdempotentCallConnection, error) {
+	return &model.IdempotentCallConnection{}, nil
 }
 
 func (q queries) IdempotentCall(context.Context, string) (*model.IdempotentCall, error) {

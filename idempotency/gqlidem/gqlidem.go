@@ -31,6 +31,7 @@ type Once struct {
 	engine    *idempotency.Engine
 	tenant    func(context.Context) (string, error)
 	requestID func(context.Context) string
+	trace     func(context.Context) (traceID, spanID string)
 	strict    bool
 	codecs    map[string]idempotency.Codec
 	unions    unions
@@ -55,6 +56,13 @@ func WithRequestID(requestID func(context.Context) string) Option {
 	return func(o *Once) { o.requestID = requestID }
 }
 
+// WithTraceID tells how to find the ids of the trace and of the span that a context belongs
+// to, see the fields of idempotency.Call. They are stored with the result, so that what
+// watches replays can name the trace that executed.
+func WithTraceID(trace func(context.Context) (traceID, spanID string)) Option {
+	return func(o *Once) { o.trace = trace }
+}
+
 // WithCodec registers how the payloads of a GraphQL type are stored, for what
 // neither encoding/json nor Union can do. Their Go type is not checked then.
 func WithCodec(payloadType string, codec idempotency.Codec) Option {
@@ -74,6 +82,7 @@ func New(engine *idempotency.Engine, tenant func(context.Context) (string, error
 		engine:    engine,
 		tenant:    tenant,
 		requestID: func(context.Context) string { return "" },
+		trace:     func(context.Context) (string, string) { return "", "" },
 		codecs:    map[string]idempotency.Codec{},
 	}
 	for _, option := range options {
@@ -163,42 +172,70 @@ func answer[T any](ctx context.Context, outcome idempotency.Outcome[T], err erro
 // call describes the mutation field that is being resolved, whose payload is
 // stored as the Go type says.
 func (o *Once) call(ctx context.Context, payload reflect.Type) (idempotency.Call, error) {
-	fc := graphql.GetFieldContext(ctx)
-	if o.schema == nil || fc == nil || fc.Field.Field == nil || fc.Field.Definition == nil {
-		return idempotency.Call{}, misuse("it was called outside of the resolvers of a server that uses the Once")
-	}
-	if fc.Field.Definition.Directives.ForName(Directive) == nil {
-		return idempotency.Call{}, misuse("the field %s.%s is not marked @%s", fc.Object, fc.Field.Name, Directive)
-	}
-	key, ok := fc.Args[KeyArgument].(string)
-	if !ok {
-		return idempotency.Call{}, misuse("the field %s.%s has no argument `%s: String!`", fc.Object, fc.Field.Name, KeyArgument)
+	fc, key, err := o.keyed(ctx)
+	if err != nil {
+		return idempotency.Call{}, err
 	}
 	codec, err := o.codec(fc.Field.Definition.Type.Name(), payload)
 	if err != nil {
 		return idempotency.Call{}, fieldError(fmt.Errorf("%w: %w", idempotency.ErrPayload, err))
 	}
+	call, _, err := o.describe(ctx, fc, key)
+	call.Codec = codec
+	return call, err
+}
+
+// Describe returns the call that Do would make for the mutation field that is being
+// resolved, and the canonical form that its fingerprint is the hash of. Its error is the
+// field's.
+func (o *Once) Describe(ctx context.Context) (call idempotency.Call, canonical []byte, err error) {
+	fc, key, err := o.keyed(ctx)
+	if err != nil {
+		return idempotency.Call{}, nil, err
+	}
+	return o.describe(ctx, fc, key)
+}
+
+// keyed returns the marked field that is being resolved, and its key.
+func (o *Once) keyed(ctx context.Context) (fc *graphql.FieldContext, key string, err error) {
+	fc = graphql.GetFieldContext(ctx)
+	if o.schema == nil || fc == nil || fc.Field.Field == nil || fc.Field.Definition == nil {
+		return nil, "", misuse("it was called outside of the resolvers of a server that uses the Once")
+	}
+	if fc.Field.Definition.Directives.ForName(Directive) == nil {
+		return nil, "", misuse("the field %s.%s is not marked @%s", fc.Object, fc.Field.Name, Directive)
+	}
+	key, ok := fc.Args[KeyArgument].(string)
+	if !ok {
+		return nil, "", misuse("the field %s.%s has no argument `%s: String!`", fc.Object, fc.Field.Name, KeyArgument)
+	}
+	return fc, key, nil
+}
+
+func (o *Once) describe(ctx context.Context, fc *graphql.FieldContext, key string) (idempotency.Call, []byte, error) {
 	tenant, err := o.tenant(ctx)
 	if err != nil {
-		return idempotency.Call{}, unshared(err)
+		return idempotency.Call{}, nil, unshared(err)
 	}
 	variables := graphql.GetOperationContext(ctx).Variables
 	form, err := Canonical(o.schema, fc.Field.Field, variables, KeyArgument, FingerprintVersion)
 	if err != nil {
-		return idempotency.Call{}, newError(err, CodeBadUserInput, err.Error(), false)
+		return idempotency.Call{}, nil, newError(err, CodeBadUserInput, err.Error(), false)
 	}
 	hash := sha256.Sum256(form)
+	traceID, spanID := o.trace(ctx)
 	return idempotency.Call{
 		Scope:     tenant,
 		Key:       key,
 		Operation: fc.Field.Name,
 		RequestID: o.requestID(ctx),
+		TraceID:   traceID,
+		SpanID:    spanID,
 		Fingerprint: func(version int16) ([32]byte, bool) {
 			return hash, version == FingerprintVersion
 		},
-		Codec: codec,
-		Size:  len(form),
-	}, nil
+		Size: len(form),
+	}, form, nil
 }
 
 // misuse is the error of a resolver that must not call Do: a defect of the server.

@@ -2,6 +2,8 @@ package gqlidem_test
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -27,7 +29,11 @@ func onceql(t testing.TB, pool *pgxpool.Pool) http.Handler {
 	t.Helper()
 	engine := newEngine(t, pool)
 	tenant := func(context.Context) (string, error) { return "", nil }
-	once := gqlidem.New(engine, tenant, gqlidem.WithRequestID(requestid.From))
+	trace := func(ctx context.Context) (traceID, spanID string) {
+		sum := sha256.Sum256([]byte(requestid.From(ctx)))
+		return hex.EncodeToString(sum[:16]), hex.EncodeToString(sum[16:24])
+	}
+	once := gqlidem.New(engine, tenant, gqlidem.WithRequestID(requestid.From), gqlidem.WithTraceID(trace))
 	return requestid.Handler(graph.NewHandler(
 		graph.NewResolver(once, engine, db.NewQueries(pool, 5*time.Second, 4096), tenant), once,
 		graph.Config{Log: slog.New(slog.DiscardHandler)},
@@ -36,7 +42,8 @@ func onceql(t testing.TB, pool *pgxpool.Pool) http.Handler {
 
 func TestStatus_OfAnExecutionAndItsReplays(t *testing.T) {
 	t.Parallel()
-	server := onceql(t, pgtest.Pool(t))
+	pool := pgtest.Pool(t)
+	server := onceql(t, pool)
 	first := sendAs(t, server, "request-1", `mutation { createProject(input: {name: "Apollo"}, idempotencyKey: "k") { project { id } } }`)
 	if diff := cmp.Diff(statuses{"createProject": "EXECUTED"}, first.statuses()); diff != "" || first.replayed() != "" {
 		t.Fatalf("header %q, status (-want +got):\n%s\n%s", first.replayed(), diff, first.body)
@@ -53,6 +60,10 @@ func TestStatus_OfAnExecutionAndItsReplays(t *testing.T) {
 	status.Status = "REPLAYED"
 	if diff := cmp.Diff(status, second.Extensions.Idempotency["mine"]); diff != "" {
 		t.Errorf("the replay's status differs (-execution +replay):\n%s", diff)
+	}
+	var mine bool
+	if err := pool.QueryRow(t.Context(), `select trace_id like left(encode(sha256('request-1'), 'hex'), 32) || '-%' from idempotency_keys`).Scan(&mine); err != nil || !mine {
+		t.Errorf("the row has the trace that executed: %t, %v", mine, err)
 	}
 }
 

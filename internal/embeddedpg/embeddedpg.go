@@ -17,20 +17,16 @@ package embeddedpg
 import (
 	"bufio"
 	"context"
-	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
 	"sync"
 	"syscall"
-
-	"github.com/jackc/pgx/v5"
 )
 
 // What Start reports. Compare with errors.Is; the text says what to do.
@@ -41,6 +37,10 @@ var (
 	ErrDataVersion = errors.New("the data are of another version of PostgreSQL")
 	// ErrNoPostgres reports that no PostgreSQL is installed.
 	ErrNoPostgres = errors.New("no PostgreSQL is installed")
+	// ErrNotRunning reports a data directory on whose data no PostgreSQL runs.
+	ErrNotRunning = errors.New("no embedded PostgreSQL runs")
+	// ErrNoData reports a data directory without data.
+	ErrNoData = errors.New("there are no data")
 )
 
 // Config says how an embedded PostgreSQL runs.
@@ -152,33 +152,6 @@ func Start(ctx context.Context, config Config) (*Server, error) {
 
 // URL is the address of the database, with the superuser's password.
 func (s *Server) URL() string { return s.url }
-
-// Role makes a role that may log in and has no rights of its own, with a new
-// password, and returns the address of the database for it.
-func (s *Server) Role(ctx context.Context, name string) (address string, err error) {
-	conn, err := pgx.Connect(ctx, s.url)
-	if err != nil {
-		return "", err
-	}
-	defer func() { _ = conn.Close(ctx) }()
-	var exists bool
-	if err := conn.QueryRow(ctx, `select exists (select from pg_roles where rolname = $1)`, name).Scan(&exists); err != nil {
-		return "", err
-	}
-	verb, password := "create", rand.Text()
-	if exists {
-		verb = "alter"
-	}
-	if _, err := conn.Exec(ctx, verb+` role `+pgx.Identifier{name}.Sanitize()+` login password '`+password+`'`); err != nil {
-		return "", fmt.Errorf("making the role %s: %w", name, err)
-	}
-	parsed, err := url.Parse(s.url)
-	if err != nil {
-		return "", err
-	}
-	parsed.User = url.UserPassword(name, password)
-	return parsed.String(), nil
-}
 
 // Done is closed when PostgreSQL no longer runs.
 func (s *Server) Done() <-chan struct{} { return s.done }

@@ -74,7 +74,7 @@ func (c Config) judge(payload []byte, now time.Time) (g grant, err error) {
 	if !ok {
 		return grant{}, errScope
 	}
-	for _, scope := range []string{ScopeRead, ScopeWrite} {
+	for _, scope := range known {
 		if slices.Contains(named, scope) {
 			g.Scopes = append(g.Scopes, scope)
 		}

@@ -12,7 +12,11 @@ import (
 const (
 	ScopeRead  = "projects:read"
 	ScopeWrite = "projects:write"
+	ScopeKeys  = "keys:read" // What the tenant's idempotency keys did.
 )
+
+// known are all of them.
+var known = []string{ScopeRead, ScopeWrite, ScopeKeys}
 
 // An Identity is a tenant and what the request may do in its name: those of the scopes
 // above that its token holds.
@@ -22,7 +26,7 @@ type Identity struct {
 }
 
 // Anonymous is everyone where nobody is authenticated. No token has its tenant.
-var Anonymous = Identity{Tenant: "", Scopes: []string{ScopeRead, ScopeWrite}}
+var Anonymous = Identity{Tenant: "", Scopes: known}
 
 // May says whether the identity has the scope.
 func (i Identity) May(scope string) bool { return slices.Contains(i.Scopes, scope) }

@@ -32,11 +32,14 @@ func (i *Issuer) Claims(tenant, scopes string) map[string]any {
 	}
 }
 
-// Token returns a good token of the tenant that may do everything.
+// Token returns a good token of the tenant that may do everything with projects.
 func (i *Issuer) Token(tenant string) string {
 	i.t.Helper()
 	return i.Sign(i.Claims(tenant, "projects:read projects:write"))
 }
+
+// AllScopes are what a token has to hold to do everything.
+const AllScopes = "projects:read projects:write keys:read"
 
 // Sign returns a token with the claims, signed with the current key.
 func (i *Issuer) Sign(claims map[string]any) string {

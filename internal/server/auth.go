@@ -7,8 +7,6 @@ import (
 	"log/slog"
 	"net/http"
 
-	"github.com/vektah/gqlparser/v2/ast"
-
 	"github.com/onceql/onceql/graph"
 	"github.com/onceql/onceql/idempotency/gqlidem"
 	"github.com/onceql/onceql/internal/identity"
@@ -65,11 +63,8 @@ func Authenticate(identify Identifier, refusals *telemetry.Refusals, next http.H
 	})
 }
 
-// May says what the scopes of a token allow.
-func May(ctx context.Context, operation ast.Operation) bool {
+// May says whether the sender of a request has the scope.
+func May(ctx context.Context, scope string) bool {
 	sender, ok := identity.From(ctx)
-	if operation == ast.Mutation {
-		return ok && sender.May(identity.ScopeWrite)
-	}
-	return ok && sender.May(identity.ScopeRead)
+	return ok && sender.May(scope)
 }

@@ -31,7 +31,7 @@ func eventsLogged(ctx context.Context, level slog.Level, events ...idempotency.E
 	return log.String()
 }
 
-func TestLogEvents_LogsFromTheLevelOn(t *testing.T) {
+func TestLogEvents_LogsWhatNoCallTells(t *testing.T) {
 	t.Parallel()
 	failed := errors.New("connection lost")
 	events := []idempotency.Event{
@@ -40,31 +40,24 @@ func TestLogEvents_LogsFromTheLevelOn(t *testing.T) {
 		{Kind: idempotency.Refused, Operation: "createProject", RequestID: "r3", Err: failed},
 		{Kind: idempotency.Failed, Operation: "createProject", RequestID: "r4", Err: failed},
 		{Kind: idempotency.Retried, Operation: "createProject", RequestID: "r5", Err: failed},
-		{Kind: idempotency.CommitUnknown, Operation: "createProject", RequestID: "r6", Err: failed},
+		{Kind: idempotency.CommitUnknown, Operation: "createProject", RequestID: "r6", TraceID: "t6", Err: failed},
 		{Kind: idempotency.Purged, Count: 7},
 		{Kind: idempotency.PurgeFailed, Err: failed},
 	}
 	const (
 		warnings = `level=WARN msg=retried operation=createProject requestId=r5 err="connection lost"
-level=WARN msg="commit unknown" operation=createProject requestId=r6 err="connection lost"
+level=WARN msg="commit unknown" operation=createProject requestId=r6 err="connection lost" traceId=t6
 `
-		purgeFailed = `level=WARN msg="purge failed" operation="" requestId="" err="connection lost"
-`
-		replayed = `level=INFO msg=replayed operation=createProject requestId=r2 executedBy=r1
+		purgeFailed = `level=WARN msg="purge failed" err="connection lost"
 `
 		purged = `level=INFO msg=purged count=7
-`
-		executed = `level=DEBUG msg=executed operation=createProject requestId=r1
-`
-		failures = `level=DEBUG msg=refused operation=createProject requestId=r3
-level=DEBUG msg=failed operation=createProject requestId=r4
 `
 	)
 	for level, want := range map[slog.Level]string{
 		slog.LevelError: "",
 		slog.LevelWarn:  warnings + purgeFailed,
-		slog.LevelInfo:  replayed + warnings + purged + purgeFailed,
-		slog.LevelDebug: executed + replayed + failures + warnings + purged + purgeFailed,
+		slog.LevelInfo:  warnings + purged + purgeFailed,
+		slog.LevelDebug: warnings + purged + purgeFailed,
 	} {
 		if diff := cmp.Diff(want, eventsLogged(t.Context(), level, events...)); diff != "" {
 			t.Errorf("from %v on (-want +got):\n%s", level, diff)
@@ -73,7 +66,7 @@ level=DEBUG msg=failed operation=createProject requestId=r4
 }
 
 // It is not parallel: the allocations of other tests would count.
-func TestLogEvents_CostsNothingBelowTheLevel(t *testing.T) {
+func TestLogEvents_CostsNothingForACallThatEnds(t *testing.T) {
 	observe := server.LogEvents(t.Context(), slog.New(slog.NewTextHandler(new(bytes.Buffer), nil)))
 	event := idempotency.Event{Kind: idempotency.Executed, Operation: "createProject", RequestID: "r1", ExecutedBy: "r1"}
 	if allocations := testing.AllocsPerRun(100, func() { observe(event) }); allocations > 0 {

@@ -19,6 +19,9 @@ type Call struct {
 	// ExecutedBy is the id of the request that executed, for CallExecuted and
 	// CallReplayed; this one's for the former.
 	ExecutedBy string
+	// ExecutedTrace and ExecutedSpan are of the trace of that request, where one was
+	// recorded.
+	ExecutedTrace, ExecutedSpan string
 }
 
 // Ended is told of each keyed call when it ends, in the request that ctx belongs to.

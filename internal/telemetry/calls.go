@@ -77,6 +77,9 @@ func (t *Telemetry) CallEnded(_ context.Context, call Call) {
 	case CallReplayed:
 		o.replayed.Observe(call.Duration.Seconds())
 	}
+	if t.tenants != nil {
+		t.tenants.Count(call)
+	}
 }
 
 // Observe counts what the engine tells of, besides what its Stats have.

@@ -6,3 +6,6 @@ func Remembered(r *Refusals) int {
 	defer r.mu.Unlock()
 	return len(r.logged)
 }
+
+// NewTenantCallsAt returns one with so many places and a clock of its own.
+var NewTenantCallsAt = newTenantCalls

@@ -74,13 +74,16 @@ func Listen(ctx context.Context, address string) (net.Listener, error) {
 	return listener, nil
 }
 
-// Handler answers GET /metrics, and nothing else.
+// Handler answers GET /metrics, and GET /tenants where the calls of tenants are counted.
 func (t *Telemetry) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(t.Registry, promhttp.HandlerOpts{
 		ErrorLog:            slog.NewLogLogger(t.log.Handler(), slog.LevelWarn),
 		MaxRequestsInFlight: maxScrapes,
 	}))
+	if t.tenants != nil {
+		mux.Handle("GET /tenants", t.tenants)
+	}
 	return mux
 }
 

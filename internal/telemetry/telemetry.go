@@ -34,6 +34,7 @@ type Telemetry struct {
 	log      *slog.Logger
 	calls    calls
 	requests *requests
+	tenants  *TenantCalls
 	fetches  *prometheus.CounterVec
 	sources  atomic.Pointer[Sources]
 }
@@ -117,6 +118,10 @@ const (
 	fetched = "ok"
 	failed  = "failed"
 )
+
+// CountTenants has the calls of tenants counted too, and Handler tell them. It is called
+// before anything else.
+func (t *Telemetry) CountTenants() { t.tenants = NewTenantCalls() }
 
 // KeysFetched counts a fetch of the issuer's keys, and err is why it failed.
 func (t *Telemetry) KeysFetched(err error) {

@@ -69,6 +69,9 @@ function Panel() {
         </label>
       </div>
       <Lookup current={key} headers={headers ?? {}} />
+      <p>
+        <a href="/playground/keys">All keys of this tenant</a>
+      </p>
       <h3>Keys of this session</h3>
       <CallList calls={calls} headers={headers} onUse={show} />
       {calls.length > 0 && (

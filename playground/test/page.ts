@@ -8,13 +8,23 @@ import { server } from "../../clients/typescript/test/server";
 
 export const uuid = /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/;
 
+interface Opening {
+  url?: string;
+  path?: string;
+  prepare?: (page: Page) => Promise<unknown>;
+  until?: (page: Page) => Promise<unknown>;
+}
+
 export interface Playground {
   proxy: Proxy;
   context: BrowserContext;
   /** Errors of the page and requests to other hosts: none at a test's end. */
   faults: string[];
-  /** Opens the playground, in a context of its own, in which nothing is stored but what `prepare` does. */
-  open(options?: Parameters<Browser["newContext"]>[0] & { url?: string; prepare?: (page: Page) => Promise<unknown> }): Promise<Page>;
+  /**
+   * Opens the playground, or another page at `path` of which `until` says when it is ready, in a context of its own,
+   * in which nothing is stored but what `prepare` does.
+   */
+  open(options?: Parameters<Browser["newContext"]>[0] & Opening): Promise<Page>;
   /** Whether the API's mutations do not get to the server. */
   offline(lost: boolean): void;
   /** Takes the errors that Chromium reports for lost answers out of the faults. */
@@ -42,13 +52,13 @@ export function playground(): Playground {
     await at.context?.close();
     expect(at.faults).toEqual([]);
   });
-  at.open = async ({ url = at.proxy.url, prepare, ...options } = {}) => {
+  at.open = async ({ url = at.proxy.url, path = "/", prepare, until = ready, ...options } = {}) => {
     at.context = await browser.newContext({ viewport: { width: 1280, height: 800 }, ...options });
     at.context.on("page", (page) => watch(page, url, at.faults));
     const page = await at.context.newPage();
     await prepare?.(page);
-    await page.goto(url);
-    await ready(page);
+    await page.goto(url + path);
+    await until(page);
     return page;
   };
   at.offline = (lost) => (at.proxy.faults = lost ? Array(1000).fill("cutBefore") : []);

@@ -12,7 +12,7 @@ import (
 )
 
 // rowColumns are those of a row of idempotency_keys as a look-up returns it.
-var rowColumns = []uint32{text, text, text, bytea, int2, json, text, uuid, timestamptz, timestamptz, timestamptz}
+var rowColumns = []uint32{text, text, text, bytea, int2, json, text, uuid, text, timestamptz, timestamptz, timestamptz}
 
 // keyStatements are those of store.Texts.
 func keyStatements() map[string]*statement {
@@ -45,11 +45,11 @@ func keyStatements() map[string]*statement {
 			columns: []uint32{int4, text, text, text, text, text, text, text, text, void}, run: restore,
 		},
 		"insert": {
-			params:  append([]uint32{texts, texts, texts, byteas, int2s, texts, texts, texts}, times...),
+			params:  append([]uint32{texts, texts, texts, byteas, int2s, texts, texts, texts, texts}, times...),
 			columns: []uint32{int4}, run: insert,
 		},
 		"insert one": {
-			params:  append([]uint32{text, text, text, bytea, int2, text, text, text}, times...),
+			params:  append([]uint32{text, text, text, bytea, int2, text, text, text, text}, times...),
 			columns: []uint32{int4}, run: insertOne,
 		},
 		"acknowledge": {columns: []uint32{lsn}, run: func(s *session, _ *args) (result, error) {
@@ -63,7 +63,7 @@ func keyStatements() map[string]*statement {
 			s.tx.settings.tenants = array([]string{a.text(1)})
 			return one(s.tx.settings.tenants), nil
 		}},
-		"info":       {params: []uint32{text, text}, columns: []uint32{text, text, timestamptz, timestamptz, timestamptz, boolean}, run: info},
+		"info":       {params: []uint32{text, text}, columns: []uint32{text, text, text, timestamptz, timestamptz, timestamptz, boolean}, run: info},
 		"forgetting": {params: []uint32{text, text}, columns: []uint32{text, text}, run: forgetting},
 		"lock":       {params: []uint32{int8}, columns: []uint32{boolean}, run: tryLock},
 		"exists": {params: []uint32{text, text}, columns: []uint32{boolean}, run: func(s *session, a *args) (result, error) {
@@ -141,7 +141,7 @@ func look(s *session, scopes, names []string) (result, error) {
 		for _, r := range s.tx.rowsOf(store.Key{Scope: scopes[i], Key: names[i]}) {
 			found.rows = append(found.rows, []any{
 				r.Scope, r.Key.Key, r.Operation, r.Hash, r.HashVersion, r.Response,
-				r.RequestID, r.ExecutionID, r.CreatedAt, r.ExpiresAt, r.RetainedUntil,
+				r.RequestID, r.ExecutionID, r.Trace, r.CreatedAt, r.ExpiresAt, r.RetainedUntil,
 			})
 			break
 		}
@@ -174,12 +174,12 @@ func restore(s *session, a *args) (result, error) {
 func insert(s *session, a *args) (result, error) {
 	scopes, names, operations := a.texts(1), a.texts(2), a.texts(3)
 	hashes, versions, responses := arg[[][]byte](a, 4), arg[[]int16](a, 5), a.texts(6)
-	requestIDs, executionIDs := a.texts(7), a.texts(8)
+	requestIDs, executionIDs, traces := a.texts(7), a.texts(8), a.texts(9)
 	rows := make([]store.Row, len(names))
 	for i := range rows {
 		rows[i] = store.Row{
 			Key: store.Key{Scope: scopes[i], Key: names[i]}, Operation: operations[i], Hash: hashes[i], HashVersion: versions[i],
-			Response: []byte(responses[i]), RequestID: requestIDs[i], ExecutionID: uuids.MustParse(executionIDs[i]),
+			Response: []byte(responses[i]), RequestID: requestIDs[i], ExecutionID: uuids.MustParse(executionIDs[i]), Trace: traces[i],
 		}
 	}
 	return s.insert(rows, a)
@@ -188,7 +188,7 @@ func insert(s *session, a *args) (result, error) {
 func insertOne(s *session, a *args) (result, error) {
 	return s.insert([]store.Row{{
 		Key: a.key(), Operation: a.text(3), Hash: arg[[]byte](a, 4), HashVersion: arg[int16](a, 5),
-		Response: []byte(a.text(6)), RequestID: a.text(7), ExecutionID: uuids.MustParse(a.text(8)),
+		Response: []byte(a.text(6)), RequestID: a.text(7), ExecutionID: uuids.MustParse(a.text(8)), Trace: a.text(9),
 	}}, a)
 }
 
@@ -196,7 +196,7 @@ func (s *session) insert(rows []store.Row, a *args) (result, error) {
 	if err := s.writes("INSERT"); err != nil {
 		return result{}, err
 	}
-	created, expires, retained := a.time(9), a.time(10), a.time(11)
+	created, expires, retained := a.time(10), a.time(11), a.time(12)
 	for _, r := range rows {
 		r.CreatedAt, r.ExpiresAt, r.RetainedUntil = created, expires, retained
 		if err := s.tx.insertKey(r); err != nil {
@@ -211,7 +211,7 @@ func info(s *session, a *args) (result, error) {
 	found := result{}
 	for _, r := range s.tx.rowsOf(a.key()) {
 		found.rows = append(found.rows, []any{
-			r.Operation, r.RequestID, r.CreatedAt, r.ExpiresAt, r.RetainedUntil, !r.ExpiresAt.After(s.tx.now),
+			r.Operation, r.RequestID, r.Trace, r.CreatedAt, r.ExpiresAt, r.RetainedUntil, !r.ExpiresAt.After(s.tx.now),
 		})
 	}
 	return found, nil

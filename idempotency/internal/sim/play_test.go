@@ -177,7 +177,7 @@ func named(key string) []any { return []any{"t", key} }
 func row(key string) []any {
 	at := time.Now()
 	hash := sha256.Sum256(nil)
-	return []any{"t", key, "write", hash[:], int16(1), "{}", "", uuid.NewSHA1(uuid.Nil, []byte(key+at.String())).String(), at, at.Add(time.Hour), at.Add(2 * time.Hour)}
+	return []any{"t", key, "write", hash[:], int16(1), "{}", "", uuid.NewSHA1(uuid.Nil, []byte(key+at.String())).String(), "", at, at.Add(time.Hour), at.Add(2 * time.Hour)}
 }
 
 func effectOf(key string, n int64) []any { return []any{"t", key, n} }

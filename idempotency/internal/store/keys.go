@@ -80,7 +80,7 @@ func infoOf(ctx context.Context, q Querier, sql *statements, key Key) (Row, bool
 	var batch pgx.Batch
 	batch.Queue(scopeSQL, key.Scope)
 	batch.Queue(sql.info, key.Scope, key.Key).QueryRow(func(found pgx.Row) error {
-		return found.Scan(&row.Operation, &row.RequestID, &row.CreatedAt, &row.ExpiresAt, &row.RetainedUntil, &row.Expired)
+		return found.Scan(&row.Operation, &row.RequestID, &row.Trace, &row.CreatedAt, &row.ExpiresAt, &row.RetainedUntil, &row.Expired)
 	})
 	err := q.SendBatch(ctx, &batch).Close()
 	if errors.Is(err, pgx.ErrNoRows) {
@@ -228,7 +228,7 @@ const checkSQL = `
 // used are the columns that the statements use.
 var used = []string{
 	"scope", "key", "operation", "request_hash", "hash_version", "response_json",
-	"request_id", "execution_id", "created_at", "expires_at", "retained_until",
+	"request_id", "execution_id", "trace_id", "created_at", "expires_at", "retained_until",
 }
 
 // unfit is a database that Check found faults with.

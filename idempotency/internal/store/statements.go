@@ -54,14 +54,14 @@ func statementsOn(table string) *statements {
 			where stored.scope = $1 and stored.key = $2` + replan,
 		insert: stored(table, `
 			select scope, key, operation, request_hash, hash_version, response_json::json,
-				nullif(request_id, ''), execution_id::uuid, $9::timestamptz, $10::timestamptz, $11::timestamptz
-			from unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::smallint[], $6::text[], $7::text[], $8::text[])
-				as rows (scope, key, operation, request_hash, hash_version, response_json, request_id, execution_id)`, "cardinality($1::text[])"),
+				nullif(request_id, ''), execution_id::uuid, nullif(trace_id, ''), $10::timestamptz, $11::timestamptz, $12::timestamptz
+			from unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::smallint[], $6::text[], $7::text[], $8::text[], $9::text[])
+				as rows (scope, key, operation, request_hash, hash_version, response_json, request_id, execution_id, trace_id)`, "cardinality($1::text[])"),
 		insertOne: stored(table, `
 			values ($1::text, $2::text, $3::text, $4::bytea, $5::smallint, $6::text::json,
-				nullif($7::text, ''), $8::text::uuid, $9::timestamptz, $10::timestamptz, $11::timestamptz)`, "1"),
+				nullif($7::text, ''), $8::text::uuid, nullif($9::text, ''), $10::timestamptz, $11::timestamptz, $12::timestamptz)`, "1"),
 		info: `
-			select operation, coalesce(request_id, ''), created_at, expires_at, retained_until, expires_at <= now()
+			select operation, coalesce(request_id, ''), coalesce(trace_id, ''), created_at, expires_at, retained_until, expires_at <= now()
 			from ` + table + `
 			where scope = $1 and key = $2`,
 		usage: `
@@ -112,13 +112,13 @@ const replan = ` and (select set_config('enable_seqscan', current_setting('onceq
 
 func columnsOf(row string) string {
 	return row + `.scope, ` + row + `.key, operation, request_hash, hash_version, response_json,
-	coalesce(request_id, ''), execution_id, created_at, expires_at, retained_until`
+	coalesce(request_id, ''), execution_id, coalesce(trace_id, ''), created_at, expires_at, retained_until`
 }
 
 func scanRow(row pgx.CollectableRow) (Row, error) {
 	var r Row
 	err := row.Scan(&r.Scope, &r.Key.Key, &r.Operation, &r.Hash, &r.HashVersion, &r.Response,
-		&r.RequestID, &r.ExecutionID, &r.CreatedAt, &r.ExpiresAt, &r.RetainedUntil)
+		&r.RequestID, &r.ExecutionID, &r.Trace, &r.CreatedAt, &r.ExpiresAt, &r.RetainedUntil)
 	return r, err
 }
 
@@ -128,14 +128,14 @@ func arguments(rows []Row) []any {
 	n := len(rows)
 	scopes, keys, operations := make([]string, n), make([]string, n), make([]string, n)
 	hashes, versions, responses := make([][]byte, n), make([]int16, n), make([]string, n)
-	requestIDs, executionIDs := make([]string, n), make([]string, n)
+	requestIDs, executionIDs, traces := make([]string, n), make([]string, n), make([]string, n)
 	for i, r := range rows {
 		scopes[i], keys[i], operations[i] = r.Scope, r.Key.Key, r.Operation
 		hashes[i], versions[i], responses[i] = r.Hash, r.HashVersion, string(r.Response)
-		requestIDs[i], executionIDs[i] = r.RequestID, uuid.UUID(r.ExecutionID).String()
+		requestIDs[i], executionIDs[i], traces[i] = r.RequestID, uuid.UUID(r.ExecutionID).String(), r.Trace
 	}
 	return []any{
-		scopes, keys, operations, hashes, versions, responses, requestIDs, executionIDs,
+		scopes, keys, operations, hashes, versions, responses, requestIDs, executionIDs, traces,
 		rows[0].CreatedAt, rows[0].ExpiresAt, rows[0].RetainedUntil,
 	}
 }
@@ -148,7 +148,7 @@ func stored(table, rows, number string) string {
 	return `
 with stored as (
 	insert into ` + table + ` (scope, key, operation, request_hash, hash_version, response_json,
-		request_id, execution_id, created_at, expires_at, retained_until)
+		request_id, execution_id, trace_id, created_at, expires_at, retained_until)
 	` + rows + `
 	returning 1
 )

@@ -51,6 +51,9 @@ type Row struct {
 	Response    []byte
 	RequestID   string
 	ExecutionID [16]byte
+	// Trace is the id of the trace that executed, with a hyphen and the id of its span
+	// when that is known; empty when there was none.
+	Trace string
 	// These are times of the database's clock.
 	CreatedAt, ExpiresAt, RetainedUntil time.Time
 	// Expired says whether ExpiresAt was over when the row was read.
@@ -232,7 +235,7 @@ func (t *Tx) Commit(ctx context.Context, rows []Row, budget time.Duration) *Fail
 	batch.Queue(restoreSQL, t.settings[0], t.settings[1], t.settings[2], t.scopes, milliseconds(budget), t.Now)
 	if r := rows[0]; len(rows) == 1 {
 		batch.Queue(t.sql.insertOne, r.Scope, r.Key.Key, r.Operation, r.Hash, r.HashVersion, string(r.Response),
-			r.RequestID, uuid.UUID(r.ExecutionID).String(), r.CreatedAt, r.ExpiresAt, r.RetainedUntil)
+			r.RequestID, uuid.UUID(r.ExecutionID).String(), r.Trace, r.CreatedAt, r.ExpiresAt, r.RetainedUntil)
 	} else {
 		batch.Queue(t.sql.insert, arguments(rows)...)
 	}

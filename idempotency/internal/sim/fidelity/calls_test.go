@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -238,6 +239,9 @@ func (h *history) row(key store.Key) store.Row {
 	if h.random.IntN(2) == 0 {
 		row.RequestID = "request"
 	}
+	if h.random.IntN(2) == 0 {
+		row.Trace = strings.Repeat("a", 32) + "-" + strings.Repeat("b", 16)
+	}
 	return row
 }
 
@@ -273,7 +277,7 @@ func (h *history) drawEffect(s *session) effect {
 		row := h.row(key)
 		insert := effect{"insert one", []any{
 			key.Scope, key.Key, row.Operation, row.Hash, row.HashVersion, string(row.Response), row.RequestID,
-			uuid.UUID(row.ExecutionID).String(), s.tx.Now, s.tx.Now.Add(h.hours(-1, 1)), s.tx.Now.Add(h.hours(-1, 1)),
+			uuid.UUID(row.ExecutionID).String(), row.Trace, s.tx.Now, s.tx.Now.Add(h.hours(-1, 1)), s.tx.Now.Add(h.hours(-1, 1)),
 		}}
 		drawn = append(drawn, effect{"forget", []any{key.Scope, key.Key}}, insert, insert)
 	}
