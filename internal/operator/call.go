@@ -40,9 +40,9 @@ func callOf(r idempotency.Record) Call {
 // state is what the server says to the call when it comes again.
 func (c Call) state() string {
 	if c.Expired {
-		return "expired"
+		return "refused"
 	}
-	return "replayed"
+	return "replays"
 }
 
 func (c Call) describe(d details) {
