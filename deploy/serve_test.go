@@ -10,7 +10,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"io"
-	"log"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -176,7 +176,7 @@ func issuer(t testing.TB) (address string, authority []byte) {
 	coordinate := base64.RawURLEncoding.EncodeToString
 	mux := http.NewServeMux()
 	issuer := httptest.NewUnstartedServer(mux)
-	issuer.Config.ErrorLog = log.New(io.Discard, "", 0) // Of those who don't know the authority.
+	issuer.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError) // Of those who don't know the authority.
 	issuer.StartTLS()
 	t.Cleanup(issuer.Close)
 	mux.HandleFunc("/.well-known/openid-configuration", func(w http.ResponseWriter, _ *http.Request) {
