@@ -167,3 +167,42 @@ func TestPurge_RacesWithCallsOfTheSameKeys(t *testing.T) {
 	callers.Wait()
 	f.effects(200)
 }
+
+// Somebody removes the rows of a scope in another order, and Postgres ends one of the two.
+func TestPurge_IsTriedAgainAfterADeadlock(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	engine := f.engine(idempotency.Config{})
+	f.fill(2, "73 hours")
+	other, err := f.pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := other.Exec(t.Context(), `set local deadlock_timeout = '1min'`); err != nil { // It is the purge that finds the deadlock.
+		t.Fatal(err)
+	}
+	remove := func(key string) {
+		if _, err := other.Exec(t.Context(), `delete from idempotency_keys where key = $1`, key); err != nil {
+			t.Errorf("the other was ended: %v", err)
+		}
+	}
+	remove("73 hours 1")
+	purged := make(chan error)
+	go func() {
+		n, err := engine.Purge(t.Context())
+		if n != 0 {
+			err = fmt.Errorf("%d are purged", n)
+		}
+		purged <- err
+	}()
+	eventually(t, "the purge waits for the other", func() bool {
+		return f.count(`select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`) == 1
+	})
+	remove("73 hours 2")
+	if err := other.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-purged; err != nil || f.keysLeft() != 0 {
+		t.Errorf("%v; %d keys are left", err, f.keysLeft())
+	}
+}

@@ -128,7 +128,21 @@ var PurgeLock = Key{Scope: "purge"}.Lock()
 // were retained until oldest: from the start it would pass over all that the last batch
 // removed and that is not vacuumed yet. While another server purges it removes nothing.
 // The transaction is idle for no longer than idle.
-func (s *Store) Purge(ctx context.Context, limit int, oldest *time.Time, idle time.Duration) (removed int64, newest *time.Time, failure *Failure) {
+func (s *Store) Purge(ctx context.Context, limit int, oldest *time.Time, idle time.Duration) (int64, *time.Time, *Failure) {
+	for attempt := 1; ; attempt++ {
+		removed, newest, failure := s.purge(ctx, limit, oldest, idle)
+		// Whoever removes rows of a scope takes them in another order, and Postgres ends one
+		// of the two.
+		if failure == nil || class(code(failure.Err)) != "40" || attempt == purgeTimes {
+			return removed, newest, failure
+		}
+	}
+}
+
+// purgeTimes is how often the purge of some rows is tried that had a conflict.
+const purgeTimes = 5
+
+func (s *Store) purge(ctx context.Context, limit int, oldest *time.Time, idle time.Duration) (removed int64, newest *time.Time, failure *Failure) {
 	failure = s.using(ctx, "purging", func(conn *pgx.Conn, sql *statements) error {
 		return pgx.BeginTxFunc(ctx, conn, txOptions, func(tx pgx.Tx) error {
 			var locked bool
