@@ -63,7 +63,7 @@ func TestHAProxy_TLSWithoutRoot(t *testing.T) {
 	}()
 	var connection *tls.Conn
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-		connection, err = tls.Dial("tcp", listen, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}}) //nolint:gosec // Its own certificate.
+		connection, err = tls.Dial("tcp", listen, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}})
 		if err == nil {
 			break
 		}
