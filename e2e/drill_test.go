@@ -131,7 +131,7 @@ func (e *nginx) callUntilTold(key string, n int, header []string) told {
 	e.t.Helper()
 	story := told{key: key, project: "Apollo " + key}
 	r := create(key, story.project)
-	for try := 0; try < 100; try++ {
+	for try := range 100 {
 		id := fmt.Sprint(key, ".", try)
 		story.requests = append(story.requests, id)
 		named := append([]string{"X-Request-Id", id}, header...)
