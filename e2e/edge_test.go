@@ -1,8 +1,10 @@
 package e2e_test
 
 import (
+	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -93,4 +95,33 @@ func (e *nginx) sentAgain() (n int) {
 		}
 	}
 	return n
+}
+
+// A client of HTTP/1.0 names no host, and OnceQL asks of HTTP/1.1 that there is one.
+func TestEdge_HTTP10WithoutHost(t *testing.T) {
+	t.Parallel()
+	hosts := make(chan string, 4)
+	upstream := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { hosts <- r.Host }))
+	t.Cleanup(upstream.Close)
+	behind := &server{t: t, url: upstream.URL}
+	edge := newEdge(t, behind, behind)
+	<-hosts // It was asked whether it serves.
+	connection, err := net.Dial("tcp", edge.address())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer connection.Close()
+	if _, err := io.WriteString(connection, "GET /graphql HTTP/1.0\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	answer, err := io.ReadAll(connection)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.HasPrefix(string(answer), "HTTP/1.1 200 ") {
+		t.Fatalf("the answer is %s", answer)
+	}
+	if host := <-hosts; host != "api.example.com" {
+		t.Errorf("the server is asked as %q", host)
+	}
 }
