@@ -108,6 +108,13 @@ func TestKeys_AreShownWhateverTheyAreCalled(t *testing.T) {
 		t.Errorf("%d actions:\n%s", n, out)
 	}
 	wantPlain(t, out)
+	forged := `{"query":"mutation ($i: CreateProjectInput!) { createProject(input: $i, idempotencyKey: \"k\") { project { id } } }",` +
+		`"variables":{"i":{"name":"a","x\u001b[2J\nwould  replay what the key did":1}}}`
+	_, said := o.endsWith(3, forged, "verify", "--tenant", "acme")
+	if strings.Count(said, "\n") != 1 {
+		t.Errorf("a request forges a line:\n%s", said)
+	}
+	wantPlain(t, said)
 	if _, said := o.ends(1, "show", " a"); !strings.Contains(said, "printable ASCII") {
 		t.Errorf("a key that nobody can have: %s", said)
 	}
