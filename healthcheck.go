@@ -10,6 +10,8 @@ import (
 	"net/netip"
 	"strings"
 	"time"
+
+	"github.com/onceql/onceql/internal/operator"
 )
 
 // healthTimeout is how long a server may take to say how it is. It reads no database for
@@ -51,7 +53,7 @@ func (c *healthcheckCommand) Run(ctx context.Context) error {
 	defer func() { _ = response.Body.Close() }()
 	if response.StatusCode != http.StatusOK {
 		said, _ := io.ReadAll(io.LimitReader(response.Body, 1<<10))
-		return fmt.Errorf("%s says %s: %s", path, response.Status, strings.TrimSpace(string(said)))
+		return fmt.Errorf("%s says %s: %s", path, operator.Line(response.Status), operator.Line(strings.TrimSpace(string(said))))
 	}
 	return nil
 }

@@ -3,13 +3,17 @@ package e2e_test
 import (
 	"encoding/json"
 	"fmt"
+	"os"
 	"os/exec"
+	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/onceql/onceql/idempotency"
 	"github.com/onceql/onceql/internal/issuer"
 	"github.com/onceql/onceql/internal/pgtest"
 )
@@ -108,8 +112,69 @@ func TestKeys_AreShownWhateverTheyAreCalled(t *testing.T) {
 		t.Errorf("%d actions:\n%s", n, out)
 	}
 	wantPlain(t, out)
+	forged := `{"query":"mutation ($i: CreateProjectInput!) { createProject(input: $i, idempotencyKey: \"k\") { project { id } } }",` +
+		`"variables":{"i":{"name":"a","x\u001b[2J\nwould  replay what the key did":1}}}`
+	_, said := o.endsWith(3, forged, "verify", "--tenant", "acme")
+	if strings.Count(said, "\n") != 1 {
+		t.Errorf("a request forges a line:\n%s", said)
+	}
+	wantPlain(t, said)
 	if _, said := o.ends(1, "show", " a"); !strings.Contains(said, "printable ASCII") {
 		t.Errorf("a key that nobody can have: %s", said)
+	}
+}
+
+// What was done to a key is told however many parts another action had since.
+func TestKeysAudit_CountsAnActionOnce(t *testing.T) {
+	t.Parallel()
+	url := pgtest.URL(t)
+	d := connect(t, url)
+	o := operate(t, "OPERATOR_DATABASE_URL="+pgtest.AsOperator(t, url))
+	d.exec(`insert into operator_actions (id, part, acted_at, operator, action, reason, scope, key_hash, removed, operation, executed_at)
+		values (gen_random_uuid(), 1, now() - interval '1 hour', 'ann', 'forget', 'the first', 'acme', $1, 1, 'createProject', now())`, idempotency.KeyHash("acme", "k"))
+	d.exec(`insert into operator_actions (id, part, acted_at, operator, action, reason, scope, removed)
+		select id, part, now() - interval '1 minute' + part * interval '1 second', 'bob', 'forget-tenant', 'the second', 'acme', 1000
+		from gen_random_uuid() as id, generate_series(1, 120) as part`)
+	for _, command := range [][]string{{"audit", "k", "--limit", "2"}, {"audit", "--tenant", "acme", "--limit", "2"}} {
+		out, _ := o.ends(0, command...)
+		if strings.Count(out, "\n") != 2 || !strings.Contains(out, "120000 keys") || !strings.Contains(out, "the first") {
+			t.Errorf("%q:\n%s", command, out)
+		}
+	}
+	if out, _ := o.ends(2, "show", "k"); strings.Count(out, "bob") != 1 || !strings.Contains(out, "the first") {
+		t.Errorf("show:\n%s", out)
+	}
+	if out, _ := o.ends(0, "audit", "k", "--limit", "1", "--json"); strings.Count(out, "\n") != 120 {
+		t.Errorf("it has %d parts", strings.Count(out, "\n"))
+	}
+}
+
+// Whose number has no name is not who the environment says.
+func TestKeysForget_RecordsAUserWithoutAName(t *testing.T) {
+	t.Parallel()
+	if runtime.GOOS != "linux" || os.Geteuid() != 0 {
+		t.Skip("it takes root on Linux to become another user")
+	}
+	url := pgtest.URL(t)
+	d := connect(t, url)
+	d.oldKeys("acme", 1)
+	program, err := os.ReadFile(command(t, nil).Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	copied := filepath.Join("/tmp", fmt.Sprintf("onceql-%d", os.Getpid())) // Where others may run it.
+	if err := os.WriteFile(copied, program, 0o755); err != nil {           //nolint:gosec // As above.
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.Remove(copied) })
+	cmd := exec.Command(copied, "key", "forget", "k1", "--tenant", "acme", "--reason", "r", "--yes")
+	cmd.Dir, cmd.Env = "/", []string{"OPERATOR_DATABASE_URL=" + pgtest.AsOperator(t, url), "USER=root", "HOME=/"}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 54321, Gid: 54321}}
+	if output, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v %s", err, output)
+	}
+	if who, _ := operate(t, "OPERATOR_DATABASE_URL="+url).ends(0, "audit"); !strings.Contains(who, "uid=54321") || strings.Contains(who, "root@") {
+		t.Errorf("the record does not have the user's number:\n%s", who)
 	}
 }
 

@@ -2,6 +2,8 @@ package e2e_test
 
 import (
 	"errors"
+	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -158,6 +160,46 @@ func TestTenants_CommandsSayWhatIsMissing(t *testing.T) {
 			t.Errorf("%q: %d %s", test.args, code, output)
 		}
 	}
+}
+
+// What a server answers is shown to no terminal as it is, and no password of its address.
+func TestTenants_ShowNothingThatATerminalObeys(t *testing.T) {
+	t.Parallel()
+	url := pgtest.URL(t)
+	address := forging(t)
+	cmd := command(t, []string{"OPERATOR_DATABASE_URL=" + url}, "tenant", "list", "--server", "http://a:secret@"+address)
+	output, code := outcome(t, cmd)
+	if code != 1 || !strings.Contains(output, "503") || strings.Contains(output, "secret") {
+		t.Errorf("%d %s", code, output)
+	}
+	wantPlain(t, output)
+	output, _ = outcome(t, command(t, []string{"LISTEN_ADDR=" + address}, "healthcheck"))
+	if strings.Count(output, "\n") != 1 || !strings.Contains(output, "503") {
+		t.Errorf("healthcheck says %s", output)
+	}
+	wantPlain(t, output)
+}
+
+// forging is the address of a server whose answers would forge lines and titles on terminals.
+func forging(t testing.TB) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = listener.Close() })
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = conn.Read(make([]byte, 4096))
+			_, _ = io.WriteString(conn, "HTTP/1.1 503 \x1b]0;owned\x07\r\nConnection: close\r\n\r\n\x1b[2Jx\nforged")
+			_ = conn.Close()
+		}
+	}()
+	return listener.Addr().String()
 }
 
 // outcome runs the command, and returns what it prints and its exit code.

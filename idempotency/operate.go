@@ -141,11 +141,16 @@ func (k *Keys) Count(ctx context.Context, scope string) (int64, error) {
 // forgetBatch is how many keys of a scope one transaction removes.
 const forgetBatch = 1000
 
-// ForgetScope removes what all keys of the scope did, in small transactions, and returns how
-// many. In each of them it has record run, with how many that removes. What it calls progress
-// with is how many are removed so far. When ctx ends it stops between two of them, with ctx's
-// error: what was removed stays so. A call that executes meanwhile may leave a new key.
+// ForgetScope removes what all keys of the scope did before it began, by the database's clock,
+// in small transactions, and returns how many. In each of them it has record run, with how
+// many that removes. What it calls progress with is how many are removed so far. When ctx ends
+// it stops between two of them, with ctx's error: what was removed stays so. A call that begins
+// to execute meanwhile keeps its key.
 func (k *Keys) ForgetScope(ctx context.Context, scope string, record func(tx pgx.Tx, removed int64) error, progress func(total int64)) (int64, error) {
+	before, failure := k.store.Now(ctx)
+	if failure != nil {
+		return 0, failedBy(failure)
+	}
 	var total int64
 	after := ""
 	for attempt := 1; ; {
@@ -153,7 +158,7 @@ func (k *Keys) ForgetScope(ctx context.Context, scope string, record func(tx pgx
 			return total, ctx.Err()
 		}
 		var refused error
-		removed, last, failure := k.removeSome(ctx, scope, after, func(tx pgx.Tx, removed int64) error {
+		removed, last, failure := k.removeSome(ctx, scope, before, after, func(tx pgx.Tx, removed int64) error {
 			refused = record(tx, removed)
 			return refused
 		})
@@ -175,10 +180,10 @@ func (k *Keys) ForgetScope(ctx context.Context, scope string, record func(tx pgx
 }
 
 // removeSome is not cut short either.
-func (k *Keys) removeSome(ctx context.Context, scope, after string, record func(pgx.Tx, int64) error) (int64, string, *store.Failure) {
+func (k *Keys) removeSome(ctx context.Context, scope string, before time.Time, after string, record func(pgx.Tx, int64) error) (int64, string, *store.Failure) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), DefaultBudget)
 	defer cancel()
-	return k.store.RemoveScope(ctx, scope, after, forgetBatch, removeIdle, record)
+	return k.store.RemoveScope(ctx, scope, before, after, forgetBatch, removeIdle, record)
 }
 
 // Purgeable returns how many rows a purge would remove now.

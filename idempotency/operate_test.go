@@ -213,6 +213,22 @@ func TestKeysForgetScope_StopsBetweenTransactions(t *testing.T) {
 	}
 }
 
+// A call that executes meanwhile was not to be forgotten: its retry would execute again.
+func TestKeysForgetScope_KeepsWhatExecutesMeanwhile(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.fill(1500, "1 hour")
+	n, err := idempotency.OpenKeys(f.pool).ForgetScope(t.Context(), "tenant", func(pgx.Tx, int64) error { return nil }, func(total int64) {
+		if total == 1000 {
+			f.executed("tenant ~last write r")
+			f.exec(`update idempotency_keys set created_at = now() where key = '~last'`)
+		}
+	})
+	if n != 1500 || err != nil || f.keysLeft() != 1 {
+		t.Errorf("%d are forgotten, %v; %d keys are there", n, err, f.keysLeft())
+	}
+}
+
 func TestKeysPurge_CountsAndStops(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)

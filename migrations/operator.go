@@ -12,7 +12,7 @@ import (
 
 // ErrOperator reports a role that must not be the operators': it could change the record of
 // what they did, or the server would see the keys of all tenants with it.
-var ErrOperator = errors.New("the operators' role must be one that owns nothing, is no superuser, and that neither the server's role nor the tables' owner is or inherits from")
+var ErrOperator = errors.New("the operators' role must be one that owns nothing, is no superuser and no member of a superuser or of the tables' owner, makes no roles before PostgreSQL 16, and of which neither the server's role is a member nor the tables' owner inherits")
 
 // operatorRights are those of an operators' role. It may not say when an action was, nor as
 // which role: these columns have defaults.
@@ -38,10 +38,17 @@ var operatorPolicies = []struct{ name, table, command string }{
 
 func (m *migrator) grantOperator(ctx context.Context) error {
 	var unfit bool
+	// A member that inherits nothing needs no more than set role. Before PostgreSQL 16 whoever
+	// makes roles may become a member of any but a superuser.
 	err := m.database.QueryRowContext(ctx, `
-		select pg_has_role($1::name, relowner, 'usage')
+		select pg_has_role($1::name, relowner, 'member')
+			or exists (
+				select from pg_roles as reached
+				where pg_has_role($1::name, reached.oid, 'member')
+				and (reached.rolsuper or reached.rolcreaterole and current_setting('server_version_num')::int < 160000)
+			)
 			or pg_has_role(relowner, $1::name, 'usage') and not owner.rolsuper
-			or $2::text <> '' and pg_has_role($2::name, $1::name, 'usage') and not coalesce(server.rolsuper, false)
+			or $2::text <> '' and pg_has_role($2::name, $1::name, 'member') and not coalesce(server.rolsuper, false)
 		from pg_class
 		join pg_roles as owner on owner.oid = relowner
 		left join pg_roles as server on server.rolname = $2

@@ -138,18 +138,19 @@ func withoutRoot(work, conf string) (string, error) {
 // edge is the target of all calls.
 var edge = load.Target{Name: "edge", URL: "http://" + address, Host: host, Edge: true, Other: func() bool { return false }}
 
+// allowed is the form of a request's id, of which a line of a log can't be forged.
+var allowed = regexp.MustCompile(`^[A-Za-z0-9._:/+=-]{1,128}$`)
+
 // await waits until the edge answers, and checks that it shows what it should and no more.
 func (k *kind) await(process *sandbox.Process) error {
 	client := http.Client{Timeout: 5 * time.Second}
-	get := func(path, id string) (status int, header http.Header, err error) {
+	get := func(path string, ids ...string) (status int, header http.Header, err error) {
 		request, err := http.NewRequest(http.MethodGet, edge.URL+path, nil)
 		if err != nil {
 			return 0, nil, err
 		}
 		request.Host = host
-		if id != "" {
-			request.Header.Set("X-Request-Id", id)
-		}
+		request.Header["X-Request-Id"] = ids
 		response, err := client.Do(request)
 		if err != nil {
 			return 0, nil, err
@@ -161,7 +162,7 @@ func (k *kind) await(process *sandbox.Process) error {
 	var err error
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
 		var status int
-		if status, _, err = get("/schema.graphql", ""); err == nil && status == http.StatusOK {
+		if status, _, err = get("/schema.graphql"); err == nil && status == http.StatusOK {
 			break
 		}
 		if !process.Running() || time.Now().After(deadline) {
@@ -169,7 +170,7 @@ func (k *kind) await(process *sandbox.Process) error {
 		}
 	}
 	for path, want := range map[string]int{"/": 200, "/graphql?query={__typename}": 200, "/metrics": 404, "/readyz": 404, "/healthz": 404} {
-		status, header, err := get(path, "")
+		status, header, err := get(path)
 		if err != nil || status != want {
 			return fmt.Errorf("the edge answers %d to GET %s, want %d: %w", status, path, want, err)
 		}
@@ -177,10 +178,22 @@ func (k *kind) await(process *sandbox.Process) error {
 			return fmt.Errorf("GET %s is answered with the request's ids %q, want one", path, ids)
 		}
 	}
-	for id, kept := range map[string]bool{"a:client's": false, "a:client-s/1": true} {
+	for _, id := range []string{"a:client's", `a-client-s,another" status=200`} {
 		_, header, err := get("/graphql?query={__typename}", id)
-		if got := header.Get("X-Request-Id"); err != nil || (got == id) != kept {
+		if got := header.Get("X-Request-Id"); err != nil || !allowed.MatchString(got) {
 			return fmt.Errorf("a request with the id %q is answered with %q: %w", id, got, err)
+		}
+	}
+	const id = "a:client-s/1"
+	_, header, err := get("/graphql?query={__typename}", id)
+	if got := header.Get("X-Request-Id"); err != nil || got != id {
+		return fmt.Errorf("a request with the id %q is answered with %q: %w", id, got, err)
+	}
+	// The edge may take any of several, but none in the place of the one that it looked at.
+	for _, ids := range [][]string{{id, "a client's"}, {"a client's", id}} {
+		_, header, err := get("/graphql?query={__typename}", ids...)
+		if got := header.Get("X-Request-Id"); err != nil || !allowed.MatchString(got) {
+			return fmt.Errorf("a request with the ids %q is answered with %q: %w", ids, got, err)
 		}
 	}
 	return nil

@@ -6,6 +6,10 @@ import (
 	"fmt"
 	"os"
 	"os/user"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -54,17 +58,45 @@ type Action struct {
 
 // Who is the user and host of this process, and with sudo the user who called it.
 func Who() string {
-	name := os.Getenv("SUDO_USER")
-	if current, err := user.Current(); err == nil && name == "" {
-		name = current.Username
-	} else if err == nil && name != current.Username {
-		name += " as " + current.Username
+	name, current := os.Getenv("SUDO_USER"), systemUser()
+	if name == "" {
+		name = current
+	} else if name != current {
+		name += " as " + current
 	}
 	host, err := os.Hostname()
 	if err != nil {
 		return name
 	}
 	return name + "@" + host
+}
+
+// systemUser is the user of this process. One that /etc/passwd does not name, of a directory
+// service or in a container, is called whatever the environment says: with it goes the number.
+func systemUser() string {
+	uid := strconv.Itoa(os.Getuid())
+	current, err := user.Current()
+	if err != nil {
+		return "uid=" + uid
+	}
+	if runtime.GOOS != "linux" || named(uid) {
+		return current.Username
+	}
+	return current.Username + "(uid=" + uid + ")"
+}
+
+// named says whether /etc/passwd names the user.
+func named(uid string) bool {
+	users, err := os.ReadFile("/etc/passwd")
+	if err != nil {
+		return false
+	}
+	for line := range strings.Lines(string(users)) {
+		if fields := strings.Split(line, ":"); len(fields) > 2 && fields[2] == uid {
+			return true
+		}
+	}
+	return false
 }
 
 // Record adds the action to those of the database, in a transaction that does it.
@@ -108,11 +140,26 @@ type Which struct {
 	Tenant *string
 	// Key, where it is not empty, is the one that they were done to, or that of a tenant
 	// whose keys they were all done to.
-	Key   string
+	Key string
+	// Limit is how many. One counts once, however many parts it has.
 	Limit int
 }
 
-// Actions lists what was done, newest first.
+// whole are the actions with their parts added up, where the last part stood.
+func whole(parts []Action) []Action {
+	var actions []Action
+	for _, part := range parts {
+		same := func(a Action) bool { return a.ID == part.ID && a.Action == part.Action }
+		if i := slices.IndexFunc(actions, same); i >= 0 {
+			actions[i].Removed += part.Removed
+		} else {
+			actions = append(actions, part)
+		}
+	}
+	return actions
+}
+
+// Actions lists the parts of what was done, newest first.
 func (s *Session) Actions(ctx context.Context, which Which) ([]Action, error) {
 	if !s.rights.recorded {
 		return nil, nil // The schema is of a build that kept no record.
@@ -122,11 +169,16 @@ func (s *Session) Actions(ctx context.Context, which Which) ([]Action, error) {
 		select id, part, acted_at, role, operator, action, reason, scope, key_hash, removed,
 			operation, request_id, trace_id, encode(request_hash, 'hex'), hash_version, executed_at, expires_at
 		from operator_actions
-		where ($1::text is null or scope = $1)
-		and ($2 = '' or key_hash is null
-			or key_hash = left(encode(sha256(int8send(octet_length(scope)) || convert_to(scope || $2, 'UTF8')), 'hex'), 16))
-		order by acted_at desc, id desc, part desc
-		limit $3`, which.Tenant, which.Key, which.Limit)
+		where id in (
+			select id from operator_actions
+			where ($1::text is null or scope = $1)
+			and ($2 = '' or key_hash is null
+				or key_hash = left(encode(sha256(int8send(octet_length(scope)) || convert_to(scope || $2, 'UTF8')), 'hex'), 16))
+			group by id
+			order by max(acted_at) desc, id desc
+			limit $3
+		)
+		order by acted_at desc, id desc, part desc`, which.Tenant, which.Key, which.Limit)
 	if err != nil {
 		return nil, fmt.Errorf("reading the record of actions: %w", err)
 	}

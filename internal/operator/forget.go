@@ -132,6 +132,10 @@ func (s *Session) forgetTenant(ctx context.Context, request ForgetRequest, to Ou
 	if done.Removed > 0 {
 		done.Action = &id
 	}
+	var left int64
+	if err == nil {
+		left, err = s.Keys.Count(uncut, request.Tenant)
+	}
 	switch {
 	case ctx.Err() != nil && errors.Is(err, ctx.Err()):
 		fmt.Fprintf(to.Err, "Stopped: %s forgotten, and the others are kept.\n", keys(done.Removed))
@@ -139,6 +143,9 @@ func (s *Session) forgetTenant(ctx context.Context, request ForgetRequest, to Ou
 	case err != nil:
 		fmt.Fprintf(to.Err, "%s forgotten, and the others are kept.\n", keys(done.Removed))
 		return err
+	case left > 0:
+		fmt.Fprintf(to.Err, "The tenant called meanwhile, and %s of it stayed: take its access away, and ask again.\n", keys(left))
+		err = Refused
 	case done.Removed == 0:
 		fmt.Fprintln(to.Err, "No key of this tenant is known.")
 		err = Absent
@@ -146,7 +153,7 @@ func (s *Session) forgetTenant(ctx context.Context, request ForgetRequest, to Ou
 	if to.JSON {
 		return errors.Join(printJSON(to.Out, done), err)
 	}
-	if err == nil {
+	if done.Removed > 0 && !errors.Is(err, Interrupted) {
 		fmt.Fprintf(to.Out, "Forgot %s, and recorded it as %s.\n", keys(done.Removed), id)
 	}
 	return err

@@ -106,7 +106,11 @@ func (s *Session) Audit(ctx context.Context, which Which, to Output) error {
 	if err != nil {
 		return err
 	}
-	for _, action := range actions {
+	listed := actions
+	if !to.JSON {
+		listed = whole(actions)
+	}
+	for _, action := range listed {
 		if to.JSON {
 			err = printJSON(to.Out, action)
 		} else {

@@ -118,7 +118,7 @@ func (f Shown) print(to Output, recorded bool) error {
 			fmt.Fprintln(to.Out, "Whether it was forgotten is not known: the database's role can't read the record of that.")
 		}
 	}
-	for _, action := range f.Actions {
+	for _, action := range whole(f.Actions) {
 		fmt.Fprintln(to.Out)
 		if err := action.print(to.Out, ", perhaps this one among them"); err != nil {
 			return err

@@ -66,7 +66,7 @@ func askServers(ctx context.Context, addresses []string) (*serversCalls, error) 
 	for _, address := range addresses {
 		calls, err := askServer(ctx, address)
 		if err != nil {
-			return nil, fmt.Errorf("asking the server at %s for its calls: %w", address, err)
+			return nil, fmt.Errorf("asking the server at %s for its calls: %w", redacted(address), err)
 		}
 		if sum.since.IsZero() || calls.Since.Before(sum.since) {
 			sum.since = calls.Since
@@ -92,6 +92,15 @@ func askServers(ctx context.Context, addresses []string) (*serversCalls, error) 
 	return sum, nil
 }
 
+// redacted is the address without the password that it may have.
+func redacted(address string) string {
+	parsed, err := url.Parse(address)
+	if err != nil {
+		return "an address that can't be read"
+	}
+	return parsed.Redacted()
+}
+
 func askServer(ctx context.Context, address string) (calls telemetry.CountedCalls, err error) {
 	parsed, err := url.Parse(address)
 	if err != nil || parsed.Host == "" || parsed.Scheme != "http" && parsed.Scheme != "https" {
@@ -112,7 +121,7 @@ func askServer(ctx context.Context, address string) (calls telemetry.CountedCall
 		return calls, errors.New("it counts none: set METRICS_TENANTS=true")
 	}
 	if response.StatusCode != http.StatusOK {
-		return calls, fmt.Errorf("it answers %s", response.Status)
+		return calls, fmt.Errorf("it answers %s", Line(response.Status))
 	}
 	err = json.NewDecoder(io.LimitReader(response.Body, serverAnswer)).Decode(&calls)
 	return calls, err

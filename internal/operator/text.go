@@ -41,6 +41,12 @@ func JSONText(text []byte) string {
 	return shown.String()
 }
 
+// Line is text of others in a sentence, which ends no line and shows a terminal nothing that
+// it might obey.
+func Line(text string) string {
+	return strings.ReplaceAll(JSONText([]byte(text)), "\n", `\n`)
+}
+
 // A moment is how times are printed: RFC 3339 in UTC.
 func moment(at time.Time) string { return at.UTC().Format(time.RFC3339Nano) }
 

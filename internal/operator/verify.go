@@ -42,7 +42,7 @@ func (s *Session) Verify(ctx context.Context, config graph.Config, tenant string
 	}
 	fields, err := graph.KeyedFields(ctx, config, tenant, body)
 	if errors.Is(err, graph.ErrRefused) {
-		fmt.Fprintln(to.Err, JSONText([]byte(err.Error())))
+		fmt.Fprintln(to.Err, Line(err.Error()))
 		return Refused
 	}
 	if err != nil {

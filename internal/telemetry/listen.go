@@ -15,7 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// maxScrapes is how many scrapes are answered at once; others get 503.
+// maxScrapes is how many requests for one path are answered at once; others get 503.
 const maxScrapes = 4
 
 // ValidateAddress refuses an address that can't be listened on, or that the API listens
@@ -82,9 +82,24 @@ func (t *Telemetry) Handler() http.Handler {
 		MaxRequestsInFlight: maxScrapes,
 	}))
 	if t.tenants != nil {
-		mux.Handle("GET /tenants", t.tenants)
+		mux.Handle("GET /tenants", atMost(maxScrapes, t.tenants))
 	}
 	return mux
+}
+
+// atMost refuses requests while n others are answered. An answer stays in memory until its
+// reader has it.
+func atMost(n int, next http.Handler) http.Handler {
+	places := make(chan struct{}, n)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case places <- struct{}{}:
+			defer func() { <-places }()
+			next.ServeHTTP(w, r)
+		default:
+			http.Error(w, "too many others are answered", http.StatusServiceUnavailable)
+		}
+	})
 }
 
 // Serve answers scrapes until the listener is closed, by a handler that leads to Handler.

@@ -194,3 +194,44 @@ func BenchmarkTenantCalls(b *testing.B) {
 		})
 	}
 }
+
+// A stuck is the writer of an answer whose reader takes nothing.
+type stuck struct {
+	http.ResponseWriter
+	writes chan struct{}
+	until  <-chan struct{}
+}
+
+func (s stuck) Write(text []byte) (int, error) {
+	s.writes <- struct{}{}
+	<-s.until
+	return s.ResponseWriter.Write(text)
+}
+
+// Readers that take nothing of their answers do not fill the memory with them.
+func TestTenantCalls_AreToldToFewAtOnce(t *testing.T) {
+	t.Parallel()
+	tel, _ := newTelemetry()
+	tel.CountTenants()
+	handler := tel.Handler()
+	writes, until := make(chan struct{}), make(chan struct{})
+	var reading sync.WaitGroup
+	for range 4 {
+		reading.Go(func() {
+			answer := stuck{httptest.NewRecorder(), writes, until}
+			handler.ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/tenants", nil))
+		})
+		<-writes
+	}
+	for _, want := range []int{503, 200} {
+		answer := httptest.NewRecorder()
+		handler.ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/tenants", nil))
+		if answer.Code != want {
+			t.Errorf("beside others it is answered with %d, want %d", answer.Code, want)
+		}
+		if want == 503 {
+			close(until)
+			reading.Wait()
+		}
+	}
+}

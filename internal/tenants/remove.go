@@ -86,7 +86,8 @@ type removable struct {
 	// and after the time $3 and the id $4, and of which the last ones are left out that go
 	// beyond $6 bytes. It returns the last one's time too.
 	choose string
-	// remove removes those with the ids $2 of the tenant $1.
+	// remove removes those with the ids $2 of the tenant $1 that were stored before $3: a key
+	// may have been forgotten and executed anew since it was chosen.
 	remove string
 }
 
@@ -95,13 +96,13 @@ var (
 		rows:   "keys",
 		count:  func(r *Removed) *int64 { return &r.Keys },
 		choose: choose("idempotency_keys", "scope", "key", keysTable.size, "text"),
-		remove: `delete from idempotency_keys where scope = $1 and key = any($2::text[])`,
+		remove: `delete from idempotency_keys where scope = $1 and key = any($2::text[]) and created_at <= $3`,
 	}
 	projectRows = removable{
 		rows:   "projects",
 		count:  func(r *Removed) *int64 { return &r.Projects },
 		choose: choose("projects", "tenant", "id", projectsTable.size, "uuid"),
-		remove: `delete from projects where tenant = $1 and id = any($2::uuid[])`,
+		remove: `delete from projects where tenant = $1 and id = any($2::uuid[]) and created_at <= $3`,
 	}
 )
 
@@ -186,7 +187,7 @@ func (r Removal) some(ctx context.Context, database Database, of removable, befo
 		}); err != nil || next == nil {
 			return err
 		}
-		tag, err := tx.Exec(ctx, of.remove, r.Tenant, ids)
+		tag, err := tx.Exec(ctx, of.remove, r.Tenant, ids, before)
 		if err != nil || tag.RowsAffected() == 0 {
 			return err
 		}

@@ -3,12 +3,14 @@ package tenants_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/onceql/onceql/internal/tenants"
 )
@@ -231,4 +233,46 @@ func TestRemoval_WaitsForARowThatACallHolds(t *testing.T) {
 	if err := <-ended; err != nil || removed.Projects != 10 {
 		t.Errorf("it removed %+v: %v", removed, err)
 	}
+}
+
+// A key that another operator forgot, and that then executed anew, has an effect that stays:
+// so does the key.
+func TestRemoval_KeepsAKeyThatExecutedAnew(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.keys("acme", "createProject", 3)
+	database := interrupted{f.pool, "delete from idempotency_keys", func() {
+		f.exec(`delete from idempotency_keys where key = 'createProject-2'`)
+		f.exec(`
+			insert into idempotency_keys (scope, key, operation, request_hash, hash_version, response_json, request_id, execution_id, created_at, expires_at)
+			values ('acme', 'createProject-2', 'createProject', sha256('request'), 1, '{}', 'request', gen_random_uuid(), now(), now() + interval '24 hours')`)
+	}}
+	removed, err := removal("acme").Run(t.Context(), database)
+	if want := (tenants.Removed{Keys: 2, Left: true}); err != nil || removed != want {
+		t.Errorf("it removed %+v, want %+v: %v", removed, want, err)
+	}
+}
+
+// An interrupted database has something happen before a statement.
+type interrupted struct {
+	tenants.Database
+	statement string
+	happens   func()
+}
+
+func (i interrupted) BeginTx(ctx context.Context, options pgx.TxOptions) (pgx.Tx, error) {
+	tx, err := i.Database.BeginTx(ctx, options)
+	return interruptedTx{tx, i}, err
+}
+
+type interruptedTx struct {
+	pgx.Tx
+	by interrupted
+}
+
+func (t interruptedTx) Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error) {
+	if strings.HasPrefix(sql, t.by.statement) {
+		t.by.happens()
+	}
+	return t.Tx.Exec(ctx, sql, args...)
 }

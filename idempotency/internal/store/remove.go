@@ -101,10 +101,18 @@ func (s *Store) count(ctx context.Context, setting string, value string, where s
 	return rows, failure
 }
 
-// RemoveScope removes at most limit rows of the scope, of the keys behind after, and has
-// record run in the same transaction with how many. It returns that and the last key. One at
-// a time removes rows of a scope, and another one waits.
-func (s *Store) RemoveScope(ctx context.Context, scope, after string, limit int, idle time.Duration, record func(tx pgx.Tx, removed int64) error) (removed int64, last string, failure *Failure) {
+// Now is the database's time.
+func (s *Store) Now(ctx context.Context) (now time.Time, failure *Failure) {
+	failure = s.using(ctx, "asking for the time", func(conn *pgx.Conn, _ *statements) error {
+		return conn.QueryRow(ctx, `select now()`).Scan(&now)
+	})
+	return now, failure
+}
+
+// RemoveScope removes at most limit rows of the scope that were made before, of the keys
+// behind after, and has record run in the same transaction with how many. It returns that and
+// the last key. One at a time removes rows of a scope, and another one waits.
+func (s *Store) RemoveScope(ctx context.Context, scope string, before time.Time, after string, limit int, idle time.Duration, record func(tx pgx.Tx, removed int64) error) (removed int64, last string, failure *Failure) {
 	failure = s.using(ctx, "forgetting the keys", func(conn *pgx.Conn, sql *statements) error {
 		return pgx.BeginTxFunc(ctx, conn, txOptions, func(tx pgx.Tx) error {
 			if _, err := tx.Exec(ctx, forgettingSQL, scope, milliseconds(idle)); err != nil {
@@ -118,11 +126,11 @@ func (s *Store) RemoveScope(ctx context.Context, scope, after string, limit int,
 				with removed as (
 					delete from `+sql.table+`
 					where scope = $1 and key in (
-						select key from `+sql.table+` where scope = $1 and key > $2 order by key limit $3
-					)
+						select key from `+sql.table+` where scope = $1 and key > $2 and created_at <= $4 order by key limit $3
+					) and created_at <= $4
 					returning key
 				)
-				select count(*), coalesce(max(key), '') from removed`, scope, after, limit).Scan(&removed, &last)
+				select count(*), coalesce(max(key), '') from removed`, scope, after, limit, before).Scan(&removed, &last)
 			if err != nil || removed == 0 {
 				return err
 			}
