@@ -24,7 +24,7 @@ type keyCommand struct {
 	Verify keyVerify `cmd:"" help:"Say what the server would make of a request: replay it, execute it, or refuse it."`
 	Forget keyForget `cmd:"" help:"Forget what a key did, or all keys of a tenant: they execute again."`
 	Purge  keyPurge  `cmd:"" help:"Remove the keys whose retention is over, as servers do by themselves."`
-	Audit  keyAudit  `cmd:"" help:"List what operators forgot, when and why, newest first."`
+	Audit  keyAudit  `cmd:"" help:"List what operators forgot and removed, when and why, newest first."`
 }
 
 // operatorFlags say as whom an operator looks, and what is printed.
@@ -108,9 +108,9 @@ func (c *keyShow) Run(ctx context.Context) error {
 type keyList struct {
 	operatorFlags
 	Tenant    *string       `placeholder:"TENANT" help:"Whose calls. None: those of all tenants."`
-	Operation string        `help:"Calls of this mutation alone."`
-	Request   string        `placeholder:"ID" help:"Calls that this request executed."`
-	Trace     string        `placeholder:"ID" help:"Calls that this trace executed."`
+	Operation *string       `help:"Calls of this mutation alone."`
+	Request   *string       `placeholder:"ID" help:"Calls that this request executed."`
+	Trace     *string       `placeholder:"ID" help:"Calls that this trace executed."`
 	Since     time.Duration `placeholder:"DURATION" help:"Calls that were executed so long ago at most, such as 90m."`
 	From      time.Time     `placeholder:"TIME" help:"Calls that were executed then or later, such as 2026-01-31T18:00:00Z."`
 	To        time.Time     `placeholder:"TIME" help:"Calls that were executed before."`

@@ -57,7 +57,7 @@ func (c *tenantList) Run(ctx context.Context) error {
 type tenantShow struct {
 	tenantFlags
 	serversFlags
-	Tenant      string `arg:"" help:"The tenant. '' is that of a server without AUTH_ISSUER. One that begins with a hyphen stands behind --."`
+	Tenant      string `arg:"" help:"The tenant. \"\" is that of a server without AUTH_ISSUER. One that begins with a hyphen stands behind --."`
 	TenantKeys  int64  `env:"TENANT_KEYS" default:"0" help:"The servers' quota of keys, to show it too (${default})."`
 	TenantBytes int64  `env:"TENANT_BYTES" default:"0" help:"The servers' quota of bytes, to show it too (${default})."`
 }
@@ -73,7 +73,7 @@ func (c *tenantShow) Run(ctx context.Context) error {
 
 type tenantExport struct {
 	databaseFlags
-	Tenant string `arg:"" help:"The tenant. '' is that of a server without AUTH_ISSUER. One that begins with a hyphen stands behind --."`
+	Tenant string `arg:"" help:"The tenant. \"\" is that of a server without AUTH_ISSUER. One that begins with a hyphen stands behind --."`
 	Output string `short:"o" placeholder:"FILE" help:"A new file, which its owner alone may read; - is standard output, which it is too when that is no terminal and no file is given."`
 }
 
@@ -92,7 +92,7 @@ func (c *tenantExport) Run(ctx context.Context) error {
 
 type tenantRemove struct {
 	tenantFlags
-	Tenant      string `arg:"" help:"The tenant. '' is that of a server without AUTH_ISSUER. One that begins with a hyphen stands behind --."`
+	Tenant      string `arg:"" help:"The tenant. \"\" is that of a server without AUTH_ISSUER. One that begins with a hyphen stands behind --."`
 	Reason      string `placeholder:"TEXT" help:"Why; it is recorded with who did it. Needed without --dry-run."`
 	DryRun      bool   `name:"dry-run" help:"Only say what would be removed."`
 	WhileActive bool   `name:"while-active" help:"Also when the tenant called within 5 minutes. What it stores meanwhile stays."`

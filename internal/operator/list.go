@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -20,8 +22,10 @@ const page = 1000
 // A ListRequest is what `key list` asks for.
 type ListRequest struct {
 	// Tenant is whose; nil asks for those of all tenants.
-	Tenant                        *string
-	Operation, RequestID, TraceID string
+	Tenant *string
+	// Operation, RequestID and TraceID are what the calls have in common; nil bounds nothing. A
+	// trace may have its span behind it, as the table's column has.
+	Operation, RequestID, TraceID *string
 	// From and Until bound when the calls were executed. Zero bounds nothing.
 	From, Until time.Time
 	Limit       int
@@ -32,20 +36,18 @@ func (s *Session) List(ctx context.Context, request ListRequest, to Output) erro
 	if request.Limit < 1 {
 		return errors.New("--limit must be at least 1")
 	}
+	filter, err := request.filter()
+	if err != nil {
+		return err
+	}
 	if err := s.See(request.Tenant); err != nil {
 		return err
 	}
-	filter := idempotency.Filter{
-		AllScopes: request.Tenant == nil, Operation: request.Operation, RequestID: request.RequestID, TraceID: request.TraceID,
-		From: request.From, Until: request.Until, Timeout: listTimeout,
-	}
-	if request.Tenant != nil {
-		filter.Scope = *request.Tenant
-	}
 	listed := 0
-	for after := (*idempotency.Position)(nil); listed < request.Limit; {
+	var last *idempotency.Position
+	for listed < request.Limit {
 		limit := min(page, request.Limit-listed)
-		records, err := s.Keys.List(ctx, filter, after, limit)
+		records, err := s.Keys.List(ctx, filter, last, limit)
 		if err != nil {
 			return err
 		}
@@ -56,16 +58,101 @@ func (s *Session) List(ctx context.Context, request ListRequest, to Output) erro
 		if len(records) < limit {
 			break
 		}
-		after = new(records[len(records)-1].Position())
+		last = new(records[len(records)-1].Position())
 	}
-	if listed > 0 {
-		return nil
+	if listed == request.Limit {
+		more, err := s.Keys.List(ctx, filter, last, 1)
+		if err != nil {
+			return err
+		}
+		if len(more) > 0 {
+			fmt.Fprintf(to.Err, "These are the newest %d: there are more, see --limit.\n", listed)
+		}
 	}
-	if err := s.absent(); err != nil {
+	if listed == 0 {
+		if err := s.absent(); err != nil {
+			return err
+		}
+		fmt.Fprintln(to.Err, "No such call is known.")
+	}
+	if err := s.sayRemoved(ctx, filter, to); err != nil {
 		return err
 	}
-	fmt.Fprintln(to.Err, "No such call is known.")
-	return Absent
+	if listed == 0 {
+		return Absent
+	}
+	return nil
+}
+
+var traceForm = regexp.MustCompile(`^[0-9a-f]{32}(-[0-9a-f]{16})?$`)
+
+// filter is what is asked for. What is empty was meant to say something, as a script's variable
+// that is not set: it must not list all.
+func (r ListRequest) filter() (idempotency.Filter, error) {
+	filter := idempotency.Filter{AllScopes: r.Tenant == nil, From: r.From, Until: r.Until, Timeout: listTimeout}
+	if r.Tenant != nil {
+		filter.Scope = *r.Tenant
+	}
+	for _, of := range []struct {
+		flag string
+		from *string
+		to   *string
+	}{{"--operation", r.Operation, &filter.Operation}, {"--request", r.RequestID, &filter.RequestID}, {"--trace", r.TraceID, &filter.TraceID}} {
+		if of.from == nil {
+			continue
+		}
+		if *of.from == "" {
+			return filter, fmt.Errorf("%s is empty", of.flag)
+		}
+		*of.to = *of.from
+	}
+	if filter.TraceID != "" {
+		id := strings.ToLower(filter.TraceID)
+		if !traceForm.MatchString(id) {
+			return filter, errors.New("--trace is no trace's id: 32 hexadecimal digits")
+		}
+		filter.TraceID = id[:32]
+	}
+	return filter, nil
+}
+
+// sayRemoved tells who lists calls that operators removed some that would be listed, or may.
+// Without it one row where there were two looks as if there had been one execution.
+func (s *Session) sayRemoved(ctx context.Context, filter idempotency.Filter, to Output) error {
+	if !s.rights.records {
+		if !s.rights.recorded {
+			return nil // The schema is of a build that kept no record.
+		}
+		fmt.Fprintln(to.Err, "Whether operators forgot others is not known: the database's role can't read the record of that.")
+		return nil
+	}
+	var removed int64
+	err := s.pool.QueryRow(ctx, `
+		select coalesce(sum(removed), 0)::bigint
+		from operator_actions
+		where action <> $1 and ($2 or scope = $3)
+		and ($4 = '' or operation is null or operation = $4)
+		and ($5 = '' or operation is null or request_id = $5)
+		and ($6 = '' or operation is null or left(trace_id, 32) = $6)
+		and acted_at >= $7 and coalesce(executed_at, acted_at) >= $7
+		and ($8::timestamptz is null or coalesce(executed_at, $7) < $8)`,
+		ActionRemoveProjects, filter.AllScopes, filter.Scope, filter.Operation, filter.RequestID, filter.TraceID,
+		filter.From, bound(filter.Until)).Scan(&removed)
+	if err != nil {
+		return fmt.Errorf("reading the record of actions: %w", err)
+	}
+	if removed > 0 {
+		fmt.Fprintf(to.Err, "Operators forgot or removed %s that this may leave out, see `onceql key audit`.\n", keys(removed))
+	}
+	return nil
+}
+
+// bound is nil where the time bounds nothing.
+func bound(at time.Time) *time.Time {
+	if at.IsZero() {
+		return nil
+	}
+	return &at
 }
 
 func printCalls(to Output, records []idempotency.Record, first bool) error {

@@ -24,7 +24,7 @@ type Shown struct {
 	Calls []Call `json:"calls"`
 	// Executing says whether a call with the key executes now; nil when no tenant was named.
 	Executing *bool `json:"executing,omitempty"`
-	// Actions are what operators did to the key.
+	// Actions are what operators did to the key; nil when the role can't read of them.
 	Actions []Action `json:"actions"`
 }
 
@@ -84,7 +84,7 @@ func (s *Session) Show(ctx context.Context, request ShowRequest, to Output) erro
 
 func (f Shown) print(to Output, recorded bool) error {
 	if to.JSON {
-		if f.Actions == nil {
+		if f.Actions == nil && recorded {
 			f.Actions = []Action{}
 		}
 		return printJSON(to.Out, f)

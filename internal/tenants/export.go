@@ -56,8 +56,8 @@ type End struct {
 func Export(ctx context.Context, database Database, tenant string, to io.Writer) (exported Exported, err error) {
 	buffered := bufio.NewWriterSize(to, 64<<10)
 	err = reading(ctx, database, 0, func(tx pgx.Tx) error {
-		// Times in UTC, whatever the role's setting.
-		if _, err := tx.Exec(ctx, `set local timezone = 'UTC'`); err != nil {
+		// Times in UTC and bytes in hexadecimal digits, whatever the role's settings.
+		if _, err := tx.Exec(ctx, `set local timezone = 'UTC'; set local bytea_output = 'hex'`); err != nil {
 			return err
 		}
 		header := Header{Format: ExportFormat, Version: ExportVersion, Tenant: tenant}

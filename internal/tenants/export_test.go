@@ -219,3 +219,25 @@ func TestExport_ThatCanNotBeWrittenIsNotWhole(t *testing.T) {
 		t.Errorf("%v, and it ends with %q", err, text.String()[max(0, text.Len()-40):])
 	}
 }
+
+// The form of times and bytes is the format's, and not the database's setting.
+func TestExport_IsOfOneFormWhateverTheDatabaseIsSetTo(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.keys("acme", "createProject", 1)
+	f.exec(`do $$ begin
+		execute format('alter database %I set bytea_output = escape', current_database());
+		execute format('alter database %I set timezone = ''Asia/Kolkata''', current_database());
+		execute format('alter database %I set datestyle = ''German, DMY''', current_database());
+	end $$`)
+	f.pool.Reset()
+	var text bytes.Buffer
+	if _, err := tenants.Export(t.Context(), f.pool, "acme", &text); err != nil {
+		t.Fatal(err)
+	}
+	_, _, keys, _ := read(t, &text)
+	hash, at := string(keys[0].columns["request_hash"]), string(keys[0].columns["created_at"])
+	if !strings.HasPrefix(hash, `"\\x`) || len(hash) != len(`"\\x"`)+64 || !strings.HasSuffix(at, `+00:00"`) {
+		t.Errorf("it has the hash %s, and was created at %s", hash, at)
+	}
+}

@@ -31,7 +31,7 @@ export function Lookup({ current, headers }: { current: string; headers: Record<
       setFound(
         (errors && String(errors[0].message)) ??
           data.idempotentCall ??
-          "Nothing is stored under this key: no call with it took effect, or one is still at work.",
+          "Nothing is stored under this key: no call with it took effect, or one is still at work, or it was forgotten.",
       );
     } catch {
       setFound("The server did not answer.");

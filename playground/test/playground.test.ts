@@ -76,7 +76,7 @@ test("tells what happened to a key", async () => {
   const page = await at.open();
   const found = page.getByRole("status", { name: "What happened to the key" });
   await press(page, "Look up");
-  await says(found, /^Nothing is stored under this key: no call with it took effect, or one is still at work\.$/);
+  await says(found, /^Nothing is stored under this key: no call with it took effect, or one is still at work, or it was forgotten\.$/);
   await execute(page);
   await says(lastAnswer(page), /^EXECUTED/);
   await press(page, "Look up");

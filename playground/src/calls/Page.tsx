@@ -137,7 +137,9 @@ function filterOf({ from, to, ...texts }: Record<string, string>): Filter {
 function sentence({ view, calls, next }: Shown): string {
   if ("key" in view) return calls.length ? "This is what happened to the key." : nothing;
   if (!calls.length)
-    return Object.keys(view.filter).length ? "No key passes the filter." : "No key is stored: no mutation has taken effect yet.";
+    return Object.keys(view.filter).length
+      ? "No key passes the filter."
+      : "No key is stored: no mutation took effect, or its key was forgotten since.";
   const count = calls.length === 1 ? "1 key" : `${calls.length} keys`;
   return next ? `${count}, and there are more.` : `${count}, and no more.`;
 }
