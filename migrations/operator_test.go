@@ -209,10 +209,11 @@ func TestForOperator_HasMembersAndRolesBesideIt(t *testing.T) {
 func TestForOperator_RefusesRolesThatAreNone(t *testing.T) {
 	t.Parallel()
 	r := newRoles(t)
-	r.exec(`create role heir~ login in role owner~; create role group_of_server~; grant group_of_server~ to server~; create role boss~ superuser`)
+	r.exec(`create role heir~ login in role owner~; create role group_of_server~; grant group_of_server~ to server~; create role boss~ superuser;
+		create role above_owner~; grant above_owner~ to owner~`)
 	r.migrate("")
 	before := r.rightsOf("server")
-	for _, operator := range []string{"owner", "heir", "server", "group_of_server", "boss"} {
+	for _, operator := range []string{"owner", "heir", "server", "group_of_server", "boss", "above_owner"} {
 		if err := r.up(operator); !errors.Is(err, migrations.ErrOperator) {
 			t.Errorf("%s: %v, want ErrOperator", operator, err)
 		}
