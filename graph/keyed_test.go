@@ -55,6 +55,11 @@ func TestKeyedFields_AreThoseThatTheServerWouldRun(t *testing.T) {
 			t.Errorf("%s: %v, %v; want %s", name, fields, err, test.want)
 		}
 	}
+	config.MaxBody = 100
+	long := body(`mutation { createProject(input: {name: "`+strings.Repeat("b", 100)+`"}, idempotencyKey: "k") { project { id } } }`, nil)
+	if fields, err := graph.KeyedFields(t.Context(), config, "", long); !errors.Is(err, graph.ErrRefused) {
+		t.Errorf("a body that is too long: %v, %v", fields, err)
+	}
 	if _, err := graph.KeyedFields(t.Context(), config, "", body("{ projects { nodes { id } } }", nil)); err == nil || !strings.Contains(err.Error(), "query") {
 		t.Errorf("a query: %v", err)
 	}

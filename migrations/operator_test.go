@@ -209,13 +209,14 @@ func TestForOperator_HasMembersAndRolesBesideIt(t *testing.T) {
 func TestForOperator_RefusesRolesThatAreNone(t *testing.T) {
 	t.Parallel()
 	r := newRoles(t)
-	r.exec(`create role heir~ login in role owner~; create role group_of_server~; grant group_of_server~ to server~; create role boss~ superuser; create role clerk~ createrole`)
+	r.exec(`create role heir~ login in role owner~; create role group_of_server~; grant group_of_server~ to server~; create role boss~ superuser; create role clerk~ createrole;
+		create role above_owner~; grant above_owner~ to owner~`)
 	// They inherit nothing, and need no more than set role.
 	r.exec(`create role climber~ login noinherit in role owner~; create role reserve~ login noinherit in role boss~`)
 	r.exec(`create role spare~; grant spare~ to server~; alter role server~ noinherit`)
 	r.migrate("")
 	before := r.rightsOf("server")
-	for _, operator := range []string{"owner", "heir", "server", "group_of_server", "boss", "climber", "reserve", "spare"} {
+	for _, operator := range []string{"owner", "heir", "server", "group_of_server", "boss", "above_owner", "climber", "reserve", "spare"} {
 		if err := r.up(operator); !errors.Is(err, migrations.ErrOperator) {
 			t.Errorf("%s: %v, want ErrOperator", operator, err)
 		}

@@ -118,7 +118,14 @@ func TestRemoval_TwoAtOnceRemoveEachRowOnce(t *testing.T) {
 	for i := range both {
 		working.Go(func() {
 			var err error
-			if both[i], err = removal("acme").Run(t.Context(), f.pool); err != nil || both[i].Left {
+			r := removal("acme")
+			r.Record = func(_ context.Context, _ pgx.Tx, removed tenants.Removed) error {
+				if removed.Projects+removed.Keys == 0 {
+					t.Error("it records that it removed nothing")
+				}
+				return nil
+			}
+			if both[i], err = r.Run(t.Context(), f.pool); err != nil || both[i].Left {
 				t.Errorf("%+v: %v", both[i], err)
 			}
 		})
@@ -275,4 +282,28 @@ func (t interruptedTx) Exec(ctx context.Context, sql string, args ...any) (pgcon
 		t.by.happens()
 	}
 	return t.Tx.Exec(ctx, sql, args...)
+}
+
+// What is stored after a removal began is a newcomer's, and it says that it is there.
+func TestRemoval_LeavesWhatIsStoredAfterItBegan(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.keys("acme", "createProject", 10)
+	f.projects("acme", 10)
+	r := removal("acme")
+	r.Record = func(_ context.Context, _ pgx.Tx, removed tenants.Removed) error {
+		if removed.Projects > 0 { // The keys come next.
+			f.exec(`
+				insert into idempotency_keys (scope, key, operation, request_hash, hash_version, response_json, execution_id, created_at, expires_at)
+				values ('acme', 'zzz', 'createProject', sha256('request'), 1, '{}', gen_random_uuid(), clock_timestamp(), now() + interval '24 hours')`)
+		}
+		return nil
+	}
+	removed, err := r.Run(t.Context(), f.pool)
+	if want := (tenants.Removed{Projects: 10, Keys: 10, Left: true}); removed != want || err != nil {
+		t.Errorf("it removed %+v, %v; want %+v", removed, err, want)
+	}
+	if keys, projects := f.count("acme"); keys != 1 || projects != 0 {
+		t.Errorf("%d keys and %d projects are left", keys, projects)
+	}
 }
