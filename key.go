@@ -130,13 +130,9 @@ func (c *keyList) Validate() error {
 
 // Run lists the calls.
 func (c *keyList) Run(ctx context.Context) error {
-	from := c.From
-	if c.Since > 0 {
-		from = time.Now().Add(-c.Since)
-	}
 	return c.session(ctx, func(s *operator.Session) error {
 		return s.List(ctx, operator.ListRequest{
-			Tenant: c.Tenant, Operation: c.Operation, RequestID: c.Request, TraceID: c.Trace, From: from, Until: c.To, Limit: c.Limit,
+			Tenant: c.Tenant, Operation: c.Operation, RequestID: c.Request, TraceID: c.Trace, Since: c.Since, From: c.From, Until: c.To, Limit: c.Limit,
 		}, c.output())
 	})
 }

@@ -28,7 +28,10 @@ type ListRequest struct {
 	Operation, RequestID, TraceID *string
 	// From and Until bound when the calls were executed. Zero bounds nothing.
 	From, Until time.Time
-	Limit       int
+	// Since is how long ago they were executed at most, by the database's clock. It takes
+	// the place of From; zero bounds nothing.
+	Since time.Duration
+	Limit int
 }
 
 // List prints calls, newest first: with JSON one object in a line.
@@ -42,6 +45,11 @@ func (s *Session) List(ctx context.Context, request ListRequest, to Output) erro
 	}
 	if err := s.See(request.Tenant); err != nil {
 		return err
+	}
+	if request.Since > 0 {
+		if err := s.pool.QueryRow(ctx, `select now() - $1::interval`, request.Since).Scan(&filter.From); err != nil {
+			return err
+		}
 	}
 	listed := 0
 	var last *idempotency.Position
