@@ -143,9 +143,9 @@ const forgetBatch = 1000
 
 // ForgetScope removes what all keys of the scope did before it began, by the database's clock,
 // in small transactions, and returns how many. In each of them it has record run, with how
-// many that removes. What it calls progress with is how many are removed so far. When ctx ends
-// it stops between two of them, with ctx's error: what was removed stays so. A call that begins
-// to execute meanwhile keeps its key.
+// many that removes. What it calls progress with, where that is not nil, is how many are
+// removed so far. When ctx ends it stops between two of them, with ctx's error: what was
+// removed stays so. A call that begins to execute meanwhile keeps its key.
 func (k *Keys) ForgetScope(ctx context.Context, scope string, record func(tx pgx.Tx, removed int64) error, progress func(total int64)) (int64, error) {
 	before, failure := k.store.Now(ctx)
 	if failure != nil {
@@ -175,7 +175,9 @@ func (k *Keys) ForgetScope(ctx context.Context, scope string, record func(tx pgx
 			return total, nil
 		}
 		total, after, attempt = total+removed, last, 1
-		progress(total)
+		if progress != nil {
+			progress(total)
+		}
 	}
 }
 
@@ -195,8 +197,8 @@ func (k *Keys) Purgeable(ctx context.Context) (int64, error) {
 	return rows, nil
 }
 
-// Purge is Engine.Purge that does not pause, and calls progress with how many are removed so
-// far. When ctx ends it stops between two transactions, with ctx's error.
+// Purge is Engine.Purge that does not pause, and calls progress, where that is not nil, with
+// how many are removed so far. When ctx ends it stops between two transactions, with ctx's error.
 func (k *Keys) Purge(ctx context.Context, progress func(total int64)) (int64, error) {
 	var total int64
 	var oldest *time.Time
@@ -209,7 +211,9 @@ func (k *Keys) Purge(ctx context.Context, progress func(total int64)) (int64, er
 			return total, fmt.Errorf("purging: %w", failedBy(failure))
 		}
 		total += removed
-		progress(total)
+		if progress != nil {
+			progress(total)
+		}
 		if removed < purgeBatch {
 			return total, nil
 		}

@@ -196,7 +196,7 @@ func TestKeysForgetScope_StopsBetweenTransactions(t *testing.T) {
 	forgot := make(chan int64)
 	for range 2 {
 		go func() {
-			n, err := keys.ForgetScope(t.Context(), "tenant", record, func(int64) {})
+			n, err := keys.ForgetScope(t.Context(), "tenant", record, nil)
 			if err != nil {
 				t.Error(err)
 			}
@@ -242,7 +242,7 @@ func TestKeysPurge_CountsAndStops(t *testing.T) {
 	if n, err := keys.Purge(ctx, func(int64) { cancel() }); n != 1000 || !errors.Is(err, context.Canceled) {
 		t.Errorf("%d are purged, %v", n, err)
 	}
-	if n, err := keys.Purge(t.Context(), func(int64) {}); n != 1500 || err != nil || f.keysLeft() != 5 {
+	if n, err := keys.Purge(t.Context(), nil); n != 1500 || err != nil || f.keysLeft() != 5 {
 		t.Errorf("%d are purged, %v; %d are left", n, err, f.keysLeft())
 	}
 }
