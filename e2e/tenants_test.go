@@ -142,6 +142,7 @@ func TestTenants_CommandsSayWhatIsMissing(t *testing.T) {
 		}
 	}
 	owner := "OPERATOR_DATABASE_URL=" + url // Above row-level security.
+	nothing := filepath.Join(t.TempDir(), "nothing.jsonl")
 	for _, test := range []struct {
 		args []string
 		code int
@@ -151,6 +152,7 @@ func TestTenants_CommandsSayWhatIsMissing(t *testing.T) {
 		{[]string{"tenant", "show", ""}, 2, "Nothing is stored for this tenant."},
 		{[]string{"tenant", "show", "--json", "--", "-x\x1b[31m"}, 2, `"-x\u001b[31m"`},
 		{[]string{"tenant", "export", ""}, 2, "Nothing is stored for this tenant."},
+		{[]string{"tenant", "export", "", "--output", nothing}, 2, "Nothing is stored for this tenant."},
 		{[]string{"tenant", "remove", "", "--reason", "x", "--yes"}, 2, "Nothing is stored for this tenant."},
 		{[]string{"tenant", "show", "acme", "--server", metrics}, 1, "METRICS_TENANTS=true"},
 		{[]string{"tenant", "list", "--server", "127.0.0.1:1"}, 1, "not an address"},
@@ -159,6 +161,9 @@ func TestTenants_CommandsSayWhatIsMissing(t *testing.T) {
 		if code != test.code || !strings.Contains(output, test.want) {
 			t.Errorf("%q: %d %s", test.args, code, output)
 		}
+	}
+	if _, err := os.Stat(nothing); !os.IsNotExist(err) {
+		t.Errorf("an export that is not whole is left: %v", err)
 	}
 }
 

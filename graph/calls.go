@@ -78,9 +78,6 @@ func (r queries) calls(ctx context.Context, filter idempotency.Filter, after *id
 		return nil, err
 	}
 	filter.Scope, filter.Timeout = tenant, r.queries.Timeout()
-	if after != nil {
-		after.Scope = tenant
-	}
 	err = r.queries.Read(ctx, tenant, func(ctx context.Context, conn db.Conn) (err error) {
 		found, err = r.engine.ListOn(ctx, conn, filter, after, limit)
 		return err

@@ -112,6 +112,13 @@ func TestResolver_TellsOfEachKeyedCallThatEnds(t *testing.T) {
 	if diff := cmp.Diff([]telemetry.Call{call("left", telemetry.CallCancelled, "")}, told.take(t)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
+	// What the server itself gives up, for its time, nobody cancelled.
+	brief, end := context.WithTimeout(ctx, 50*time.Millisecond)
+	a.post(brief, t, createNamed, map[string]any{"name": "x", "key": "left"})
+	end()
+	if diff := cmp.Diff([]telemetry.Call{call("left", telemetry.CallInProgress, "")}, told.take(t)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
 	a.post(ctx, t, createNamed, map[string]any{"name": "x", "key": "left"}) // It executes still.
 	if diff := cmp.Diff([]telemetry.Call{call("left", telemetry.CallInProgress, "")}, told.take(t)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

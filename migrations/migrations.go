@@ -72,9 +72,9 @@ func WithLog(log *slog.Logger) Option { return func(o *options) { o.log = log } 
 // role will do that may do no more.
 //
 // A database that can't store every payload, because its encoding is not UTF8, is left as it
-// is, and so is one behind a pooler that does not keep sessions: ErrPooler. Up returns ErrRights when something is pending that the URL's role may not do, and
-// ErrNewer when a newer build has migrated the database to a schema that this build can't
-// serve.
+// is, and so is one behind a pooler that does not keep sessions: ErrPooler. Up returns
+// ErrRights when something is pending that the URL's role may not do, and ErrNewer when a
+// newer build has migrated the database to a schema that this build can't serve.
 func Up(ctx context.Context, databaseURL string, with ...Option) error {
 	return withProvider(databaseURL, with, func(m *migrator) error {
 		found, err := m.inspect(ctx)

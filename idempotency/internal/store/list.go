@@ -64,15 +64,16 @@ func (s *Store) ListOn(ctx context.Context, q Querier, filter Filter) (rows []Li
 	return rows, failure
 }
 
-// ListSettings bound a list. A page of one scope can't be had from the index of all scopes then. The planner would take
-// that where it believes that the scope's rows are spread evenly, and it would pass over all
-// others until it comes to a scope's that are old.
+// ListSettings bound a list. A page of one scope can't be had from the index of all scopes
+// then. The planner would take that where it believes that the scope's rows are spread evenly,
+// and it would pass over all others until it comes to a scope's that are old.
 const ListSettings = `select set_config('statement_timeout', $1, true),
 	set_config('enable_incremental_sort', case when $2 then 'on' else 'off' end, true)`
 
-// Statement is the list's on the table. It has conditions for what is asked for alone: it is planned by them. A page of one
-// scope is a range of the index on (scope, created_at, key), and one of all scopes a range of
-// that on created_at, where only rows of one moment have to be sorted.
+// Statement is the list's on the table. It has conditions for what is asked for alone: it is
+// planned by them. A page of one scope is a range of the index on (scope, created_at, key),
+// and one of all scopes a range of that on created_at, where only rows of one moment have to
+// be sorted.
 func (f Filter) Statement(table string) (text string, args []any) {
 	var conditions []string
 	where := func(condition string, values ...any) {
