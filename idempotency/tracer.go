@@ -8,7 +8,8 @@ import (
 
 // A Tracer makes traces of how an engine serves its calls. It is told no key and no
 // payload. Its methods, and those of what they return, are called from many goroutines,
-// must be quick, and must not panic.
+// must be quick, as one that blocks holds a worker, and must not panic, which may end the
+// process.
 type Tracer interface {
 	// Follow is told of each call as it begins to wait, with its caller's context. It
 	// returns what stands for the call in its trace, and nil where none is recorded: what
