@@ -95,10 +95,18 @@ var ErrBusy = errors.New("the key is executed at this moment")
 // Forget removes the key's row, and says whether there was one. When the key's lock is
 // another transaction's, the failure is ErrBusy, and there says whether there is a row. The
 // transaction is idle for no longer than idle.
-func (s *Store) Forget(ctx context.Context, key Key, idle time.Duration) (there bool, failure *Failure) {
+func (s *Store) Forget(ctx context.Context, key Key, idle time.Duration) (bool, *Failure) {
+	return s.forgetting(ctx, key, idle, func(tx pgx.Tx, sql *statements) (bool, error) {
+		tag, err := tx.Exec(ctx, sql.forget, key.Scope, key.Key)
+		return tag.RowsAffected() > 0, err
+	})
+}
+
+// forgetting has the key's row removed in a transaction that holds its lock.
+func (s *Store) forgetting(ctx context.Context, key Key, idle time.Duration, remove func(pgx.Tx, *statements) (bool, error)) (there bool, failure *Failure) {
 	busy := false
 	failure = s.using(ctx, "forgetting the key", func(conn *pgx.Conn, sql *statements) error {
-		return pgx.BeginTxFunc(ctx, conn, txOptions, func(tx pgx.Tx) error {
+		return pgx.BeginTxFunc(ctx, conn, txOptions, func(tx pgx.Tx) (err error) {
 			var locked bool
 			if _, err := tx.Exec(ctx, forgettingSQL, key.Scope, milliseconds(idle)); err != nil {
 				return err
@@ -109,8 +117,7 @@ func (s *Store) Forget(ctx context.Context, key Key, idle time.Duration) (there 
 			if busy = !locked; busy {
 				return tx.QueryRow(ctx, sql.exists, key.Scope, key.Key).Scan(&there)
 			}
-			tag, err := tx.Exec(ctx, sql.forget, key.Scope, key.Key)
-			there = tag.RowsAffected() > 0
+			there, err = remove(tx, sql)
 			return err
 		})
 	})

@@ -44,39 +44,21 @@ func (s *Store) Response(ctx context.Context, key Key) (response []byte, there b
 }
 
 // Remove is Forget that has record run in the same transaction, with the row that was there.
-func (s *Store) Remove(ctx context.Context, key Key, idle time.Duration, record func(pgx.Tx, Listed) error) (there bool, failure *Failure) {
-	busy := false
-	failure = s.using(ctx, "forgetting the key", func(conn *pgx.Conn, sql *statements) error {
-		return pgx.BeginTxFunc(ctx, conn, txOptions, func(tx pgx.Tx) error {
-			var locked bool
-			if _, err := tx.Exec(ctx, forgettingSQL, key.Scope, milliseconds(idle)); err != nil {
-				return err
-			}
-			if err := tx.QueryRow(ctx, lockSQL, key.Lock()).Scan(&locked); err != nil {
-				return err
-			}
-			if busy = !locked; busy {
-				return tx.QueryRow(ctx, sql.exists, key.Scope, key.Key).Scan(&there)
-			}
-			rows, err := tx.Query(ctx, sql.forget+` returning `+listedColumns, key.Scope, key.Key)
-			if err != nil {
-				return err
-			}
-			row, err := pgx.CollectExactlyOneRow(rows, scanListed)
-			if errors.Is(err, pgx.ErrNoRows) {
-				return nil
-			}
-			if err != nil {
-				return err
-			}
-			there = true
-			return record(tx, row)
-		})
+func (s *Store) Remove(ctx context.Context, key Key, idle time.Duration, record func(pgx.Tx, Listed) error) (bool, *Failure) {
+	return s.forgetting(ctx, key, idle, func(tx pgx.Tx, sql *statements) (bool, error) {
+		rows, err := tx.Query(ctx, sql.forget+` returning `+listedColumns, key.Scope, key.Key)
+		if err != nil {
+			return false, err
+		}
+		row, err := pgx.CollectExactlyOneRow(rows, scanListed)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return false, nil
+		}
+		if err != nil {
+			return false, err
+		}
+		return true, record(tx, row)
 	})
-	if failure == nil && busy {
-		failure = &Failure{Race, ErrBusy}
-	}
-	return there, failure
 }
 
 // CountScope returns how many rows the scope has.
