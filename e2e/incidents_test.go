@@ -49,8 +49,8 @@ func TestIncidents_AreAnsweredAsTheDocsSay(t *testing.T) {
 	}
 	dir := t.TempDir()
 	for name, r := range map[string]request{"request.json": described, "first.json": create("order-7", "Apollo")} {
-		r.Query = `mutation ($key: String!, $input: CreateProjectInput!) { createProject(input: $input, idempotencyKey: $key) { project { id } } }`
-		body, err := json.Marshal(r)
+		r.Query = `mutation ($input: CreateProjectInput!, $key: String!) { createProject(input: $input, idempotencyKey: $key) {project{id}} }`
+		body, err := json.MarshalIndent(r, "", "  ")
 		if err != nil {
 			t.Fatal(err)
 		}

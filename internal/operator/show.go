@@ -1,7 +1,9 @@
 package operator
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
@@ -99,7 +101,11 @@ func (f Shown) print(to Output, recorded bool) error {
 			return err
 		}
 		if call.Payload != nil {
-			fmt.Fprintln(to.Out, JSONText(call.Payload))
+			var indented bytes.Buffer
+			if err := json.Indent(&indented, call.Payload, "", "  "); err != nil {
+				return fmt.Errorf("the payload is no JSON: %w", err)
+			}
+			fmt.Fprintln(to.Out, JSONText(indented.Bytes()))
 		}
 	}
 	switch {
@@ -151,7 +157,7 @@ func (a Action) print(out io.Writer, more string) error {
 		fmt.Fprintf(&text, " did %s, %d rows", Text(a.Action), a.Removed)
 	}
 	// In quotes whatever it is: it is somebody's sentence.
-	fmt.Fprintf(&text, " (role %s): %q\n", Text(a.Role), a.Reason)
+	fmt.Fprintf(&text, ",\n  as the role %s: %q\n", Text(a.Role), a.Reason)
 	_, err := io.WriteString(out, text.String())
 	return err
 }

@@ -65,7 +65,7 @@ func (s *Session) RemoveTenant(ctx context.Context, request RemoveRequest, to Ou
 	case request.DryRun:
 		return done.print(to)
 	case !request.WhileActive && found.NewestCall != nil && found.At.Sub(*found.NewestCall) < activeFor:
-		fmt.Fprintf(to.Err, "The newest call of this tenant was executed %s ago, and nothing is removed. "+
+		fmt.Fprintf(to.Err, "The newest call of this tenant was executed %s ago, and nothing is removed.\n"+
 			"What it stores while it is removed stays: take its access away first, or give --while-active.\n",
 			max(0, found.At.Sub(*found.NewestCall)).Round(time.Second))
 		return Refused
@@ -128,7 +128,7 @@ func (r RemovedTenant) print(to Output) error {
 	case r.DryRun:
 		_, err = fmt.Fprintf(to.Out, "%d projects and %d keys of tenant %s would be removed.\n", r.Found.Projects, r.Found.Keys, Text(r.Tenant))
 	case r.Action != nil:
-		_, err = fmt.Fprintf(to.Out, "Removed %d projects and %d keys of tenant %s, and recorded it as %s. A call that comes again with one of these keys executes again.\n",
+		_, err = fmt.Fprintf(to.Out, "Removed %d projects and %d keys of tenant %s, and recorded it as %s.\nA call that comes again with one of these keys executes again.\n",
 			r.Projects, r.Keys, Text(r.Tenant), r.Action)
 	}
 	return err
