@@ -22,6 +22,7 @@ type calls map[string]*operation
 type operation struct {
 	ended                   [outcomes]prometheus.Counter
 	executed, replayed      prometheus.Observer
+	committed               prometheus.Counter
 	retries, unknownCommits prometheus.Counter
 }
 
@@ -35,6 +36,10 @@ func newCalls(registry *prometheus.Registry, operations []string) calls {
 		Help:    "How long keyed calls took that were executed or replayed, as their callers waited.",
 		Buckets: durations,
 	}, []string{"operation", "outcome"})
+	committed := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "onceql_executions_total",
+		Help: "Executions whose effect committed, whether or not their caller still waited.",
+	}, []string{"operation"})
 	retries := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "onceql_retries_total",
 		Help: "Executions that met a conflict or could not reach the database, and were tried again.",
@@ -43,12 +48,13 @@ func newCalls(registry *prometheus.Registry, operations []string) calls {
 		Name: "onceql_unknown_commits_total",
 		Help: "Commits that went unanswered, and whose row was looked up.",
 	}, []string{"operation"})
-	registry.MustRegister(ended, took, retries, unknown)
+	registry.MustRegister(ended, took, committed, retries, unknown)
 	c := calls{}
 	for _, name := range append([]string{unknownOperation}, operations...) {
 		o := &operation{
 			executed:       took.WithLabelValues(name, CallExecuted.String()),
 			replayed:       took.WithLabelValues(name, CallReplayed.String()),
+			committed:      committed.WithLabelValues(name),
 			retries:        retries.WithLabelValues(name),
 			unknownCommits: unknown.WithLabelValues(name),
 		}
@@ -85,6 +91,8 @@ func (t *Telemetry) CallEnded(_ context.Context, call Call) {
 // Observe counts what the engine tells of, besides what its Stats have.
 func (t *Telemetry) Observe(event idempotency.Event) {
 	switch event.Kind {
+	case idempotency.Executed:
+		t.calls.of(event.Operation).committed.Inc()
 	case idempotency.Retried:
 		t.calls.of(event.Operation).retries.Inc()
 	case idempotency.CommitUnknown:

@@ -106,6 +106,7 @@ func TestCallEnded_CountsByOperationAndOutcome(t *testing.T) {
 			tel.Observe(idempotency.Event{Kind: kind, Operation: "updateProject"})
 		}
 	}
+	wantValues(t, tel, "onceql_executions_total", map[string]float64{"updateProject": 9})
 	wantValues(t, tel, "onceql_retries_total", map[string]float64{"updateProject": 2})
 	wantValues(t, tel, "onceql_unknown_commits_total", map[string]float64{"updateProject": 3})
 }
